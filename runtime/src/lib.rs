@@ -1,1 +1,30 @@
-//! x
+//! nerve: an event-processing runtime.
+//!
+//! The modules stand in the order of an event's way; `ARCHITECTURE.md` draws it.
+
+/// 1 ACCEPT
+pub mod ingest;
+
+/// 2 APPEND, 3 DURABLE
+pub mod log;
+
+/// 4 DELIVER, 6 SETTLE
+pub mod delivery;
+
+/// 5 HANDLE
+pub mod plugin;
+
+/// What every record does to the host's state.
+pub mod state;
+
+/// 7 OBSERVE
+pub mod trace;
+
+/// What one process owns.
+pub mod host;
+
+/// The API.
+pub mod http;
+
+/// The commands.
+pub mod cli;

@@ -1,0 +1,100 @@
+//! The boundary between delivery and whatever runs a delivery.
+//!
+//! Delivery knows nothing of WebAssembly: it hands a [`Delivery`] to a [`Handler`] and gets back what came of
+//! it. The plugin host implements the trait with a sandboxed guest, simulations with a function.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nerve_eventlog::{Micros, Offset};
+
+use crate::log::record::{Event, FailureClass, Level, VersionId};
+
+/// One event handed to one plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// The event's offset.
+    pub offset: Offset,
+    /// When the event was appended.
+    pub recorded: Micros,
+    /// The event.
+    pub event: &'a Event<'a>,
+    /// From 1.
+    pub attempt: u32,
+    /// Whether an operator asked for this delivery.
+    pub replay: bool,
+    /// Start of the attempt: what the plugin's clock says.
+    pub started: Micros,
+    /// Seed of the plugin's randomness.
+    pub seed: u64,
+}
+
+/// What came of one attempt.
+#[derive(Debug, Default)]
+pub struct Handled {
+    /// Why it failed, where it failed; the effects are then dropped by the settling.
+    pub failure: Option<Failure>,
+    /// What the handler asked for.
+    pub effects: Effects,
+    /// Its log lines; kept also when it failed.
+    pub lines: Vec<LogLine>,
+    /// Log lines dropped or cut at a limit.
+    pub lines_lost: u32,
+    /// How long it ran.
+    pub took: Duration,
+    /// Whether the seed was used.
+    pub used_seed: bool,
+}
+
+/// What a handler asks for.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Effects {
+    /// Events to emit, in order.
+    pub emits: Vec<Emit>,
+    /// State to write, by ascending key, each key once; `None` removes it.
+    pub writes: Vec<(Box<str>, Option<Bytes>)>,
+}
+
+/// An event to emit. Its parts were checked where the guest handed them over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Emit {
+    /// Dotted type.
+    pub r#type: Box<str>,
+    /// What must stay in order.
+    pub key: Option<Box<str>>,
+    /// What it is about.
+    pub subject: Option<Box<str>>,
+    /// Media type; `None` is `application/json`, whose data is MessagePack here.
+    pub content_type: Option<Box<str>>,
+    /// The payload.
+    pub data: Vec<u8>,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Its class.
+    pub class: FailureClass,
+    /// For people: names the cause.
+    pub reason: String,
+    /// The shortest wait before the next attempt that the plugin asked for.
+    pub retry_after: Option<Duration>,
+}
+
+/// One log line of a handler.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// What it says; control characters are escaped.
+    pub text: Box<str>,
+}
+
+/// Runs deliveries for one lane of one plugin, one at a time.
+pub trait Handler: Send {
+    /// The version that runs.
+    fn version(&self) -> VersionId;
+
+    /// Run one attempt. Never panics for what a guest does: that is a [`Failure`].
+    fn handle(&mut self, delivery: &Delivery<'_>) -> Handled;
+}
