@@ -1,3 +1,19 @@
 //! 4 DELIVER and 6 SETTLE: which event goes to which plugin when, and what comes of it.
+//!
+//! A [`lane`] works for one plugin, one delivery at a time: it chooses the next one ([`queue`]: retries that
+//! are due, events behind a parked key, redrives, fresh events), hands it to a [`handler`], lets [`settle`]
+//! decide what it came to, and appends the outcome with all effects in one batch. What it remembers over a
+//! restart is the fold's [`cursor`].
 
+pub mod cursor;
 pub mod handler;
+pub mod lane;
+pub mod queue;
+pub mod retry;
+pub mod settle;
+pub mod subscriber;
+pub mod subscribers;
+pub mod subscription;
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,10 @@
 //! 2 APPEND and 3 DURABLE: the one place where records enter the log.
+//!
+//! [`sequencer`] puts every record into the one total order; under its lock live the two things that must
+//! agree with that order: which identities were published ([`window`]), and which offsets each event type has
+//! ([`index`]), from which the plugins that subscribe to it are woken.
 
+pub mod index;
 pub mod record;
+pub mod sequencer;
+pub mod window;

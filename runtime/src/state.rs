@@ -1,5 +1,13 @@
 //! The host's state: a fold over the log.
+//!
+//! [`Fold::apply`] is the only thing that changes it, at start with every record that recovery reads and later
+//! with every record just appended, so that a restart finds exactly what was there. Nothing in the fold was
+//! decided here: records say what happened, the fold only keeps count.
 
+mod fold;
 mod key_values;
+mod plugin_state;
 
+pub use fold::Fold;
 pub use key_values::KeyValues;
+pub use plugin_state::{Dead, Live, PluginState};

@@ -3,12 +3,15 @@
 //! Delivery knows nothing of WebAssembly: it hands a [`Delivery`] to a [`Handler`] and gets back what came of
 //! it. The plugin host implements the trait with a sandboxed guest, simulations with a function.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
 
+use super::retry::RetryPolicy;
 use crate::log::record::{Event, FailureClass, Level, VersionId};
+use crate::state::KeyValues;
 
 /// One event handed to one plugin.
 #[derive(Debug, Clone, Copy)]
@@ -97,4 +100,19 @@ pub trait Handler: Send {
 
     /// Run one attempt. Never panics for what a guest does: that is a [`Failure`].
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled;
+}
+
+/// A version of a plugin that can run: what a swap puts in place.
+pub trait Version: Send + Sync {
+    /// Its id.
+    fn id(&self) -> VersionId;
+
+    /// What happens to its failed deliveries.
+    fn retry_policy(&self) -> RetryPolicy;
+
+    /// The limits it runs in, by the name of their setting, which ends in the unit.
+    fn limits(&self) -> Vec<(&'static str, u64)>;
+
+    /// A handler for one lane, reading `state`.
+    fn handler(&self, state: Arc<KeyValues>) -> Box<dyn Handler>;
 }

@@ -127,6 +127,8 @@ pub struct Outcome<'a> {
     pub verdict: Verdict<'a>,
     /// The event's key, where the key is parked by this outcome or was parked before it.
     pub key: Option<&'a str>,
+    /// Whether no event of `key` waits any more: the key is then parked no longer.
+    pub cleared: bool,
     /// Every matching event up to this offset is settled, or waits behind a parked key.
     pub low_water: u64,
     /// Wall-clock start of the attempt, in microseconds; also what the plugin's clock said.
@@ -273,12 +275,16 @@ pub struct LiveVersion {
     pub component: Hash,
     /// The author's version text.
     pub label: String,
+    /// Text of the `NAME.toml` it runs with, where there is one. Secrets stand in it by reference only.
+    pub settings: Option<String>,
     /// Patterns it subscribes to.
     pub subscriptions: Vec<String>,
     /// Types it declares to emit.
     pub emits: Vec<String>,
     /// Prefixes of state keys that applications may read.
     pub readable: Vec<String>,
+    /// What it asks for: capability and scope.
+    pub asks: Vec<(String, Vec<String>)>,
     /// Whether a new plugin starts at the first event of the log, instead of here.
     pub from_beginning: bool,
 }
@@ -392,11 +398,21 @@ impl<'a> Record<'a> {
     /// Append the record's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Event(event) => encode(Kind::Event, event, out),
-            Self::Outcome(outcome) => encode(Kind::Outcome, outcome, out),
+            Self::Event(event) => Self::encode_event(event, out),
+            Self::Outcome(outcome) => Self::encode_outcome(outcome, out),
             Self::Deployment(deployment) => encode(Kind::Deployment, deployment, out),
             Self::Operator(operator) => encode(Kind::Operator, operator, out),
         }
+    }
+
+    /// Append the bytes of an event's record to `out`.
+    pub fn encode_event(event: &Event<'_>, out: &mut Vec<u8>) {
+        encode(Kind::Event, event, out);
+    }
+
+    /// Append the bytes of an outcome's record to `out`.
+    pub fn encode_outcome(outcome: &Outcome<'_>, out: &mut Vec<u8>) {
+        encode(Kind::Outcome, outcome, out);
     }
 }
 

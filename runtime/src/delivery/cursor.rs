@@ -1,0 +1,237 @@
+//! How far a plugin has settled: a low-water mark, and the keys that are parked below it.
+//!
+//! The cursor is part of the fold: it is made from outcomes alone, and it is small: it grows with the number
+//! of parked keys, not with the number of events that wait behind them. Those are found again by reading the
+//! log from the oldest parked event on ([`Parked::waits`]), since every event of a parked key behind
+//! `waits_from` and up to the low-water mark is unsettled.
+
+use std::collections::BTreeMap;
+
+use nerve_eventlog::{Micros, Offset};
+
+use crate::log::record::{FailureClass, Outcome, Verdict};
+
+/// What must stay in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OrderKey {
+    /// The events of one key.
+    Key(Box<str>),
+    /// One event without a key.
+    Own(Offset),
+}
+
+impl OrderKey {
+    /// The order key of the event at `offset`.
+    pub fn of(key: Option<&str>, offset: Offset) -> Self {
+        key.map_or(Self::Own(offset), |key| Self::Key(key.into()))
+    }
+
+    /// The key, where the event has one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Own(_) => None,
+        }
+    }
+}
+
+/// How far a plugin has settled.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cursor {
+    /// Every matching event up to here is settled, or belongs to a parked key.
+    pub low: Offset,
+    /// The parked keys.
+    pub parked: BTreeMap<OrderKey, Parked>,
+}
+
+/// A parked key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parked {
+    /// The event that waits for a retry; `None` while the events behind a settled one are worked off.
+    pub head: Option<Head>,
+    /// Events of the key from here up to the low-water mark are unsettled.
+    pub waits_from: Offset,
+}
+
+/// The event of a parked key that waits for its next attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// Its offset.
+    pub event: Offset,
+    /// Attempts made.
+    pub attempt: u32,
+    /// Not before this time.
+    pub due: Micros,
+    /// Whether it was an operator's redrive.
+    pub replay: bool,
+    /// Class of the last failure.
+    pub class: FailureClass,
+    /// Reason of the last failure.
+    pub reason: Box<str>,
+}
+
+impl Parked {
+    /// Whether the event of this key at `offset` is unsettled and waits, under the low-water mark `low`.
+    pub fn waits(&self, offset: Offset, low: Offset) -> bool {
+        self.waits_from <= offset
+            && offset <= low
+            && self.head.as_ref().is_none_or(|head| head.event != offset)
+    }
+}
+
+impl Cursor {
+    /// What `outcome` does to the cursor.
+    pub fn apply(&mut self, outcome: &Outcome<'_>) {
+        let event = outcome.event();
+        self.low = self.low.max(Offset(outcome.low_water));
+        let key = OrderKey::of(outcome.key, event);
+        match outcome.verdict {
+            Verdict::Retry { due, failure } => {
+                let waits_from = self.low.next();
+                let parked = self.parked.entry(key).or_insert(Parked {
+                    head: None,
+                    waits_from,
+                });
+                parked.pass(event);
+                parked.head = Some(Head {
+                    event,
+                    attempt: outcome.attempt,
+                    due: Micros(due),
+                    replay: outcome.replay,
+                    class: failure.class,
+                    reason: failure.reason.into(),
+                });
+            }
+            Verdict::Done | Verdict::Dead { .. } if outcome.cleared => {
+                self.parked.remove(&key);
+            }
+            Verdict::Done | Verdict::Dead { .. } => {
+                if let Some(parked) = self.parked.get_mut(&key) {
+                    parked.pass(event);
+                    parked.head = None;
+                }
+            }
+        }
+    }
+
+    /// The oldest offset that has to be read again to find what waits behind parked keys.
+    pub fn oldest_waiting(&self) -> Option<Offset> {
+        self.parked
+            .iter()
+            .filter(|(key, _)| matches!(key, OrderKey::Key(_)))
+            .map(|(_, parked)| parked.waits_from)
+            .min()
+            .filter(|oldest| *oldest <= self.low)
+    }
+}
+
+impl Parked {
+    /// The event at `offset` was attempted: what waits lies behind it.
+    fn pass(&mut self, offset: Offset) {
+        if offset >= self.waits_from {
+            self.waits_from = offset.next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::{FailureRecord, VersionId};
+
+    const FAILURE: FailureRecord<'_> = FailureRecord {
+        class: FailureClass::Trap,
+        reason: "r",
+    };
+
+    fn outcome<'a>(
+        event: u64,
+        low: u64,
+        verdict: Verdict<'a>,
+        key: Option<&'a str>,
+        cleared: bool,
+    ) -> Outcome<'a> {
+        Outcome {
+            plugin: "p",
+            version: VersionId([0; 8]),
+            event,
+            attempt: 1,
+            replay: false,
+            verdict,
+            key,
+            cleared,
+            low_water: low,
+            started: 0,
+            took: 0,
+            seed: None,
+            emitted: 0,
+            writes: vec![],
+            lines: vec![],
+            lines_lost: 0,
+        }
+    }
+
+    fn retry<'a>() -> Verdict<'a> {
+        Verdict::Retry {
+            due: 9,
+            failure: FAILURE,
+        }
+    }
+
+    #[test]
+    fn a_settled_event_moves_the_low_water_mark_and_parks_nothing() {
+        let mut cursor = Cursor::default();
+        cursor.apply(&outcome(3, 3, Verdict::Done, None, true));
+        assert_eq!((cursor.low, cursor.parked.len()), (Offset(3), 0));
+    }
+
+    #[test]
+    fn events_behind_a_parked_one_wait_until_the_key_is_cleared() {
+        let mut cursor = Cursor::default();
+        let key = OrderKey::Key("k".into());
+        cursor.apply(&outcome(3, 3, retry(), Some("k"), false));
+        cursor.apply(&outcome(6, 6, Verdict::Done, None, true));
+        let parked = &cursor.parked[&key];
+        assert!(
+            !parked.waits(Offset(3), cursor.low),
+            "the head itself is no waiting event"
+        );
+        assert!(parked.waits(Offset(4), cursor.low) && parked.waits(Offset(6), cursor.low));
+        assert!(
+            !parked.waits(Offset(7), cursor.low),
+            "above the low-water mark it is simply fresh"
+        );
+        cursor.apply(&outcome(3, 6, Verdict::Done, Some("k"), false));
+        assert!(cursor.parked[&key].head.is_none());
+        cursor.apply(&outcome(4, 6, Verdict::Done, Some("k"), false));
+        assert!(!cursor.parked[&key].waits(Offset(4), cursor.low));
+        assert!(cursor.parked[&key].waits(Offset(5), cursor.low));
+        cursor.apply(&outcome(5, 6, Verdict::Done, Some("k"), true));
+        assert!(cursor.parked.is_empty());
+    }
+
+    #[test]
+    fn a_redrive_that_fails_parks_its_key_from_the_low_water_mark_on() {
+        let mut cursor = Cursor {
+            low: Offset(50),
+            ..Cursor::default()
+        };
+        cursor.apply(&outcome(3, 50, retry(), Some("k"), false));
+        let parked = &cursor.parked[&OrderKey::Key("k".into())];
+        assert!(
+            !parked.waits(Offset(20), Offset(60)),
+            "what lies between was settled long ago"
+        );
+        assert!(parked.waits(Offset(51), Offset(60)));
+    }
+
+    #[test]
+    fn an_event_without_a_key_parks_only_itself() {
+        let mut cursor = Cursor::default();
+        cursor.apply(&outcome(3, 3, retry(), None, false));
+        assert!(cursor.parked.contains_key(&OrderKey::Own(Offset(3))));
+        assert_eq!(cursor.oldest_waiting(), None);
+        cursor.apply(&outcome(3, 3, Verdict::Done, None, true));
+        assert!(cursor.parked.is_empty());
+    }
+}

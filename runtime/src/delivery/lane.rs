@@ -1,0 +1,446 @@
+//! 4 DELIVER: one lane of one plugin.
+//!
+//! A lane delivers one event at a time, on a thread that the system can preempt, for as long as there is
+//! something to deliver; then it rests. Between two events it lets go of the gate, where a swap may come in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nerve_eventlog::{AppendError, Batch, Clock, Condition, Entry, Log, Micros, Offset, Reach, ReadError};
+
+use super::cursor::OrderKey;
+use super::handler::{Delivery, Failure, Handled, Handler};
+use super::queue::{Queue, Turn};
+use super::retry::RetryPolicy;
+use super::settle::{self, LONGEST_CHAIN};
+use super::subscriber::{Slot, Subscriber};
+use crate::host::Stopped;
+use crate::log::index::Next;
+use crate::log::record::{self, Event, FailureClass, Outcome, Verdict};
+use crate::log::sequencer::{Sequencer, stopped};
+
+/// Events taken from the hot window at a time.
+const TAKE: usize = 256;
+
+/// Bytes read from the log at a time by a lane that is behind the hot window.
+const READ_BYTES: usize = 1 << 20;
+
+/// Until when a lane rests.
+#[derive(Debug)]
+pub enum Rest {
+    /// Until its bell rings, or the time comes.
+    Until(Option<Micros>),
+    /// For good: the host is stopping, or the log is.
+    ForGood,
+}
+
+/// Why a lane could not go on.
+#[derive(Debug, thiserror::Error)]
+enum LaneError {
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the record at offset {0} can't be read: {1}")]
+    Record(Offset, record::DecodeError),
+    #[error("offset {0} has no event")]
+    NoEvent(Offset),
+}
+
+/// One lane of one plugin.
+pub struct Lane {
+    subscriber: Arc<Subscriber>,
+    sequencer: Arc<Sequencer>,
+    log: Arc<dyn Log>,
+    clock: Arc<dyn Clock>,
+    stopping: Arc<AtomicBool>,
+    dice: fastrand::Rng,
+    queue: Option<Queue>,
+    running: Option<Running>,
+    entries: Vec<Entry>,
+}
+
+struct Running {
+    generation: u64,
+    handler: Box<dyn Handler>,
+    retry: RetryPolicy,
+}
+
+/// Which of its deliveries an event has.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    number: u32,
+    replay: bool,
+}
+
+impl Lane {
+    /// A lane for `subscriber`. `dice` makes jitter and the seeds of the plugin's randomness.
+    pub fn new(
+        subscriber: Arc<Subscriber>,
+        sequencer: Arc<Sequencer>,
+        clock: Arc<dyn Clock>,
+        stopping: Arc<AtomicBool>,
+        dice: fastrand::Rng,
+    ) -> Self {
+        let log = sequencer.log().clone();
+        let entries = Vec::with_capacity(TAKE);
+        Self {
+            subscriber,
+            sequencer,
+            log,
+            clock,
+            stopping,
+            dice,
+            queue: None,
+            running: None,
+            entries,
+        }
+    }
+
+    /// Deliver until there is nothing to deliver. Blocks; runs guests.
+    pub fn run(&mut self) -> Rest {
+        let subscriber = self.subscriber.clone();
+        loop {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Rest::ForGood;
+            }
+            let slot = subscriber.gate.lock();
+            if !self.follow_swap(&slot) {
+                return Rest::Until(None);
+            }
+            match self.step() {
+                Ok(None) => {}
+                Ok(Some(due)) => return Rest::Until(due),
+                Err(LaneError::Stopped(_)) => return Rest::ForGood,
+                Err(trouble) => {
+                    tracing::error!(plugin = %subscriber.name, "deliveries stop: {trouble}");
+                    *subscriber.trouble.lock() = Some(trouble.to_string());
+                    return Rest::ForGood;
+                }
+            }
+        }
+    }
+
+    /// Whether a version runs, after taking over what the slot holds.
+    fn follow_swap(&mut self, slot: &Slot) -> bool {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.generation == slot.generation)
+        {
+            return true;
+        }
+        self.running = slot.version.as_ref().map(|version| Running {
+            generation: slot.generation,
+            handler: version.handler(self.subscriber.state.lock().key_values.clone()),
+            retry: version.retry_policy(),
+        });
+        if let Some(queue) = &mut self.queue {
+            queue.swapped(self.clock.now());
+        }
+        self.running.is_some()
+    }
+
+    /// One delivery. `Some` with the next time when there is none.
+    fn step(&mut self) -> Result<Option<Option<Micros>>, LaneError> {
+        if self.queue.is_none() {
+            self.queue = Some(self.recover_queue()?);
+        }
+        if self.subscriber.redrive.load(Ordering::Relaxed) && self.redrive()? {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let queue = self.queue.as_mut().expect("it was made above");
+        match queue.next(now) {
+            Some(Turn::Retry(key)) => self.retry(key)?,
+            Some(Turn::Behind(_, offset)) => self.deliver_at(
+                offset,
+                Attempt {
+                    number: 1,
+                    replay: false,
+                },
+            )?,
+            Some(Turn::Fresh(entry)) => {
+                let event = event_of(&entry)?;
+                if queue.pass(event.key, entry.offset) {
+                    self.deliver(
+                        &entry,
+                        &event,
+                        Attempt {
+                            number: 1,
+                            replay: false,
+                        },
+                    )?;
+                }
+            }
+            None => {
+                let from = queue.wants_from().unwrap_or_default();
+                if !self.take(from)? {
+                    return Ok(Some(self.queue.as_ref().and_then(Queue::next_due)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Take events behind `after` from the log; whether the position moved.
+    fn take(&mut self, after: Offset) -> Result<bool, LaneError> {
+        let queue = self
+            .queue
+            .as_mut()
+            .expect("a lane takes events only when it has a queue");
+        match self.sequencer.next(self.subscriber.id, after, TAKE) {
+            Next::Hot(offsets) => {
+                let Some(last) = offsets.last().copied() else {
+                    return Ok(false);
+                };
+                self.entries.clear();
+                self.log.read_at(&offsets, &mut self.entries)?;
+                let whole_from = self.subscriber.state.lock().subscription.whole_from();
+                if offsets[0] < whole_from {
+                    let subscription = self.subscriber.state.lock().subscription.clone();
+                    self.entries.retain(|entry| wanted(entry, &subscription));
+                }
+                queue.take(self.entries.drain(..), last);
+            }
+            Next::Cold(_) => {
+                let entries = self.log.read(after.next(), READ_BYTES, Reach::Appended)?;
+                let Some(last) = entries.last().map(|entry| entry.offset) else {
+                    return Ok(false);
+                };
+                let subscription = self.subscriber.state.lock().subscription.clone();
+                queue.take(
+                    entries.into_iter().filter(|entry| wanted(entry, &subscription)),
+                    last,
+                );
+            }
+        }
+        Ok(true)
+    }
+
+    /// The queue at the cursor, with what waits behind parked keys read again from the log.
+    fn recover_queue(&self) -> Result<Queue, LaneError> {
+        let (cursor, subscription) = {
+            let state = self.subscriber.state.lock();
+            (state.cursor.clone(), state.subscription.clone())
+        };
+        let mut queue = Queue::new(&cursor);
+        let mut from = cursor.oldest_waiting();
+        while let Some(start) = from.filter(|start| *start <= cursor.low) {
+            let entries = self.log.read(start, READ_BYTES, Reach::Appended)?;
+            for entry in &entries {
+                if !wanted(entry, &subscription) {
+                    continue;
+                }
+                let event = event_of(entry)?;
+                let key = OrderKey::of(event.key, entry.offset);
+                let waits = |parked: &super::cursor::Parked| parked.waits(entry.offset, cursor.low);
+                if let Some(name) = key.name().filter(|_| cursor.parked.get(&key).is_some_and(waits)) {
+                    queue.recover(name, entry.offset);
+                }
+            }
+            from = entries.last().map(|entry| entry.offset.next());
+        }
+        queue.recovered(&cursor);
+        Ok(queue)
+    }
+
+    /// Run the retry of a parked key.
+    fn retry(&mut self, key: OrderKey) -> Result<(), LaneError> {
+        let head = {
+            let state = self.subscriber.state.lock();
+            state
+                .cursor
+                .parked
+                .get(&key)
+                .and_then(|parked| parked.head.clone())
+        };
+        let Some(head) = head else { return Ok(()) };
+        self.deliver_at(
+            head.event,
+            Attempt {
+                number: head.attempt + 1,
+                replay: head.replay,
+            },
+        )
+    }
+
+    /// Run the first redrive whose key is not parked; whether there was one.
+    fn redrive(&mut self) -> Result<bool, LaneError> {
+        let asked: Vec<Offset> = {
+            let state = self.subscriber.state.lock();
+            if state.redrive.is_empty() {
+                self.subscriber.redrive.store(false, Ordering::Relaxed);
+            }
+            state.redrive.iter().copied().take(TAKE).collect()
+        };
+        for offset in asked {
+            let entry = self.read_one(offset)?;
+            let event = event_of(&entry)?;
+            if !self
+                .queue
+                .as_ref()
+                .is_some_and(|queue| queue.is_parked(event.key))
+            {
+                self.deliver(
+                    &entry,
+                    &event,
+                    Attempt {
+                        number: 1,
+                        replay: true,
+                    },
+                )?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn deliver_at(&mut self, offset: Offset, attempt: Attempt) -> Result<(), LaneError> {
+        let entry = self.read_one(offset)?;
+        let event = event_of(&entry)?;
+        self.deliver(&entry, &event, attempt)
+    }
+
+    /// Hand one event to the handler and settle what comes of it.
+    fn deliver(&mut self, entry: &Entry, event: &Event<'_>, attempt: Attempt) -> Result<(), LaneError> {
+        let running = self
+            .running
+            .as_mut()
+            .expect("a lane delivers only while a version runs");
+        let delivery = Delivery {
+            offset: entry.offset,
+            recorded: entry.time,
+            event,
+            attempt: attempt.number,
+            replay: attempt.replay,
+            started: self.clock.now(),
+            seed: self.dice.u64(..),
+        };
+        let handled = if event.hops() > LONGEST_CHAIN {
+            looped(event)
+        } else {
+            running.handler.handle(&delivery)
+        };
+        self.settle(&delivery, &handled)
+    }
+
+    /// 6 SETTLE: append the outcome with its effects, and let the fold and the queue follow.
+    fn settle(&mut self, delivery: &Delivery<'_>, handled: &Handled) -> Result<(), LaneError> {
+        let running = self.running.as_ref().expect("what is settled was run");
+        let queue = self.queue.as_mut().expect("what is settled was queued");
+        let event = delivery.event;
+        let took = u64::try_from(handled.took.as_micros()).unwrap_or(u64::MAX);
+        let ended = Micros(delivery.started.0.saturating_add(took));
+        let verdict = settle::decide(handled, delivery.attempt, &running.retry, ended, self.dice.f64());
+        let retried = matches!(verdict, Verdict::Retry { .. });
+
+        let subscriber = &self.subscriber;
+        let mut state = subscriber.state.lock();
+        let order_key = || OrderKey::of(event.key, delivery.offset);
+        let parked = !state.cursor.parked.is_empty() && state.cursor.parked.contains_key(&order_key());
+        let previous: Vec<_> = handled
+            .effects
+            .writes
+            .iter()
+            .map(|(key, _)| state.key_values.get(key))
+            .collect();
+        let done = verdict == Verdict::Done;
+        let mut outcome = Outcome {
+            plugin: &subscriber.name,
+            version: running.handler.version(),
+            event: delivery.offset.0,
+            attempt: delivery.attempt,
+            replay: delivery.replay,
+            verdict,
+            key: event.key.filter(|_| parked || retried),
+            cleared: !retried && queue.behind(event.key) == 0,
+            low_water: queue.passed().0,
+            started: delivery.started.0,
+            took,
+            seed: handled.used_seed.then_some(delivery.seed),
+            emitted: 0,
+            writes: if done {
+                settle::writes(handled, &previous)
+            } else {
+                Vec::new()
+            },
+            lines: settle::lines(handled),
+            lines_lost: handled.lines_lost,
+        };
+        let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
+        let condition = Condition {
+            writer: &subscriber.writer,
+            last: state.settled_at,
+        };
+        let emits = handled.effects.emits.iter().take(outcome.emitted as usize);
+        let types = (1..).zip(emits.map(|emit| &*emit.r#type));
+        let appended = append(&self.sequencer, batch, condition, types)?;
+        state.apply_outcome(appended.first, appended.time, &outcome);
+        drop(state);
+
+        match outcome.verdict {
+            Verdict::Retry { due, .. } => queue.park(order_key(), Micros(due)),
+            Verdict::Done | Verdict::Dead { .. } => queue.settled(event.key),
+        }
+        subscriber.notify_settled();
+        Ok(())
+    }
+
+    fn read_one(&mut self, offset: Offset) -> Result<Entry, LaneError> {
+        let mut found = Vec::with_capacity(1);
+        self.log.read_at(&[offset], &mut found)?;
+        found.pop().ok_or(LaneError::NoEvent(offset))
+    }
+}
+
+/// Append a settled delivery. Waits while too much waits for the disk: what was handled must not be refused.
+fn append<'a>(
+    sequencer: &Sequencer,
+    mut batch: Batch,
+    condition: Condition<'_>,
+    events: impl Iterator<Item = (u64, &'a str)> + Clone,
+) -> Result<nerve_eventlog::Appended, LaneError> {
+    loop {
+        match sequencer.append(batch, Some(condition), events.clone()) {
+            Ok(appended) => return Ok(appended),
+            Err(AppendError::Full { batch: back, .. }) => {
+                batch = back;
+                let next = sequencer.log().bounds().durable.next();
+                sequencer
+                    .log()
+                    .wait_durable(next)
+                    .map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
+            }
+            Err(refused) => return Err(stopped(&refused).into()),
+        }
+    }
+}
+
+fn event_of(entry: &Entry) -> Result<Event<'_>, LaneError> {
+    record::event(&entry.payload)
+        .map_err(|cause| LaneError::Record(entry.offset, cause))?
+        .ok_or(LaneError::NoEvent(entry.offset))
+}
+
+/// Whether the record is an event that `subscription` wants.
+fn wanted(entry: &Entry, subscription: &super::subscription::Subscription) -> bool {
+    matches!(record::event(&entry.payload), Ok(Some(event)) if subscription.wants(event.r#type, entry.offset))
+}
+
+fn looped(event: &Event<'_>) -> Handled {
+    let reason = format!(
+        "the chain that began with event {:?} is {} events long, and the longest allowed is {LONGEST_CHAIN}: \
+         two plugins may be answering each other",
+        event.chain(),
+        event.hops()
+    );
+    Handled {
+        failure: Some(Failure {
+            class: FailureClass::Loop,
+            reason,
+            retry_after: None,
+        }),
+        ..Handled::default()
+    }
+}

@@ -1,0 +1,226 @@
+//! 6 SETTLE: from what a handler did to the one batch that says so.
+//!
+//! Both steps are pure. [`decide`] knows the rules: done, retry at a time, or dead. [`batch`] writes the
+//! outcome and, behind it, every emitted event.
+
+use std::fmt::Write as _;
+
+use nerve_eventlog::{Batch, LogId, Micros};
+
+use super::handler::{Delivery, Handled};
+use super::retry::RetryPolicy;
+use crate::log::record::{Cause, Event, FailureClass, FailureRecord, Line, Outcome, Record, Verdict, Write};
+
+/// A chain of events longer than this is taken for a loop: its next event becomes a dead letter.
+pub const LONGEST_CHAIN: u32 = 64;
+
+/// What a delivery came to: the rules of retry and dead letter.
+///
+/// `now` is when the attempt ended, `dice` a random number in `0..1` for the jitter.
+pub fn decide<'a>(
+    handled: &'a Handled,
+    attempt: u32,
+    policy: &RetryPolicy,
+    now: Micros,
+    dice: f64,
+) -> Verdict<'a> {
+    let Some(failure) = &handled.failure else {
+        return Verdict::Done;
+    };
+    let record = FailureRecord {
+        class: failure.class,
+        reason: &failure.reason,
+    };
+    let due = match failure.class {
+        FailureClass::Reject | FailureClass::Loop => None,
+        _ => policy.due(attempt, now, failure.retry_after, dice),
+    };
+    match due {
+        Some(due) => Verdict::Retry {
+            due: due.0,
+            failure: record,
+        },
+        None => Verdict::Dead { failure: record },
+    }
+}
+
+/// The batch of one delivery: `outcome`, and the events it emitted where it is done.
+///
+/// `scratch` is used for encoding and left empty.
+pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, handled: &Handled) -> Batch {
+    let emits = if outcome.verdict == Verdict::Done {
+        &handled.effects.emits[..]
+    } else {
+        &[]
+    };
+    outcome.emitted = u32::try_from(emits.len()).unwrap_or(u32::MAX);
+    let size: usize = emits.iter().map(|emit| emit.data.len() + 256).sum();
+    let mut batch = Batch::with_capacity(size + 256);
+    batch.push_with(|out| Record::encode_outcome(outcome, out));
+    if emits.is_empty() {
+        return batch;
+    }
+    let event = delivery.event;
+    let mut source = String::with_capacity(64);
+    let (mut id, mut traceparent) = (String::with_capacity(32), String::with_capacity(55));
+    source.push_str(PLUGIN_SOURCE);
+    source.push_str(outcome.plugin);
+    for (index, emit) in (0u32..).zip(emits) {
+        id.clear();
+        write!(id, "{:08x}-{:x}-{index}", log.short(), delivery.offset.0).expect("a string takes everything");
+        traceparent.clear();
+        child_span(
+            event.traceparent,
+            delivery.offset.0,
+            outcome.plugin,
+            index,
+            &mut traceparent,
+        );
+        let record = Event {
+            id: &id,
+            source: &source,
+            r#type: &emit.r#type,
+            key: emit.key.as_deref(),
+            subject: emit.subject.as_deref(),
+            time: None,
+            content_type: emit.content_type.as_deref().unwrap_or("application/json"),
+            data: &emit.data,
+            correlation: Some(event.chain()),
+            cause: Some(Cause {
+                id: event.id,
+                offset: delivery.offset.0,
+                hops: event.hops() + 1,
+                index,
+            }),
+            traceparent: Some(&traceparent)
+                .filter(|text| !text.is_empty())
+                .map(String::as_str),
+            data_schema: None,
+            extensions: Vec::new(),
+        };
+        batch.push_with(|out| Record::encode_event(&record, out));
+    }
+    batch
+}
+
+/// Sources that begin with this are plugins.
+pub const PLUGIN_SOURCE: &str = "nerve:";
+
+/// The W3C trace context of an emitted event: its cause's trace, and a span of its own that a second run of the
+/// same delivery gives again.
+fn child_span(cause: Option<&str>, offset: u64, plugin: &str, index: u32, out: &mut String) {
+    let Some((before, after)) = cause.and_then(|parent| Some((parent.get(..36)?, parent.get(52..)?))) else {
+        return;
+    };
+    let mut span: u64 = 0xcbf2_9ce4_8422_2325;
+    let bytes = offset
+        .to_le_bytes()
+        .into_iter()
+        .chain(plugin.bytes())
+        .chain(index.to_le_bytes());
+    for byte in bytes {
+        span = (span ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    write!(out, "{before}{:016x}{after}", span.max(1)).expect("a string takes everything");
+}
+
+/// The lines of `handled`, as the outcome keeps them.
+pub fn lines(handled: &Handled) -> Vec<Line<'_>> {
+    handled
+        .lines
+        .iter()
+        .map(|line| Line {
+            level: line.level,
+            text: &line.text,
+        })
+        .collect()
+}
+
+/// The writes of `handled`, each with what was there before.
+pub fn writes<'a>(handled: &'a Handled, previous: &'a [Option<bytes::Bytes>]) -> Vec<Write<'a>> {
+    let writes = handled.effects.writes.iter().zip(previous);
+    writes
+        .map(|((key, value), previous)| Write {
+            key,
+            value: value.as_deref(),
+            previous: previous.as_deref(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::delivery::handler::Failure;
+
+    fn failed(class: FailureClass) -> Handled {
+        let failure = Failure {
+            class,
+            reason: "r".into(),
+            retry_after: None,
+        };
+        Handled {
+            failure: Some(failure),
+            ..Handled::default()
+        }
+    }
+
+    #[test]
+    fn the_table_of_retry_and_dead_letter() {
+        use FailureClass::{Host, Limit, Loop, Memory, Reject, Retry, Time, Trap};
+        let policy = RetryPolicy {
+            attempts: 2,
+            jitter: 0.0,
+            first: Duration::from_micros(7),
+            ..RetryPolicy::default()
+        };
+        for class in [Retry, Trap, Time, Memory, Limit, Host] {
+            let handled = failed(class);
+            assert!(
+                matches!(
+                    decide(&handled, 1, &policy, Micros(10), 0.5),
+                    Verdict::Retry { due: 17, .. }
+                ),
+                "{class:?}"
+            );
+            assert!(
+                matches!(
+                    decide(&handled, 2, &policy, Micros(10), 0.5),
+                    Verdict::Dead { .. }
+                ),
+                "{class:?}"
+            );
+        }
+        for class in [Reject, Loop] {
+            assert!(
+                matches!(
+                    decide(&failed(class), 1, &policy, Micros(10), 0.5),
+                    Verdict::Dead { .. }
+                ),
+                "{class:?}"
+            );
+        }
+        assert_eq!(
+            decide(&Handled::default(), 9, &policy, Micros(10), 0.5),
+            Verdict::Done
+        );
+    }
+
+    #[test]
+    fn a_span_is_stable_and_stays_in_its_trace() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let span = |index| {
+            let mut out = String::new();
+            child_span(Some(parent), 7, "p", index, &mut out);
+            out
+        };
+        assert_eq!(span(0), span(0));
+        assert_ne!(span(0), span(1));
+        assert_eq!(
+            (span(0).len(), &span(0)[..36], &span(0)[52..]),
+            (55, &parent[..36], "-01")
+        );
+    }
+}

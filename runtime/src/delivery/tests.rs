@@ -1,0 +1,5 @@
+//! Delivery without WebAssembly: a fake handler, the memory log and a clock that tests advance.
+
+mod bed;
+mod rules;
+mod simulation;

@@ -1,0 +1,320 @@
+//! A test bed: one plugin, whose handler is a function, on a log in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use nerve_eventlog::storage::MemoryStorage;
+use nerve_eventlog::{Batch, Clock, Durability, FileLog, Log, ManualClock, Micros, Offset, Options, Reach};
+use parking_lot::Mutex;
+
+use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
+use crate::delivery::lane::{Lane, Rest};
+use crate::delivery::retry::RetryPolicy;
+use crate::delivery::subscriber::Subscriber;
+use crate::log::index::TypeIndex;
+use crate::log::record::{
+    Deployment, DeploymentAction, Event, FailureClass, Hash, LiveVersion, Operator, OperatorAction, Record,
+    VersionId,
+};
+use crate::log::sequencer::{Order, Sequencer};
+use crate::log::window::{Window, WindowOptions};
+use crate::state::{Fold, KeyValues, PluginState};
+
+/// What the fake handler does.
+pub(super) type Script = Arc<dyn Fn(&Delivery<'_>, &KeyValues) -> Handled + Send + Sync>;
+
+/// A delivery that the fake handler saw: offset, key, attempt, replay, version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Saw {
+    pub(super) offset: u64,
+    pub(super) key: Option<String>,
+    pub(super) attempt: u32,
+    pub(super) replay: bool,
+    pub(super) version: u8,
+}
+
+#[derive(Clone)]
+pub(super) struct Fake {
+    version: u8,
+    script: Script,
+    saw: Arc<Mutex<Vec<Saw>>>,
+    state: Arc<KeyValues>,
+}
+
+impl Version for Fake {
+    fn id(&self) -> VersionId {
+        VersionId([self.version; 8])
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            attempts: 3,
+            first: Duration::from_millis(10),
+            jitter: 0.0,
+            ..RetryPolicy::default()
+        }
+    }
+
+    fn limits(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    fn handler(&self, state: Arc<KeyValues>) -> Box<dyn Handler> {
+        Box::new(Self {
+            state,
+            ..self.clone()
+        })
+    }
+}
+
+impl Handler for Fake {
+    fn version(&self) -> VersionId {
+        self.id()
+    }
+
+    fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
+        self.saw.lock().push(Saw {
+            offset: delivery.offset.0,
+            key: delivery.event.key.map(str::to_owned),
+            attempt: delivery.attempt,
+            replay: delivery.replay,
+            version: self.version,
+        });
+        (self.script)(delivery, &self.state)
+    }
+}
+
+/// A failure of `class`.
+pub(super) fn failed(class: FailureClass) -> Handled {
+    let failure = Failure {
+        class,
+        reason: "it was told to".into(),
+        retry_after: None,
+    };
+    Handled {
+        failure: Some(failure),
+        ..Handled::default()
+    }
+}
+
+/// One plugin called `p` that subscribes to `in.>`.
+pub(super) struct Bed {
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) log: Arc<FileLog>,
+    pub(super) sequencer: Arc<Sequencer>,
+    pub(super) subscriber: Arc<Subscriber>,
+    pub(super) saw: Arc<Mutex<Vec<Saw>>>,
+    lane: Lane,
+    version: u8,
+}
+
+impl Bed {
+    /// The plugin is live, at offset 1, and runs `script`.
+    pub(super) fn new(script: Script) -> Self {
+        let clock = Arc::new(ManualClock::new(Micros(1_000_000)));
+        let options = Options {
+            durability: Durability::Memory,
+            ..Options::default()
+        };
+        let storage = Arc::new(MemoryStorage::default());
+        let (log, _) = FileLog::open(storage, options, clock.clone(), &mut |_| {}).unwrap();
+        let log = Arc::new(log);
+        let mut bed = Self::start(clock, log, PluginState::default());
+        bed.swap(script);
+        bed
+    }
+
+    /// The same log, as a host that starts now finds it.
+    pub(super) fn restart(self, script: Script) -> Self {
+        let (clock, log) = (self.clock.clone(), self.log.clone());
+        let state = self.fold();
+        let mut bed = Self::start(clock, log, state);
+        bed.saw = self.saw;
+        bed.version = self.version;
+        bed.put(script);
+        bed
+    }
+
+    /// A second lane of the same plugin on the same log, as a host that should not be there would have it.
+    pub(super) fn twin(&self, script: Script) -> Self {
+        let mut twin = Self::start(self.clock.clone(), self.log.clone(), self.fold());
+        twin.put(script);
+        twin
+    }
+
+    /// What the clock says, in microseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now().0
+    }
+
+    /// The plugin's state as the records say.
+    pub(super) fn fold(&self) -> PluginState {
+        let mut fold = Fold::default();
+        for (offset, time, bytes) in self.records() {
+            fold.apply(offset, time, &Record::decode(&bytes).unwrap());
+        }
+        fold.into_plugins().remove("p").unwrap_or_default()
+    }
+
+    /// Every record.
+    pub(super) fn records(&self) -> Vec<(Offset, Micros, bytes::Bytes)> {
+        let mut from = Offset(1);
+        let mut out = Vec::new();
+        loop {
+            let entries = self.log.read(from, 1 << 20, Reach::Appended).unwrap();
+            let Some(last) = entries.last() else { return out };
+            from = last.offset.next();
+            out.extend(
+                entries
+                    .into_iter()
+                    .map(|entry| (entry.offset, entry.time, entry.payload)),
+            );
+        }
+    }
+
+    fn start(clock: Arc<ManualClock>, log: Arc<FileLog>, state: PluginState) -> Self {
+        let window = Window::new(WindowOptions::default());
+        let mut index = TypeIndex::default();
+        let mut from = Offset(1);
+        loop {
+            let entries = log.read(from, 1 << 20, Reach::Appended).unwrap();
+            let Some(last) = entries.last() else { break };
+            from = last.offset.next();
+            for entry in &entries {
+                if let Some(event) = crate::log::record::event(&entry.payload).unwrap() {
+                    index.push(event.r#type, entry.offset);
+                }
+            }
+        }
+        let sequencer = Sequencer::new(log.clone() as Arc<dyn Log>, Order { index, window });
+        let subscription = state.subscription.clone();
+        let subscriber = Subscriber::new("p", state, &sequencer);
+        sequencer.subscribe(subscriber.id, subscription);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let dice = fastrand::Rng::with_seed(7);
+        let lane = Lane::new(
+            subscriber.clone(),
+            sequencer.clone(),
+            clock.clone(),
+            stopping,
+            dice,
+        );
+        Self {
+            clock,
+            log,
+            sequencer,
+            subscriber,
+            saw: Arc::default(),
+            lane,
+            version: 0,
+        }
+    }
+
+    /// Deploy the next version, running `script`.
+    pub(super) fn swap(&mut self, script: Script) {
+        self.version += 1;
+        let between = self.subscriber.between_events();
+        let live = LiveVersion {
+            version: VersionId([self.version; 8]),
+            component: Hash([0; 32]),
+            label: String::new(),
+            settings: None,
+            subscriptions: vec!["in.>".into()],
+            emits: vec![],
+            readable: vec![],
+            asks: vec![],
+            from_beginning: false,
+        };
+        let action = DeploymentAction::Live(Box::new(live));
+        let deployment = Deployment {
+            plugin: "p".into(),
+            pair: None,
+            action,
+        };
+        let mut state = self.subscriber.state.lock();
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
+        let appended = self.sequencer.append(batch, None, std::iter::empty()).unwrap();
+        state.apply_deployment(appended.first, appended.time, &deployment);
+        self.sequencer
+            .subscribe(self.subscriber.id, state.subscription.clone());
+        drop(state);
+        drop(between);
+        self.put(script);
+    }
+
+    fn put(&mut self, script: Script) {
+        let state = Arc::new(KeyValues::default());
+        let fake = Fake {
+            version: self.version,
+            script,
+            saw: self.saw.clone(),
+            state,
+        };
+        self.subscriber.between_events().swap(Some(Arc::new(fake)));
+    }
+
+    /// Publish an event of type `in.x`.
+    pub(super) fn publish(&self, key: Option<&str>) -> u64 {
+        let event = Event {
+            id: "e",
+            source: "test",
+            r#type: "in.x",
+            key,
+            subject: None,
+            time: None,
+            content_type: "application/json",
+            data: &[0xc0],
+            correlation: None,
+            cause: None,
+            traceparent: None,
+            data_schema: None,
+            extensions: vec![],
+        };
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::encode_event(&event, out));
+        self.sequencer
+            .append(batch, None, std::iter::once((0, "in.x")))
+            .unwrap()
+            .first
+            .0
+    }
+
+    /// Run the lane until it rests.
+    pub(super) fn run(&mut self) -> Rest {
+        self.lane.run()
+    }
+
+    /// Run the lane, and advance the clock to each retry, until nothing is due any more.
+    pub(super) fn run_all(&mut self) {
+        while let Rest::Until(Some(due)) = self.run() {
+            self.clock.set(due);
+        }
+    }
+
+    /// An operator's action, as the host does it.
+    pub(super) fn operate(&self, action: OperatorAction) {
+        let operator = Operator {
+            plugin: "p".into(),
+            action,
+        };
+        let mut state = self.subscriber.state.lock();
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Operator(operator.clone()).encode(out));
+        self.sequencer.append(batch, None, std::iter::empty()).unwrap();
+        state.apply_operator(&operator);
+        self.subscriber
+            .redrive
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// What the handler saw, as `offset/attempt`.
+    pub(super) fn seen(&self) -> String {
+        let saw = self.saw.lock();
+        saw.iter()
+            .map(|saw| format!("{}/{}", saw.offset, saw.attempt))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}

@@ -1,0 +1,207 @@
+//! Questions about plugins, their state and their dead letters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nerve_eventlog::Offset;
+
+use super::{AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
+use crate::delivery::subscriber::Subscriber;
+use crate::state::PluginState;
+
+impl Host {
+    /// All plugins that were ever asked for, by name.
+    pub async fn plugins(&self) -> Result<Vec<PluginStatus>, AskError> {
+        let all = self
+            .inner
+            .subscribers
+            .all()
+            .iter()
+            .map(|subscriber| self.status(subscriber))
+            .collect();
+        self.durable_now().await?;
+        Ok(all)
+    }
+
+    /// One plugin.
+    pub async fn plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
+        let subscriber = self.subscriber(name)?;
+        let status = self.status(&subscriber);
+        self.durable_now().await?;
+        Ok(status)
+    }
+
+    /// Wait, at most `timeout`, until the plugin has settled everything up to `offset`; answers its cursor.
+    pub async fn settled(&self, plugin: &str, offset: Offset, timeout: Duration) -> Result<Offset, AskError> {
+        let subscriber = self.subscriber(plugin)?;
+        let waited = subscriber.wait_for_settled(offset, &self.inner.sequencer);
+        let in_time = tokio::time::timeout(timeout, waited).await.is_ok();
+        let settled = subscriber.state.lock().cursor.low;
+        if !in_time {
+            return Err(AskError::TimedOut {
+                plugin: plugin.to_owned(),
+                settled,
+                wanted: offset,
+            });
+        }
+        self.durable_now().await?;
+        Ok(settled)
+    }
+
+    /// The value of a readable key, and the plugin's cursor when it was read.
+    pub async fn state(&self, plugin: &str, key: &str) -> Result<(Option<Bytes>, Offset), AskError> {
+        let answer = {
+            let subscriber = self.subscriber(plugin)?;
+            let state = subscriber.state.lock();
+            readable(plugin, &state, key)?;
+            (state.key_values.get(key), state.cursor.low)
+        };
+        self.durable_now().await?;
+        Ok(answer)
+    }
+
+    /// Entries of readable keys that start with `prefix`, behind `after`, at most `limit`, and the plugin's
+    /// cursor when they were read.
+    pub async fn scan_state(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<(Box<str>, Bytes)>, Offset), AskError> {
+        let answer = {
+            let subscriber = self.subscriber(plugin)?;
+            let state = subscriber.state.lock();
+            readable(plugin, &state, prefix)?;
+            (state.key_values.scan(prefix, after, limit), state.cursor.low)
+        };
+        self.durable_now().await?;
+        Ok(answer)
+    }
+
+    /// Dead letters of one plugin or of all, by plugin and offset.
+    pub async fn dead_letters(&self, plugin: Option<&str>) -> Result<Vec<DeadLetter>, AskError> {
+        let subscribers = match plugin {
+            Some(name) => vec![self.subscriber(name)?],
+            None => self.inner.subscribers.all(),
+        };
+        let letters = subscribers
+            .iter()
+            .flat_map(|subscriber| dead_letters(subscriber))
+            .collect();
+        self.durable_now().await?;
+        Ok(letters)
+    }
+
+    /// Sizes of the log, and what recovery found.
+    pub fn log_status(&self) -> LogStatus {
+        let (segments, bytes) = self.inner.store.size();
+        LogStatus {
+            bytes,
+            segments,
+            recovered: self.inner.recovered.clone(),
+        }
+    }
+
+    pub(super) fn subscriber(&self, name: &str) -> Result<Arc<Subscriber>, AskError> {
+        self.inner
+            .subscribers
+            .get(name)
+            .ok_or_else(|| AskError::NoPlugin(name.to_owned()))
+    }
+
+    fn status(&self, subscriber: &Subscriber) -> PluginStatus {
+        let version = subscriber.version();
+        let trouble = subscriber.trouble.lock().clone();
+        let state = subscriber.state.lock();
+        let cursor = &state.cursor;
+        let fresh = self.inner.sequencer.count(&state.subscription, cursor.low);
+        PluginStatus {
+            name: subscriber.name.to_string(),
+            standing: match &state.live {
+                None => Standing::Refused,
+                Some(_) if state.removed => Standing::Removed,
+                Some(_) => Standing::Live,
+            },
+            version: state.live.as_ref().map(|live| VersionStatus {
+                version: live.version.version,
+                component: live.version.component,
+                label: live.version.label.clone(),
+                since: live.since,
+                emits: live.version.emits.clone(),
+                readable: live.version.readable.clone(),
+                asks: live.version.asks.clone(),
+            }),
+            subscriptions: state
+                .subscription
+                .patterns()
+                .iter()
+                .map(|(p, from)| (p.to_string(), *from))
+                .collect(),
+            limits: version
+                .as_ref()
+                .map(|version| version.limits())
+                .unwrap_or_default(),
+            retry: version
+                .as_ref()
+                .map(|version| version.retry_policy().shown())
+                .unwrap_or_default(),
+            cursor: cursor.low,
+            lag: fresh as u64,
+            parked: parked(&state),
+            dead_letters: state.dead.len(),
+            state_keys: state.key_values.len(),
+            state_bytes: state.key_values.bytes(),
+            counters: state.counters,
+            refused: state.refused.clone(),
+            trouble,
+        }
+    }
+}
+
+fn parked(state: &PluginState) -> Vec<ParkedStatus> {
+    let parked = state.cursor.parked.iter();
+    parked
+        .map(|(key, parked)| ParkedStatus {
+            key: key.name().map(str::to_owned),
+            event: parked.head.as_ref().map_or(parked.waits_from, |head| head.event),
+            attempt: parked.head.as_ref().map_or(0, |head| head.attempt),
+            due: parked.head.as_ref().map(|head| head.due),
+            reason: parked
+                .head
+                .as_ref()
+                .map(|head| head.reason.to_string())
+                .unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn dead_letters(subscriber: &Subscriber) -> Vec<DeadLetter> {
+    let state = subscriber.state.lock();
+    let letters = state.dead.iter();
+    letters
+        .map(|(event, dead)| DeadLetter {
+            plugin: subscriber.name.to_string(),
+            event: *event,
+            attempts: dead.attempts,
+            class: dead.class,
+            reason: dead.reason.clone(),
+            version: dead.version,
+            at: dead.at,
+            redriving: state.is_redriving(*event),
+        })
+        .collect()
+}
+
+/// Whether the plugin lets applications read `key`.
+fn readable(plugin: &str, state: &PluginState, key: &str) -> Result<(), AskError> {
+    let prefixes = state.live.as_ref().map(|live| &live.version.readable);
+    if prefixes.is_some_and(|prefixes| prefixes.iter().any(|prefix| key.starts_with(&**prefix))) {
+        return Ok(());
+    }
+    Err(AskError::NotReadable {
+        plugin: plugin.to_owned(),
+        key: key.to_owned(),
+    })
+}

@@ -1,0 +1,88 @@
+//! What an operator does to a plugin. Each is a record before it has an effect.
+
+use std::sync::atomic::Ordering;
+
+use nerve_eventlog::{Batch, Offset};
+
+use super::{AskError, Host, PluginStatus};
+use crate::delivery::subscriber::Subscriber;
+use crate::log::record::{Operator, OperatorAction, Record};
+use crate::log::sequencer::stopped;
+use crate::state::PluginState;
+
+impl Host {
+    /// Deliver dead letters of `plugin` again, one or, where `event` is `None`, all; those that are on their
+    /// way already are left out. Answers their offsets once the operator's record is durable.
+    pub async fn redrive(&self, plugin: &str, event: Option<Offset>) -> Result<Vec<Offset>, AskError> {
+        let subscriber = self.subscriber(plugin)?;
+        let asked = {
+            let mut state = subscriber.state.lock();
+            let asked: Vec<Offset> = match event {
+                Some(event) => vec![dead_letter(plugin, &state, event)?],
+                None => state.dead.keys().copied().collect(),
+            };
+            let asked: Vec<Offset> = asked
+                .into_iter()
+                .filter(|event| !state.is_redriving(*event))
+                .collect();
+            if !asked.is_empty() {
+                let offsets = asked.iter().map(|event| event.0).collect();
+                self.append(&subscriber, &mut state, OperatorAction::Redrive(offsets))?;
+            }
+            asked
+        };
+        subscriber.redrive.store(true, Ordering::Relaxed);
+        subscriber.bell.notify_one();
+        self.durable_now().await?;
+        Ok(asked)
+    }
+
+    /// Give a dead letter up.
+    pub async fn drop_dead_letter(&self, plugin: &str, event: Offset) -> Result<(), AskError> {
+        let subscriber = self.subscriber(plugin)?;
+        {
+            let mut state = subscriber.state.lock();
+            dead_letter(plugin, &state, event)?;
+            self.append(&subscriber, &mut state, OperatorAction::Drop(vec![event.0]))?;
+        }
+        self.durable_now().await?;
+        Ok(())
+    }
+
+    /// Remove the plugin's component from the folder, and answer when the plugin has stopped. Its settings stay.
+    pub async fn remove_plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
+        let subscriber = self.subscriber(name)?;
+        drop(subscriber);
+        self.plugin(name).await
+    }
+
+    fn append(
+        &self,
+        subscriber: &Subscriber,
+        state: &mut PluginState,
+        action: OperatorAction,
+    ) -> Result<(), AskError> {
+        let operator = Operator {
+            plugin: subscriber.name.to_string(),
+            action,
+        };
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Operator(operator.clone()).encode(out));
+        self.inner
+            .sequencer
+            .append(batch, None, std::iter::empty())
+            .map_err(|no| stopped(&no))?;
+        state.apply_operator(&operator);
+        Ok(())
+    }
+}
+
+fn dead_letter(plugin: &str, state: &PluginState, event: Offset) -> Result<Offset, AskError> {
+    if state.dead.contains_key(&event) {
+        return Ok(event);
+    }
+    Err(AskError::NoDeadLetter {
+        plugin: plugin.to_owned(),
+        event,
+    })
+}

@@ -1,0 +1,117 @@
+//! What the host says of its plugins and its log.
+
+use nerve_eventlog::{Micros, Offset};
+
+use crate::log::record::{FailureClass, Hash, VersionId};
+
+/// What `GET /v1/plugins/{name}` shows.
+#[derive(Debug, Clone)]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs.
+    pub standing: Standing,
+    /// The version that is live, or was live last.
+    pub version: Option<VersionStatus>,
+    /// Patterns, each with the first offset it holds for.
+    pub subscriptions: Vec<(String, Offset)>,
+    /// Limits that hold for it, by their setting's name and unit (`time_ms`, `memory_bytes`).
+    pub limits: Vec<(&'static str, u64)>,
+    /// Its retry policy, by setting's name.
+    pub retry: Vec<(&'static str, f64)>,
+    /// Its low-water mark: everything up to it is settled or waits behind a parked key.
+    pub cursor: Offset,
+    /// Matching events that wait, at least: those below the hot window are not counted.
+    pub lag: u64,
+    /// Parked keys.
+    pub parked: Vec<ParkedStatus>,
+    /// Dead letters.
+    pub dead_letters: usize,
+    /// Keys of its state.
+    pub state_keys: usize,
+    /// Bytes of its state.
+    pub state_bytes: usize,
+    /// Outcomes since the log began: done, retry, dead.
+    pub counters: [u64; 3],
+    /// The last refusal, where nothing was deployed since.
+    pub refused: Option<(Micros, String)>,
+    /// Why its deliveries stopped, where they did.
+    pub trouble: Option<String>,
+}
+
+/// Whether a plugin runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It runs.
+    Live,
+    /// Its file is gone.
+    Removed,
+    /// Nothing of this name was ever live.
+    Refused,
+}
+
+/// What is known of a version.
+#[derive(Debug, Clone)]
+pub struct VersionStatus {
+    /// Its id.
+    pub version: VersionId,
+    /// Hash of its component.
+    pub component: Hash,
+    /// The author's version text.
+    pub label: String,
+    /// When it went live.
+    pub since: Micros,
+    /// What it declares to emit.
+    pub emits: Vec<String>,
+    /// Prefixes of state keys that applications may read.
+    pub readable: Vec<String>,
+    /// What it asks for: capability and scope.
+    pub asks: Vec<(String, Vec<String>)>,
+}
+
+/// A parked key.
+#[derive(Debug, Clone)]
+pub struct ParkedStatus {
+    /// The key; `None` for an event without one.
+    pub key: Option<String>,
+    /// Its oldest unsettled event.
+    pub event: Offset,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// When it is tried next; `None` while its later events are worked off.
+    pub due: Option<Micros>,
+    /// What went wrong last.
+    pub reason: String,
+}
+
+/// A dead letter. Its event is in the log at `event`.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// The plugin that gave up.
+    pub plugin: String,
+    /// The event's offset.
+    pub event: Offset,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Class of the last failure.
+    pub class: FailureClass,
+    /// Reason of the last failure.
+    pub reason: String,
+    /// The version that failed last.
+    pub version: VersionId,
+    /// When it was given up.
+    pub at: Micros,
+    /// Whether it is being delivered again.
+    pub redriving: bool,
+}
+
+/// What the start found in the log.
+#[derive(Debug, Clone)]
+pub struct LogStatus {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Segments on disk.
+    pub segments: usize,
+    /// What recovery did, in words, where it did anything.
+    pub recovered: Option<String>,
+}
