@@ -1,0 +1,540 @@
+//! The log in files: appends go to memory at once, and to disk on the syncing thread.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::batch::Entry;
+use crate::hot::Hot;
+use crate::recovery::{self, Recovered};
+use crate::segment::{self, Segment};
+use crate::storage::Storage;
+use crate::sync::{self, Writer};
+use crate::{
+    AppendError, Appended, Batch, Bounds, Clock, Condition, DropError, Log, LogId, Micros, Offset, OpenError,
+    Poisoned, Reach, ReadError, frame,
+};
+
+/// What an acknowledged append survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// A power cut: one fdatasync for all that wait.
+    #[default]
+    Fsync,
+    /// The end of the process, also by SIGKILL, but not of the system.
+    Os,
+    /// Nothing: no files are written. For tests and trials.
+    Memory,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fsync => "fsync",
+            Self::Os => "os",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "fsync" => Ok(Self::Fsync),
+            "os" => Ok(Self::Os),
+            "memory" => Ok(Self::Memory),
+            other => Err(format!(
+                "durability {other:?} is not known: write fsync, os or memory"
+            )),
+        }
+    }
+}
+
+/// How a log works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What an acknowledged append survives. Default `fsync`.
+    pub durability: Durability,
+    /// Bytes after which a new segment is begun; a segment is longer by at most one frame. Default 64 MiB.
+    /// Small segments make retention finer and cost a folder sync each.
+    pub segment_bytes: u64,
+    /// Bytes of the newest records that are kept in memory. Default 256 MiB. Readers behind it read the disk.
+    pub hot_bytes: usize,
+    /// Bytes that may wait for the disk before appends are refused. Default 64 MiB.
+    pub max_undurable_bytes: usize,
+    /// Bytes of the largest batch. Default 32 MiB.
+    pub max_batch_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Fsync,
+            segment_bytes: 64 << 20,
+            hot_bytes: 256 << 20,
+            max_undurable_bytes: 64 << 20,
+            max_batch_bytes: 32 << 20,
+        }
+    }
+}
+
+pub(crate) type Watcher = Box<dyn Fn(Result<Offset, Poisoned>) + Send + Sync>;
+
+/// What the appending, reading and syncing threads share.
+pub(crate) struct Shared {
+    pub(crate) id: LogId,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) state: Mutex<State>,
+    /// Signalled when there is something to sync.
+    pub(crate) work: Condvar,
+    /// Signalled when more is durable, or never will be.
+    pub(crate) progress: Condvar,
+    pub(crate) segments: Mutex<Vec<Segment>>,
+    pub(crate) watchers: Mutex<Vec<Watcher>>,
+}
+
+pub(crate) struct State {
+    pub(crate) hot: Hot,
+    /// Sealed batches that are not on disk, with the number of their records.
+    pub(crate) pending: VecDeque<(Bytes, usize)>,
+    pub(crate) undurable_bytes: usize,
+    pub(crate) durable: Offset,
+    pub(crate) closing: bool,
+    pub(crate) poisoned: Option<Poisoned>,
+    /// Whether the syncing thread waits for work.
+    pub(crate) idle: bool,
+    first: Offset,
+    time: Micros,
+    writers: std::collections::HashMap<Box<str>, Offset>,
+}
+
+/// A log in files, with its newest records in memory.
+pub struct FileLog {
+    shared: Arc<Shared>,
+    syncing: Mutex<Option<JoinHandle<()>>>,
+    _lock: Box<dyn std::any::Any + Send + Sync>,
+}
+
+impl FileLog {
+    /// Open the log in `storage`, or make one, and call `visit` with every record in it.
+    ///
+    /// A torn tail is copied aside and cut; damage to acknowledged records is an error that changes nothing.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        visit: &mut dyn FnMut(&Entry),
+    ) -> Result<(Self, Recovered), OpenError> {
+        let io = |cause| OpenError::Io {
+            file: storage.place(),
+            cause,
+        };
+        let lock = storage.lock().map_err(io)?.ok_or_else(|| OpenError::InUse {
+            folder: storage.place(),
+        })?;
+        let on_disk = options.durability != Durability::Memory;
+        let mut hot = None;
+        let found = if on_disk {
+            recovery::recover(
+                &*storage,
+                options.durability,
+                clock.now(),
+                &mut |first, bytes, entries| {
+                    let hot = hot.get_or_insert_with(|| Hot::new(first.prev()));
+                    hot.push(bytes);
+                    hot.shrink(options.hot_bytes, hot.last());
+                    entries.iter().for_each(&mut *visit);
+                },
+            )?
+        } else {
+            recovery::empty(LogId::random().map_err(io)?)
+        };
+        let last = found.next.prev();
+        let state = State {
+            hot: hot.unwrap_or_else(|| Hot::new(last)),
+            pending: VecDeque::new(),
+            undurable_bytes: 0,
+            durable: last,
+            closing: false,
+            poisoned: None,
+            idle: false,
+            first: found.segments.first().map_or(Offset(1), |segment| segment.first),
+            time: found.time,
+            writers: found.writers,
+        };
+        let writer = Writer::new(found.file, &found.segments, found.chain, found.synced, found.next);
+        let shared = Arc::new(Shared {
+            id: found.id,
+            options,
+            clock,
+            storage,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            segments: Mutex::new(found.segments),
+            watchers: Mutex::default(),
+        });
+        let syncing = match writer.filter(|_| on_disk) {
+            Some(writer) => {
+                let shared = shared.clone();
+                let thread = std::thread::Builder::new().name("eventlog-sync".into());
+                Some(
+                    thread
+                        .spawn(move || sync::run(&shared, writer))
+                        .map_err(|cause| OpenError::Io {
+                            file: "the syncing thread".into(),
+                            cause,
+                        })?,
+                )
+            }
+            None => None,
+        };
+        Ok((
+            Self {
+                shared,
+                syncing: Mutex::new(syncing),
+                _lock: lock,
+            },
+            found.recovered,
+        ))
+    }
+
+    /// Number of segments, and bytes in them.
+    pub fn size(&self) -> (usize, u64) {
+        let segments = self.shared.segments.lock();
+        (segments.len(), segments.iter().map(|segment| segment.bytes).sum())
+    }
+
+    /// Verify the segment that holds `from`, as a slow background scrub does one after the other; answers where the
+    /// next sealed one begins.
+    pub fn scrub(&self, from: Offset) -> Result<Option<Offset>, ReadError> {
+        let (segment, next) = {
+            let segments = self.shared.segments.lock();
+            let behind = segments.partition_point(|segment| segment.first <= from);
+            let Some(segment) = behind.checked_sub(1).map(|at| segments[at].clone()) else {
+                return Ok(None);
+            };
+            (segment, segments.get(behind).map(|next| next.first))
+        };
+        let mut at = segment.first;
+        let end = next.unwrap_or(Offset(u64::MAX)).prev().min(self.bounds().durable);
+        while at <= end {
+            let entries = self.read_cold(at, 1 << 20)?;
+            let Some(last) = entries.last() else { break };
+            at = last.offset.next();
+        }
+        Ok(next)
+    }
+
+    /// Read records from disk, from `from` on, verifying every checksum.
+    fn read_cold(&self, from: Offset, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {
+        let (segment, place, next) = {
+            let segments = self.shared.segments.lock();
+            let behind = segments.partition_point(|segment| segment.first <= from);
+            let Some(segment) = behind.checked_sub(1).map(|at| &segments[at]) else {
+                return Ok(Vec::new());
+            };
+            let Some(place) = segment.place(from) else {
+                return Ok(Vec::new());
+            };
+            (
+                segment.clone(),
+                place,
+                segments.get(behind).map(|next| next.first),
+            )
+        };
+        let name = segment::name(segment.first);
+        let io = |cause| ReadError::Io {
+            file: name.clone(),
+            cause,
+        };
+        let file = self.shared.storage.open(&name).map_err(io)?;
+        let (mut first, mut at, mut previous) = place;
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        let mut buffer = Vec::new();
+        while at < segment.bytes && bytes < max_bytes && next.is_none_or(|next| first < next) {
+            let damaged = |what: &str, offset| ReadError::Damaged {
+                file: name.clone(),
+                byte: at,
+                offset,
+                what: what.to_owned(),
+            };
+            read_frame(&*file, at, &mut buffer).map_err(io)?;
+            let expected = frame::Expected {
+                log: self.shared.id,
+                first,
+                previous,
+            };
+            let (header, chain) = match frame::find(&buffer, expected) {
+                frame::Found::Frame(header, chain) => (header, chain),
+                frame::Found::Bad(what) => return Err(damaged(what, first)),
+                frame::Found::End | frame::Found::Short => return Err(damaged("the file ends early", first)),
+            };
+            let body = Bytes::copy_from_slice(&buffer[frame::HEADER..frame::HEADER + header.body as usize]);
+            recovery::batches(&body, first, &mut |_, _, entries| {
+                for entry in entries.into_iter().filter(|entry| entry.offset >= from) {
+                    bytes += entry.payload.len() + 1;
+                    out.push(entry);
+                }
+            })
+            .ok_or_else(|| damaged("the frame's batches are not well-formed", first))?;
+            (first, at, previous) = (header.last().next(), at + header.size(), chain);
+        }
+        Ok(out)
+    }
+
+    fn gone(&self, asked: Offset) -> Option<ReadError> {
+        let first = self.shared.state.lock().first;
+        (asked < first).then_some(ReadError::Gone { asked, first })
+    }
+}
+
+/// Read the frame at `at` into `buffer`, as far as there is one.
+fn read_frame(file: &dyn crate::storage::StorageFile, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    buffer.clear();
+    buffer.resize(frame::HEADER, 0);
+    let read = file.read_at(at, buffer)?;
+    buffer.truncate(read);
+    if let Some(header) = frame::Header::read(buffer) {
+        let size = usize::try_from(header.size()).map_err(std::io::Error::other)?;
+        buffer.resize(size, 0);
+        let read = file.read_at(at + frame::HEADER as u64, &mut buffer[frame::HEADER..])?;
+        buffer.truncate(frame::HEADER + read);
+    }
+    Ok(())
+}
+
+impl Log for FileLog {
+    fn id(&self) -> LogId {
+        self.shared.id
+    }
+
+    fn bounds(&self) -> Bounds {
+        let state = self.shared.state.lock();
+        Bounds {
+            first: state.first,
+            durable: state.durable,
+            last: state.hot.last(),
+            hot_first: state.hot.first(),
+        }
+    }
+
+    fn append(&self, batch: Batch, condition: Option<Condition<'_>>) -> Result<Appended, AppendError<Batch>> {
+        let (records, size) = (batch.len(), batch.size());
+        let limit = self.shared.options.max_batch_bytes;
+        if records == 0 || size > limit {
+            return Err(AppendError::Size {
+                batch,
+                records,
+                bytes: size,
+                limit,
+            });
+        }
+        let mut state = self.shared.state.lock();
+        if let Some(cause) = state.poisoned.clone() {
+            return Err(AppendError::Poisoned { batch, cause });
+        }
+        if state.closing {
+            return Err(AppendError::Closed { batch });
+        }
+        if state.undurable_bytes > 0 && state.undurable_bytes + size > self.shared.options.max_undurable_bytes
+        {
+            let undurable_bytes = state.undurable_bytes;
+            return Err(AppendError::Full {
+                batch,
+                undurable_bytes,
+            });
+        }
+        if let Some(condition) = condition {
+            let found = state.writers.get(condition.writer).copied();
+            if found != condition.last {
+                let writer = condition.writer.to_owned();
+                return Err(AppendError::Conflict {
+                    batch,
+                    writer,
+                    expected: condition.last,
+                    found,
+                });
+            }
+        }
+        let time = self.shared.clock.now().max(state.time);
+        state.time = time;
+        let first = state.hot.last().next();
+        let last = Offset(first.0 + records as u64 - 1);
+        if !batch.writer_name().is_empty() {
+            match state.writers.get_mut(batch.writer_name()) {
+                Some(ends) => *ends = last,
+                None => {
+                    state.writers.insert(batch.writer_name().into(), last);
+                }
+            }
+        }
+        let sealed = batch.seal(time);
+        if self.shared.options.durability == Durability::Memory {
+            state.hot.push(sealed);
+            state.durable = last;
+            state.hot.shrink(self.shared.options.hot_bytes, last);
+            state.first = state.hot.first();
+            // Under the lock, so that watchers never see the durable offset go back.
+            self.shared.tell(Ok(last));
+            self.shared.progress.notify_all();
+        } else {
+            state.hot.push(sealed.clone());
+            state.undurable_bytes += sealed.len();
+            state.pending.push_back((sealed, records));
+            if state.idle {
+                self.shared.work.notify_one();
+            }
+        }
+        Ok(Appended { first, last, time })
+    }
+
+    fn read(&self, from: Offset, max_bytes: usize, reach: Reach) -> Result<Vec<Entry>, ReadError> {
+        let from = from.max(Offset(1));
+        let to = {
+            let state = self.shared.state.lock();
+            if from < state.first {
+                return Err(ReadError::Gone {
+                    asked: from,
+                    first: state.first,
+                });
+            }
+            let to = match reach {
+                Reach::Durable => state.durable,
+                Reach::Appended => state.hot.last(),
+            };
+            if from > to {
+                return Ok(Vec::new());
+            }
+            if from >= state.hot.first() {
+                return Ok(state.hot.read(from, to, max_bytes));
+            }
+            to
+        };
+        let mut entries = self
+            .read_cold(from, max_bytes.max(1))
+            .map_err(|cause| self.gone(from).unwrap_or(cause))?;
+        entries.truncate(entries.partition_point(|entry| entry.offset <= to));
+        Ok(entries)
+    }
+
+    fn read_at(&self, offsets: &[Offset], out: &mut Vec<Entry>) -> Result<(), ReadError> {
+        let mut cold = offsets;
+        {
+            let state = self.shared.state.lock();
+            let split = offsets.partition_point(|offset| *offset < state.hot.first());
+            if split == 0 {
+                state.hot.read_at(offsets, out);
+                return Ok(());
+            }
+            cold = &cold[..split];
+        }
+        let mut page: Vec<Entry> = Vec::new();
+        for offset in cold {
+            if page.last().is_none_or(|last| last.offset < *offset) {
+                page = self.read(*offset, 64 << 10, Reach::Appended)?;
+            }
+            let found = page.partition_point(|entry| entry.offset < *offset);
+            out.extend(page.get(found).filter(|entry| entry.offset == *offset).cloned());
+        }
+        let hot = &offsets[cold.len()..];
+        if hot.is_empty() {
+            Ok(())
+        } else {
+            self.read_at(hot, out)
+        }
+    }
+
+    fn wait_durable(&self, through: Offset) -> Result<(), Poisoned> {
+        let mut state = self.shared.state.lock();
+        while state.durable < through {
+            if let Some(poisoned) = &state.poisoned {
+                return Err(poisoned.clone());
+            }
+            self.shared.progress.wait(&mut state);
+        }
+        Ok(())
+    }
+
+    fn on_durable(&self, watcher: Watcher) {
+        self.shared.watchers.lock().push(watcher);
+    }
+
+    fn drop_before(&self, offset: Offset) -> Result<Offset, DropError> {
+        let mut segments = self.shared.segments.lock();
+        let whole = segments
+            .windows(2)
+            .take_while(|pair| pair[1].first <= offset)
+            .count();
+        if whole > 0 {
+            // Readers are told first, so that none meets a file that is going.
+            self.shared.state.lock().first = segments[whole].first;
+            for gone in segments.drain(..whole) {
+                let name = segment::name(gone.first);
+                let removed = self.shared.storage.remove(&name);
+                removed.map_err(|cause| DropError::Io { file: name, cause })?;
+            }
+            let synced = self.shared.storage.sync_folder();
+            synced.map_err(|cause| DropError::Io {
+                file: self.shared.storage.place(),
+                cause,
+            })?;
+        }
+        Ok(self.shared.state.lock().first)
+    }
+
+    fn close(&self) -> Result<(), Poisoned> {
+        self.shared.state.lock().closing = true;
+        self.shared.work.notify_one();
+        if let Some(thread) = self.syncing.lock().take()
+            && thread.join().is_err()
+        {
+            self.shared.poison("the syncing thread panicked".into());
+        }
+        match &self.shared.state.lock().poisoned {
+            Some(poisoned) => Err(poisoned.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// Nothing more becomes durable.
+    pub(crate) fn poison(&self, reason: String) {
+        let poisoned = Poisoned { reason };
+        {
+            let mut state = self.state.lock();
+            if state.poisoned.is_some() {
+                return;
+            }
+            tracing::error!("{poisoned}");
+            state.poisoned = Some(poisoned.clone());
+        }
+        self.progress.notify_all();
+        self.tell(Err(poisoned));
+    }
+
+    pub(crate) fn tell(&self, durable: Result<Offset, Poisoned>) {
+        self.watchers
+            .lock()
+            .iter()
+            .for_each(|watcher| watcher(durable.clone()));
+    }
+}
+
+impl Drop for FileLog {
+    fn drop(&mut self) {
+        if let Err(poisoned) = self.close() {
+            tracing::warn!("the log ends without a clean stop: {poisoned}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The syncing thread: takes all that waits, writes it as one frame, syncs once, and tells what is durable.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::file_log::{Durability, Shared};
+use crate::segment::{self, Segment};
+use crate::storage::{Storage, StorageFile};
+use crate::{LogId, Micros, Offset, frame};
+
+/// Bytes after which no further batch is taken into a frame. A frame is read as a whole, so it stays small.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// Writes frames at the end of the last segment.
+pub(crate) struct Writer {
+    file: Arc<dyn StorageFile>,
+    position: u64,
+    chain: u32,
+    /// The highest offset known to be on disk.
+    synced: Offset,
+    next: Offset,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        file: Option<Arc<dyn StorageFile>>,
+        segments: &[Segment],
+        chain: u32,
+        synced: Offset,
+        next: Offset,
+    ) -> Option<Self> {
+        let position = segments.last()?.bytes;
+        Some(Self {
+            file: file?,
+            position,
+            chain,
+            synced,
+            next,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Write `batches` with `count` records as one frame; none make a mark.
+    fn write(&mut self, shared: &Shared, count: u32, batches: &[(Bytes, usize)]) -> io::Result<()> {
+        let parts = batches.iter().map(|(bytes, _)| &**bytes);
+        let previous = self.chain;
+        self.chain = frame::write(
+            &mut self.buffer,
+            shared.id,
+            self.next,
+            count,
+            self.synced,
+            previous,
+            parts,
+        );
+        self.file.write_at(self.position, &self.buffer)?;
+        if let Some(segment) = shared.segments.lock().last_mut() {
+            segment.add(self.next, self.buffer.len() as u64, previous);
+        }
+        self.position += self.buffer.len() as u64;
+        self.next = Offset(self.next.0 + u64::from(count));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.synced = self.next.prev();
+        Ok(())
+    }
+
+    /// Begin a new segment. The old one is on disk before the new one exists, so that a segment with another behind
+    /// it is whole.
+    fn rotate(&mut self, shared: &Shared) -> io::Result<()> {
+        self.sync()?;
+        let (file, segment) = begin_segment(
+            &*shared.storage,
+            shared.id,
+            self.next,
+            shared.clock.now(),
+            self.chain,
+        )?;
+        self.file = file;
+        self.position = segment.bytes;
+        shared.segments.lock().push(segment);
+        Ok(())
+    }
+}
+
+/// Make a segment that begins with `first`, durable with its name.
+pub(crate) fn begin_segment(
+    storage: &dyn Storage,
+    log: LogId,
+    first: Offset,
+    made: Micros,
+    previous: u32,
+) -> io::Result<(Arc<dyn StorageFile>, Segment)> {
+    let file = storage.create(&segment::name(first))?;
+    let header = segment::Header {
+        format: segment::FORMAT,
+        log,
+        first,
+        made,
+        previous,
+    };
+    file.write_at(0, &header.write())?;
+    file.sync()?;
+    storage.sync_folder()?;
+    Ok((file, Segment::new(first)))
+}
+
+/// Sync what is appended until the log is closed, or a write or sync fails.
+pub(crate) fn run(shared: &Shared, mut writer: Writer) {
+    let guard = PoisonOnPanic(shared);
+    if let Err(cause) = go(shared, &mut writer) {
+        shared.poison(format!("writing {} failed: {cause}", shared.storage.place()));
+    }
+    drop(guard);
+}
+
+fn go(shared: &Shared, writer: &mut Writer) -> io::Result<()> {
+    let mut group: Vec<(Bytes, usize)> = Vec::new();
+    while take(shared, &mut group) {
+        if writer.position >= shared.options.segment_bytes {
+            writer.rotate(shared)?;
+        }
+        let count: usize = group.iter().map(|(_, records)| records).sum();
+        let count = u32::try_from(count).map_err(io::Error::other)?;
+        writer.write(shared, count, &group)?;
+        if shared.options.durability == Durability::Fsync {
+            writer.sync()?;
+        }
+        let durable = writer.next.prev();
+        let more = {
+            let mut state = shared.state.lock();
+            state.durable = durable;
+            state.undurable_bytes -= group.iter().map(|(bytes, _)| bytes.len()).sum::<usize>();
+            state.hot.shrink(shared.options.hot_bytes, durable);
+            !state.pending.is_empty()
+        };
+        shared.progress.notify_all();
+        shared.tell(Ok(durable));
+        group.clear();
+        if !more {
+            // The mark: proof that what stands before it was synced. Nobody waits for it.
+            writer.write(shared, 0, &[])?;
+        }
+    }
+    writer.sync()?;
+    writer.write(shared, 0, &[])?;
+    writer.sync()
+}
+
+/// Take what waits, up to a frame's worth; false once the log is closing and nothing waits.
+fn take(shared: &Shared, group: &mut Vec<(Bytes, usize)>) -> bool {
+    let mut state = shared.state.lock();
+    while state.pending.is_empty() {
+        if state.closing {
+            return false;
+        }
+        state.idle = true;
+        shared.work.wait(&mut state);
+        state.idle = false;
+    }
+    let mut bytes = 0;
+    while let Some((next, _)) = state.pending.front()
+        && (group.is_empty() || bytes + next.len() <= FRAME_BYTES)
+    {
+        bytes += next.len();
+        group.extend(state.pending.pop_front());
+    }
+    true
+}
+
+/// Poisons the log when the syncing thread panics.
+struct PoisonOnPanic<'a>(&'a Shared);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("the syncing thread panicked".into());
+        }
+    }
+}
