@@ -6,22 +6,27 @@
 
 mod ask;
 mod error;
+mod open;
 mod operate;
 mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nerve_eventlog::{Clock, Log, Offset};
+use nerve_eventlog::{Log, Offset};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::delivery::subscribers::Subscribers;
-use crate::ingest::ValidEvent;
+use crate::ingest::{Acceptor, ValidEvent};
 use crate::log::sequencer::Sequencer;
+use crate::plugin::deploy::Deployer;
+use crate::plugin::watcher::Watcher;
 
 pub use error::{AskError, PublishError, Stopped};
+pub use open::{HostOptions, OpenError};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
 
 /// A handle to a running host.
@@ -31,12 +36,14 @@ pub struct Host {
 }
 
 struct Inner {
+    acceptor: Acceptor,
     sequencer: Arc<Sequencer>,
     subscribers: Arc<Subscribers>,
-    clock: Arc<dyn Clock>,
+    deployer: Option<Arc<Deployer>>,
     plugins: Option<PathBuf>,
     recovered: Option<String>,
     store: Arc<nerve_eventlog::FileLog>,
+    watcher: Mutex<Option<Watcher>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -51,6 +58,11 @@ pub struct Published {
 }
 
 impl Host {
+    /// What makes valid events for this host.
+    pub fn acceptor(&self) -> &Acceptor {
+        &self.inner.acceptor
+    }
+
     /// Append `events`, all or none, and answer where they are, before they are durable: wait with
     /// [`Self::durable`] before telling anybody.
     pub fn publish(&self, events: &[ValidEvent]) -> Result<Vec<Published>, PublishError> {
@@ -105,6 +117,7 @@ impl Host {
     /// Take no more events, settle what is being handled, make everything durable and end.
     pub async fn stop(&self) -> Result<(), Stopped> {
         self.inner.stop.cancel();
+        drop(self.inner.watcher.lock().take());
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.inner.subscribers.stop().await;
@@ -112,7 +125,7 @@ impl Host {
         tokio::task::spawn_blocking(move || log.close())
             .await
             .map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?
-            .map_err(|refused| Stopped::Poisoned(refused.to_string()))
+            .map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))
     }
 
     /// Wait until everything that a question could have seen is durable.

@@ -1,5 +1,8 @@
 //! 1 ACCEPT: from what a publisher sent to a [`ValidEvent`], or a reason why not.
 
+mod acceptor;
+pub mod message_pack;
 mod valid_event;
 
-pub use valid_event::{Identity, ValidEvent};
+pub use acceptor::{Acceptor, Invalid, Limits, NewEvent};
+pub use valid_event::{Identity, IdentityKey, ValidEvent};

@@ -2,14 +2,87 @@
 
 use nerve_eventlog::Offset;
 
-/// A pattern of event types.
+/// Bytes that an event type or a pattern may have at most.
+pub const LONGEST_TYPE: usize = 256;
+
+/// Why a text is no event type or no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is no {what}: {problem}; write tokens of a-z, A-Z, 0-9, _ and - joined by dots, such as {example}"
+)]
+pub struct BadType {
+    text: String,
+    what: &'static str,
+    problem: &'static str,
+    example: &'static str,
+}
+
+/// Check that `text` is an event type: tokens of `a-z A-Z 0-9 _ -` joined by dots, at most 256 bytes.
+pub fn check_type(text: &str) -> Result<(), BadType> {
+    let bad = |problem| {
+        let text = text.chars().take(LONGEST_TYPE).collect();
+        Err(BadType {
+            text,
+            what: "event type",
+            problem,
+            example: "order.placed",
+        })
+    };
+    if text.len() > LONGEST_TYPE {
+        return bad("it is longer than 256 bytes");
+    }
+    match text.split('.').find_map(token_problem) {
+        Some(problem) => bad(problem),
+        None => Ok(()),
+    }
+}
+
+fn token_problem(token: &str) -> Option<&'static str> {
+    if token.is_empty() {
+        return Some("a token is empty");
+    }
+    if token.contains(char::is_whitespace) {
+        return Some("it has a space");
+    }
+    let allowed = token
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    (!allowed).then_some("a token has another character")
+}
+
+/// A pattern of event types: exact tokens, `*` for any one token, and at the end `>` for one or more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
+pub struct Pattern(Box<str>);
 
 impl std::str::FromStr for Pattern {
-    type Err = String;
+    type Err = BadType;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = |problem| {
+            let text = text.chars().take(LONGEST_TYPE).collect();
+            Err(BadType {
+                text,
+                what: "pattern",
+                problem,
+                example: "order.* or order.>",
+            })
+        };
+        if text.len() > LONGEST_TYPE {
+            return bad("it is longer than 256 bytes");
+        }
+        let mut tokens = text.split('.').peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                "*" => {}
+                ">" if tokens.peek().is_none() => {}
+                ">" => return bad("`>` stands for the rest and can only come last"),
+                token => {
+                    if let Some(problem) = token_problem(token) {
+                        return bad(problem);
+                    }
+                }
+            }
+        }
         Ok(Self(text.into()))
     }
 }
@@ -95,11 +168,51 @@ impl Subscription {
 }
 
 #[cfg(test)]
-mod subscription_tests {
+mod tests {
     use super::*;
 
     fn pattern(text: &str) -> Pattern {
         text.parse().expect("a pattern")
+    }
+
+    #[test]
+    fn patterns_match_by_tokens() {
+        for (text, matching, other) in [
+            ("a.b", &["a.b"][..], &["a", "a.b.c", "a.c"][..]),
+            ("a.*", &["a.b", "a.c"], &["a", "a.b.c", "b.a"]),
+            ("*.b", &["a.b"], &["b", "a.b.b"]),
+            ("a.>", &["a.b", "a.b.c"], &["a", "b.a"]),
+            (">", &["a", "a.b"], &[]),
+        ] {
+            for name in matching {
+                assert!(pattern(text).matches(name), "{text} matches {name}");
+            }
+            for name in other {
+                assert!(!pattern(text).matches(name), "{text} does not match {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_type_or_pattern_is_refused_with_what_to_write() {
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "order placed",
+            "a.b.",
+            "a.*",
+            "a.>",
+            "\u{e9}",
+            &"x".repeat(257),
+        ] {
+            let refused = check_type(text).unwrap_err().to_string();
+            assert!(refused.contains("such as order.placed"), "{refused}");
+        }
+        for text in ["", "a..b", ">.a", "a b", "a*", "**"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text:?}");
+        }
+        check_type("Order-1.placed_2").unwrap();
     }
 
     #[test]

@@ -52,6 +52,22 @@ impl Host {
     /// Remove the plugin's component from the folder, and answer when the plugin has stopped. Its settings stay.
     pub async fn remove_plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
         let subscriber = self.subscriber(name)?;
+        if let (Some(folder), Some(deployer)) = (&self.inner.plugins, &self.inner.deployer) {
+            let path = folder.join(format!("{name}.wasm"));
+            match std::fs::remove_file(&path) {
+                Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(AskError::Folder {
+                        path: path.display().to_string(),
+                        cause,
+                    });
+                }
+                _ => {}
+            }
+            let deployer = deployer.clone();
+            let gone = name.to_owned();
+            let stopped = tokio::task::spawn_blocking(move || deployer.gone(&gone)).await;
+            stopped.map_err(|panicked| super::Stopped::Poisoned(panicked.to_string()))??;
+        }
         drop(subscriber);
         self.plugin(name).await
     }

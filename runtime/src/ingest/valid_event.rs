@@ -1,4 +1,11 @@
-//! The only thing that can be appended as an event.
+//! The only thing that can be appended as an event, and what makes two of them the same.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
+
+use crate::log::record::{Attribute, Event};
 
 /// An event that passed every check of its own, encoded as its record. Only ingest makes one.
 #[derive(Debug, Clone)]
@@ -15,11 +22,74 @@ pub struct ValidEvent {
     pub(crate) record: Vec<u8>,
 }
 
-/// `id` and `source` in one hash, and the content in another.
+impl ValidEvent {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// `id` and `source` in one hash, and what the publisher stated in another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// 128-bit keyed hash of source and id.
     pub(crate) name: u128,
-    /// 64-bit keyed hash of everything the publisher stated.
+    /// 64-bit keyed hash of everything else the publisher stated.
     pub(crate) content: u64,
+}
+
+/// The key of the hashes. Random in every process, so that nobody can prepare two names with one hash.
+#[derive(Debug, Clone, Copy)]
+pub struct IdentityKey([u64; 2]);
+
+impl IdentityKey {
+    /// A new key.
+    ///
+    /// # Panics
+    /// When the system has no randomness.
+    pub fn random() -> Self {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the system has randomness");
+        let (a, b) = bytes.split_at(8);
+        Self([a, b].map(|half| u64::from_le_bytes(half.try_into().expect("8 bytes"))))
+    }
+}
+
+impl Identity {
+    /// The identity of an event from outside. What the host adds (trace context, correlation) does not count.
+    pub fn of_record(event: &Event<'_>, IdentityKey([a, b]): IdentityKey) -> Self {
+        let mut name = SipHasher13x128::new_with_keys(a, b);
+        name.write(event.source.as_bytes());
+        name.write_u8(0);
+        name.write(event.id.as_bytes());
+        let mut content = SipHasher13::new_with_keys(b, a);
+        let mut part = |part: Option<&[u8]>| {
+            content.write_usize(part.map_or(usize::MAX, <[u8]>::len));
+            content.write(part.unwrap_or_default());
+        };
+        part(Some(event.r#type.as_bytes()));
+        part(event.key.map(str::as_bytes));
+        part(event.subject.map(str::as_bytes));
+        part(event.time.map(u64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        part(Some(event.content_type.as_bytes()));
+        part(event.data_schema.map(str::as_bytes));
+        part(Some(event.data));
+        for (key, value) in &event.extensions {
+            part(Some(key.as_bytes()));
+            match value {
+                Attribute::Bool(flag) => part(Some(&[u8::from(*flag)])),
+                Attribute::Integer(number) => part(Some(&number.to_le_bytes())),
+                Attribute::Text(text) => part(Some(text.as_bytes())),
+            }
+        }
+        Self {
+            name: name.finish128().as_u128(),
+            content: content.finish(),
+        }
+    }
 }

@@ -1,0 +1,195 @@
+//! JSON and MessagePack, one into the other without a tree in between.
+
+/// Levels of nesting that data may have.
+const DEEPEST: usize = 100;
+
+/// Why data was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BadData {
+    /// It is no JSON.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// It is no MessagePack.
+    #[error("{0}")]
+    MessagePack(String),
+}
+
+/// Whether `content_type` is JSON: `application/json`, or ends in `+json`; parameters do not count.
+pub fn is_json(content_type: &str) -> bool {
+    if content_type == "application/json" {
+        return true;
+    }
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// JSON text as MessagePack.
+pub fn from_json(json: &[u8]) -> Result<Vec<u8>, BadData> {
+    let mut out = Vec::with_capacity(json.len());
+    let mut input = serde_json::Deserializer::from_slice(json);
+    transcode(&mut input, &mut out)?;
+    input.end()?;
+    Ok(out)
+}
+
+/// One JSON value as MessagePack, appended to `out`.
+pub fn transcode<'de, R: serde_json::de::Read<'de>>(
+    input: &mut serde_json::Deserializer<R>,
+    out: &mut Vec<u8>,
+) -> Result<(), BadData> {
+    let mut output = rmp_serde::Serializer::new(out);
+    serde_transcode::transcode(&mut *input, &mut output).map_err(|cause| {
+        use serde::de::Error as _;
+        BadData::Json(serde_json::Error::custom(cause))
+    })
+}
+
+/// MessagePack as JSON text. Binary data becomes an array of numbers.
+pub fn to_json(message_pack: &[u8]) -> Result<Vec<u8>, BadData> {
+    let mut out = Vec::with_capacity(message_pack.len() + message_pack.len() / 2);
+    let mut input = rmp_serde::Deserializer::from_read_ref(message_pack);
+    input.set_max_depth(DEEPEST + 28);
+    serde_transcode::transcode(&mut input, &mut serde_json::Serializer::new(&mut out))?;
+    Ok(out)
+}
+
+/// Check that `bytes` is one MessagePack value that JSON could have: texts are UTF-8, keys of maps are texts, and there
+/// are no extensions. Binary data is let through. Walks the bytes once and keeps nothing.
+pub fn check(bytes: &[u8]) -> Result<(), BadData> {
+    let mut walk = Walk { bytes, at: 0 };
+    walk.value(0)?;
+    if walk.at == bytes.len() {
+        Ok(())
+    } else {
+        Err(walk.bad("bytes follow the value"))
+    }
+}
+
+struct Walk<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Walk<'_> {
+    fn value(&mut self, depth: usize) -> Result<(), BadData> {
+        if depth > DEEPEST {
+            return Err(self.bad("the value is nested too deeply"));
+        }
+        let marker = self.skip(1)?[0];
+        match marker {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Ok(()),
+            0xcc | 0xd0 => self.skip(1).map(drop),
+            0xcd | 0xd1 => self.skip(2).map(drop),
+            0xca | 0xce | 0xd2 => self.skip(4).map(drop),
+            0xcb | 0xcf | 0xd3 => self.skip(8).map(drop),
+            0xc4..=0xc6 => {
+                let length = self.length(1 << (marker - 0xc4))?;
+                self.skip(length).map(drop)
+            }
+            0xa0..=0xbf | 0xd9..=0xdb => self.text(marker),
+            0x90..=0x9f => self.values(usize::from(marker & 0x0f), depth),
+            0xdc | 0xdd => {
+                let count = self.length(2 << (marker - 0xdc))?;
+                self.values(count, depth)
+            }
+            0x80..=0x8f => self.pairs(usize::from(marker & 0x0f), depth),
+            0xde | 0xdf => {
+                let count = self.length(2 << (marker - 0xde))?;
+                self.pairs(count, depth)
+            }
+            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => Err(self.bad("it is an extension or no MessagePack at all")),
+        }
+    }
+
+    fn values(&mut self, count: usize, depth: usize) -> Result<(), BadData> {
+        (0..count).try_for_each(|_| self.value(depth + 1))
+    }
+
+    fn pairs(&mut self, count: usize, depth: usize) -> Result<(), BadData> {
+        (0..count).try_for_each(|_| {
+            let marker = self.skip(1)?[0];
+            if !matches!(marker, 0xa0..=0xbf | 0xd9..=0xdb) {
+                return Err(self.bad("the key of a map is no text"));
+            }
+            self.text(marker)?;
+            self.value(depth + 1)
+        })
+    }
+
+    fn text(&mut self, marker: u8) -> Result<(), BadData> {
+        let length = match marker {
+            0xd9..=0xdb => self.length(1 << (marker - 0xd9))?,
+            short => usize::from(short & 0x1f),
+        };
+        let text = self.skip(length)?;
+        std::str::from_utf8(text)
+            .map(drop)
+            .map_err(|_| self.bad("a text is not UTF-8"))
+    }
+
+    /// A big-endian length of `width` bytes.
+    fn length(&mut self, width: usize) -> Result<usize, BadData> {
+        Ok(self
+            .skip(width)?
+            .iter()
+            .fold(0, |length, byte| length << 8 | usize::from(*byte)))
+    }
+
+    fn skip(&mut self, count: usize) -> Result<&[u8], BadData> {
+        let end = self.at.saturating_add(count);
+        let Some(skipped) = self.bytes.get(self.at..end) else {
+            return Err(self.bad("it ends too early"));
+        };
+        self.at = end;
+        Ok(skipped)
+    }
+
+    fn bad(&self, what: &str) -> BadData {
+        BadData::MessagePack(format!("{what}, at byte {}", self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_goes_there_and_back() {
+        for json in [
+            r#"{"a":[1,-2,3.5,null,true,"x"],"b":{"c":18446744073709551615}}"#,
+            "7",
+            "[]",
+            r#""ü""#,
+        ] {
+            let packed = from_json(json.as_bytes()).unwrap();
+            check(&packed).unwrap();
+            assert_eq!(String::from_utf8(to_json(&packed).unwrap()).unwrap(), json);
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused_without_a_panic() {
+        for bad in ["", "{", "[1,]", "nul", "1 2", "\"\u{0}\"", "{\"a\":1,}"] {
+            assert!(from_json(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(from_json(b"\"\xff\"").is_err(), "invalid UTF-8");
+        assert!(from_json("[".repeat(100_000).as_bytes()).is_err(), "too deep");
+        for bad in [
+            &b""[..],
+            b"\xc1",
+            b"\x92\x01",
+            b"\x81\x01\x02",
+            b"\x01\x02",
+            b"\xdd\xff\xff\xff\xff",
+            b"\xa1\xff",
+        ] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+        assert!(check(&[0x91; 100_000]).is_err(), "too deep");
+    }
+}

@@ -1,0 +1,107 @@
+//! The components that ever ran, kept by hash in the data folder, so that a version can run again when its file
+//! in the plugin folder is gone or damaged.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::log::record::Hash;
+
+/// A folder of components by hash.
+#[derive(Debug, Clone)]
+pub struct Components {
+    folder: PathBuf,
+}
+
+/// Why a component could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// The system refused.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The file does not hold what its name says.
+    #[error("{}: the file was damaged; deploy the plugin again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Components {
+    /// Keep components in `folder`, which is made where it is missing.
+    pub fn open(folder: &Path) -> Result<Self, ComponentError> {
+        fs::create_dir_all(folder).map_err(|cause| io_error(folder, cause))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Keep `component`. It is on disk when this returns.
+    pub fn keep(&self, hash: Hash, component: &[u8]) -> Result<(), ComponentError> {
+        let path = self.path(hash);
+        if self.read(hash).is_ok() {
+            return Ok(());
+        }
+        let beside = path.with_extension("new");
+        let write = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(component)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(|cause| io_error(&path, cause))
+    }
+
+    /// The component with this hash.
+    pub fn read(&self, hash: Hash) -> Result<Vec<u8>, ComponentError> {
+        let path = self.path(hash);
+        let bytes = fs::read(&path).map_err(|cause| io_error(&path, cause))?;
+        if Hash::of(&bytes) != hash {
+            return Err(ComponentError::Damaged { path });
+        }
+        Ok(bytes)
+    }
+
+    fn path(&self, hash: Hash) -> PathBuf {
+        self.folder.join(format!("{hash}.wasm"))
+    }
+}
+
+fn io_error(path: &Path, cause: io::Error) -> ComponentError {
+    ComponentError::Io {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_again_and_damage_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let components = Components::open(folder.path()).unwrap();
+        let hash = Hash::of(b"component");
+        components.keep(hash, b"component").unwrap();
+        assert_eq!(components.read(hash).unwrap(), b"component");
+        fs::write(components.path(hash), b"componens").unwrap();
+        assert!(matches!(
+            components.read(hash),
+            Err(ComponentError::Damaged { .. })
+        ));
+        components.keep(hash, b"component").unwrap();
+        assert_eq!(
+            components.read(hash).unwrap(),
+            b"component",
+            "keeping it again mends it"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! The engine that compiles and runs guests, and the ticker that ends those that run too long.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, EngineWeak};
+
+use super::cache::{Cache, CacheError};
+use super::guest::Guest;
+use super::v1::Plugin;
+
+/// How often guests are looked at. A deadline is met within two of these.
+pub const TICK: Duration = Duration::from_millis(2);
+
+/// Ticks without a guest after which the ticker rests.
+const REST_AFTER: u32 = 100;
+
+/// Bytes of a guest's stack.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Compiles and runs guests. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Arc<Linker<Guest>>,
+    ticker: Arc<Ticker>,
+    cache: Option<Arc<Cache>>,
+}
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine refused its configuration.
+    #[error("the WebAssembly engine does not start: {0}")]
+    Engine(String),
+    /// The folder of compiled code can't be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl Engine {
+    /// An engine that keeps compiled code in `cache`, where one is given.
+    pub fn new(cache: Option<PathBuf>) -> Result<Self, EngineError> {
+        let mut config = Config::new();
+        config
+            .epoch_interruption(true)
+            .cranelift_nan_canonicalization(true)
+            .wasm_relaxed_simd(false)
+            .wasm_memory64(false)
+            .max_wasm_stack(STACK_BYTES);
+        let refused = |cause: wasmtime::Error| EngineError::Engine(format!("{cause:#}"));
+        let engine = wasmtime::Engine::new(&config).map_err(refused)?;
+        let mut linker = Linker::new(&engine);
+        Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest).map_err(refused)?;
+        let ticker = Ticker::start(engine.weak());
+        let cache = cache
+            .map(|folder| Cache::open(folder).map(Arc::new))
+            .transpose()?;
+        Ok(Self {
+            engine,
+            linker: Arc::new(linker),
+            ticker,
+            cache,
+        })
+    }
+
+    /// The compiled form of `component`, from the cache where it is there.
+    pub(super) fn compile(&self, component: &[u8]) -> wasmtime::Result<Component> {
+        match &self.cache {
+            Some(cache) => cache.compile(&self.engine, component),
+            None => Component::new(&self.engine, component),
+        }
+    }
+
+    /// The engine below.
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    /// What guests may call.
+    pub(super) fn linker(&self) -> &Linker<Guest> {
+        &self.linker
+    }
+
+    /// Say that a guest runs, until the answer is dropped.
+    pub(super) fn run_guest(&self) -> Running<'_> {
+        self.ticker.running.fetch_add(1, Ordering::SeqCst);
+        if !self.ticker.awake.load(Ordering::SeqCst) {
+            self.ticker.wake();
+        }
+        Running(&self.ticker)
+    }
+
+    /// How many ticks a guest may see that may run for `limit`.
+    pub(super) fn ticks(limit: Duration) -> u64 {
+        let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
+        u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
+    }
+}
+
+/// A guest runs.
+pub(super) struct Running<'a>(&'a Ticker);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Advances the engine's epoch while guests run; an idle host ticks nothing.
+struct Ticker {
+    running: AtomicUsize,
+    awake: AtomicBool,
+    lock: Mutex<()>,
+    ring: Condvar,
+}
+
+impl Ticker {
+    fn start(engine: EngineWeak) -> Arc<Self> {
+        let ticker = Arc::new(Self {
+            running: AtomicUsize::new(0),
+            awake: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            ring: Condvar::new(),
+        });
+        let weak = Arc::downgrade(&ticker);
+        let run = move || {
+            while let Some(ticker) = weak.upgrade() {
+                ticker.rest();
+                let mut idle = 0;
+                while idle < REST_AFTER {
+                    let mut held = ticker.lock.lock();
+                    // The lock is only there for the wait; nobody rings during a tick.
+                    ticker.ring.wait_for(&mut held, TICK);
+                    let Some(engine) = engine.upgrade() else { return };
+                    engine.increment_epoch();
+                    idle = if ticker.running.load(Ordering::SeqCst) == 0 {
+                        idle + 1
+                    } else {
+                        0
+                    };
+                }
+                drop(ticker);
+            }
+        };
+        if let Err(cause) = std::thread::Builder::new()
+            .name("plugin-ticker".into())
+            .spawn(run)
+        {
+            tracing::error!("no thread for the deadlines of plugins: {cause}");
+        }
+        ticker
+    }
+
+    fn wake(&self) {
+        let _held = self.lock.lock();
+        self.awake.store(true, Ordering::SeqCst);
+        self.ring.notify_one();
+    }
+
+    /// Wait until a guest runs; looks now and then whether the engine is still there.
+    fn rest(&self) {
+        let mut held = self.lock.lock();
+        self.awake.store(false, Ordering::SeqCst);
+        if self.running.load(Ordering::SeqCst) == 0 {
+            self.ring.wait_for(&mut held, Duration::from_secs(10));
+        }
+        self.awake.store(true, Ordering::SeqCst);
+    }
+}

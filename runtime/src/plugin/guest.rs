@@ -1,0 +1,287 @@
+//! A guest: one instance of a plugin, what it was given, and what it asked for.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use nerve_eventlog::Micros;
+use wasmtime::{ResourceLimiter, Store, Trap};
+
+use super::engine::Engine;
+use super::loader::Loaded;
+use super::settings::{Isolation, Settings};
+use super::v1::Plugin;
+use super::v1::nerve::plugin::types;
+use crate::delivery::handler::{Delivery, Failure, Handled, Handler};
+use crate::ingest::message_pack;
+use crate::log::record::{FailureClass, VersionId};
+use crate::state::KeyValues;
+
+/// Elements of the largest table.
+const TABLE_ELEMENTS: usize = 100_000;
+
+/// Bytes of a failure's reason at most.
+const LONGEST_REASON: usize = 4096;
+
+/// What belongs to one instance, and what the current delivery asked for.
+pub struct Guest {
+    pub(super) settings: Arc<Settings>,
+    pub(super) json: bool,
+    pub(super) state: Arc<KeyValues>,
+    pub(super) started: Micros,
+    pub(super) dice: fastrand::Rng,
+    pub(super) handled: Handled,
+    pub(super) writes: BTreeMap<Box<str>, Option<Bytes>>,
+    pub(super) written_bytes: usize,
+    pub(super) emitted_bytes: usize,
+    calls: u64,
+    hit: Option<(FailureClass, String)>,
+}
+
+impl Guest {
+    pub(super) fn new(settings: Arc<Settings>, json: bool, state: Arc<KeyValues>) -> Self {
+        Self {
+            settings,
+            json,
+            state,
+            started: Micros(0),
+            dice: fastrand::Rng::with_seed(0),
+            handled: Handled::default(),
+            writes: BTreeMap::new(),
+            written_bytes: 0,
+            emitted_bytes: 0,
+            calls: 0,
+            hit: None,
+        }
+    }
+
+    /// One more call of a host function; an error, which ends the guest, beyond the limit.
+    pub(super) fn count_call(&mut self) -> wasmtime::Result<()> {
+        self.calls += 1;
+        if self.calls > self.settings.limits.host_calls {
+            let reason = format!(
+                "limit host_calls: one delivery may make {} calls",
+                self.settings.limits.host_calls
+            );
+            self.limit_hit(reason.clone());
+            return Err(wasmtime::Error::msg(reason));
+        }
+        Ok(())
+    }
+
+    /// A limit was hit: the delivery fails with the first one, whatever the guest does next.
+    pub(super) fn limit_hit(&mut self, reason: String) {
+        self.hit.get_or_insert((FailureClass::Limit, reason));
+    }
+
+    fn begin(&mut self, started: Micros, seed: u64) {
+        self.started = started;
+        self.dice = fastrand::Rng::with_seed(seed);
+        (self.written_bytes, self.emitted_bytes, self.calls) = (0, 0, 0);
+    }
+
+    fn end(&mut self) -> Handled {
+        let mut handled = std::mem::take(&mut self.handled);
+        handled.effects.writes = std::mem::take(&mut self.writes).into_iter().collect();
+        handled
+    }
+}
+
+impl ResourceLimiter for Guest {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let limit = self.settings.limits.memory_bytes;
+        if desired > limit {
+            let reason = format!("limit memory_bytes: it asked for {desired} bytes, and {limit} are allowed");
+            self.hit.get_or_insert((FailureClass::Memory, reason));
+        }
+        Ok(desired <= limit)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS {
+            self.limit_hit(format!("limit: a table may have {TABLE_ELEMENTS} elements"));
+        }
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+}
+
+/// A store for a guest that may run for `limit`.
+pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
+    let mut store = Store::new(engine.wasmtime(), guest);
+    store.limiter(|guest| guest);
+    store.epoch_deadline_trap();
+    store
+}
+
+/// Runs deliveries in a guest. The instance is made when it is needed and thrown away after any failure.
+pub struct WasmHandler {
+    loaded: Loaded,
+    state: Arc<KeyValues>,
+    instance: Option<(Store<Guest>, Plugin)>,
+    ticks: u64,
+}
+
+impl WasmHandler {
+    pub(super) fn new(loaded: Loaded, state: Arc<KeyValues>) -> Self {
+        let ticks = Engine::ticks(Duration::from_millis(loaded.settings.limits.time_ms));
+        Self {
+            loaded,
+            state,
+            instance: None,
+            ticks,
+        }
+    }
+
+    fn run(&mut self, delivery: &Delivery<'_>) -> Handled {
+        let begun = Instant::now();
+        let running = self.loaded.engine.run_guest();
+        let (mut store, plugin) = match self.instance.take() {
+            Some(instance) => instance,
+            None => match self.loaded.instantiate(self.state.clone(), self.ticks) {
+                Ok(instance) => instance,
+                Err((mut store, cause)) => return self.failed(&mut store, &cause, begun),
+            },
+        };
+        store.data_mut().begin(delivery.started, delivery.seed);
+        store.set_epoch_deadline(self.ticks);
+        let text;
+        let data = if self.loaded.manifest.json && message_pack::is_json(delivery.event.content_type) {
+            match message_pack::to_json(delivery.event.data) {
+                Ok(json) => {
+                    text = json;
+                    &text[..]
+                }
+                Err(cause) => {
+                    return self.failed(&mut store, &wasmtime::Error::msg(cause.to_string()), begun);
+                }
+            }
+        } else {
+            delivery.event.data
+        };
+        let event = event(delivery, data);
+        let called = plugin.nerve_plugin_handler().call_handle(&mut store, event);
+        drop(running);
+        let answer = match called {
+            Ok(answer) => answer,
+            Err(cause) => return self.failed(&mut store, &cause, begun),
+        };
+        let guest = store.data_mut();
+        let mut handled = guest.end();
+        handled.took = begun.elapsed();
+        handled.failure = match (guest.hit.take(), answer) {
+            (Some((class, reason)), _) => Some(Failure {
+                class,
+                reason,
+                retry_after: None,
+            }),
+            (None, Ok(())) => None,
+            (None, Err(failure)) => Some(asked_for(failure)),
+        };
+        if handled.failure.is_none() && self.loaded.settings.isolation == Isolation::Reuse {
+            self.instance = Some((store, plugin));
+        }
+        handled
+    }
+
+    /// The guest ended by a trap or a limit.
+    fn failed(&self, store: &mut Store<Guest>, cause: &wasmtime::Error, begun: Instant) -> Handled {
+        let guest = store.data_mut();
+        let mut handled = guest.end();
+        handled.took = begun.elapsed();
+        let (class, reason) = guest.hit.take().unwrap_or_else(|| self.classify(cause));
+        handled.failure = Some(Failure {
+            class,
+            reason: cut(reason),
+            retry_after: None,
+        });
+        handled
+    }
+
+    fn classify(&self, cause: &wasmtime::Error) -> (FailureClass, String) {
+        match cause.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => {
+                let limit = self.loaded.settings.limits.time_ms;
+                (
+                    FailureClass::Time,
+                    format!("limit time_ms: it ran longer than {limit} ms"),
+                )
+            }
+            _ => (FailureClass::Trap, trap_in_words(cause)),
+        }
+    }
+}
+
+impl Handler for WasmHandler {
+    fn version(&self) -> VersionId {
+        self.loaded.version
+    }
+
+    fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
+        // A panic in a host function is the plugin's failure: its instance was taken out and is gone with it.
+        catch_unwind(AssertUnwindSafe(|| self.run(delivery))).unwrap_or_else(|_| Handled {
+            failure: Some(Failure {
+                class: FailureClass::Host,
+                reason: "the host failed while it ran this delivery; its log says where".into(),
+                retry_after: None,
+            }),
+            ..Handled::default()
+        })
+    }
+}
+
+fn event<'a>(delivery: &'a Delivery<'_>, data: &'a [u8]) -> types::Event<'a> {
+    let event = delivery.event;
+    types::Event {
+        id: event.id,
+        offset: delivery.offset.0,
+        type_: event.r#type,
+        source: event.source,
+        subject: event.subject,
+        key: event.key,
+        time: event.happened(delivery.recorded),
+        content_type: event.content_type,
+        data,
+        correlation: event.chain(),
+        cause: event.cause.map(|cause| cause.id),
+        hops: event.hops(),
+        attempt: delivery.attempt,
+        replay: delivery.replay,
+    }
+}
+
+fn asked_for(failure: types::Failure) -> Failure {
+    match failure {
+        types::Failure::Retry(retry) => Failure {
+            class: FailureClass::Retry,
+            reason: cut(retry.reason),
+            retry_after: retry.after.map(Duration::from_millis),
+        },
+        types::Failure::Reject(reason) => Failure {
+            class: FailureClass::Reject,
+            reason: cut(reason),
+            retry_after: None,
+        },
+    }
+}
+
+/// What a trap says, and where it was.
+fn trap_in_words(cause: &wasmtime::Error) -> String {
+    let what = cause.root_cause().to_string();
+    let at = cause.downcast_ref::<wasmtime::WasmBacktrace>().and_then(|trace| {
+        trace
+            .frames()
+            .iter()
+            .find_map(|frame| frame.func_name().map(str::to_owned))
+    });
+    match at {
+        Some(at) => format!("trap: {what}, in {at}"),
+        None => format!("trap: {what}"),
+    }
+}
+
+fn cut(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+    reason
+}

@@ -1,0 +1,252 @@
+//! From the bytes of a file to a checked version, or to a refusal in words.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Store;
+use wasmtime::component::Component;
+
+use super::engine::Engine;
+use super::guest::{self, Guest, WasmHandler};
+use super::manifest::{BadManifest, Manifest};
+use super::name::PluginName;
+use super::settings::{BadSettings, Settings};
+use super::v1::{self, Plugin, PluginPre};
+use crate::log::record::{Hash, VersionId};
+use crate::state::KeyValues;
+
+/// How long `describe` may run.
+const DESCRIBE_TIME: Duration = Duration::from_secs(1);
+
+/// A checked version. Cheap to clone.
+#[derive(Clone)]
+pub struct Loaded(Arc<Checked>);
+
+/// What a checked version is made of.
+pub struct Checked {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// What the operator says.
+    pub settings: Arc<Settings>,
+    /// Hash of the file.
+    pub component_hash: Hash,
+    /// Hash of file and settings.
+    pub version: VersionId,
+    pub(super) engine: Engine,
+    pre: PluginPre<Guest>,
+}
+
+impl Deref for Loaded {
+    type Target = Checked;
+
+    fn deref(&self) -> &Checked {
+        &self.0
+    }
+}
+
+/// Why a file is no plugin. What ran before goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It is too large.
+    #[error(
+        "the component has {bytes} bytes, and {limit} are allowed; raise limits.component_bytes in {name}.toml"
+    )]
+    Size {
+        /// The plugin.
+        name: PluginName,
+        /// Its bytes.
+        bytes: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// It is something else.
+    #[error("it is no WebAssembly: a component or module begins with \\0asm, this file with {0:?}")]
+    NotWasm(String),
+    /// A core module that is no plugin.
+    #[error(
+        "it is a core module without the world of nerve plugins: build it with nerve-sdk, and don't strip its custom \
+         sections ({0})"
+    )]
+    NoWorld(String),
+    /// It does not compile.
+    #[error("it does not compile, so it is damaged or cut off: {0}")]
+    Compile(String),
+    /// It needs something that is not there.
+    #[error("{0}")]
+    Interface(String),
+    /// Its functions have other types.
+    #[error("its interfaces have other types than nerve:plugin@{version}: {cause}", version = v1::VERSION)]
+    Types {
+        /// Which.
+        cause: String,
+    },
+    /// Its settings are wrong.
+    #[error("{name}.toml: {cause}")]
+    Settings {
+        /// The plugin.
+        name: PluginName,
+        /// What is wrong.
+        #[source]
+        cause: BadSettings,
+    },
+    /// It does not start, or does not describe itself.
+    #[error("it does not describe itself: {0}")]
+    Describe(String),
+    /// Its description is wrong.
+    #[error(transparent)]
+    Manifest(#[from] BadManifest),
+}
+
+/// Load the plugin called `name`. Blocks: compiles, and runs the guest's `describe` within limits.
+pub fn load(
+    engine: &Engine,
+    name: &PluginName,
+    component: &[u8],
+    settings: Option<&str>,
+) -> Result<Loaded, Refusal> {
+    let parsed = Settings::parse(settings.unwrap_or_default());
+    let settings_text = settings;
+    let settings = Arc::new(parsed.map_err(|cause| Refusal::Settings {
+        name: name.clone(),
+        cause,
+    })?);
+    let limit = settings.limits.component_bytes;
+    if component.len() > limit {
+        return Err(Refusal::Size {
+            name: name.clone(),
+            bytes: component.len(),
+            limit,
+        });
+    }
+    let wrapped = as_component(component)?;
+    let compiled = engine
+        .compile(wrapped.as_deref().unwrap_or(component))
+        .map_err(|cause| Refusal::Compile(format!("{cause:#}")))?;
+    check_interfaces(engine, &compiled)?;
+    let types = |cause: wasmtime::Error| Refusal::Types {
+        cause: format!("{cause:#}"),
+    };
+    let pre = engine.linker().instantiate_pre(&compiled).map_err(types)?;
+    let pre = PluginPre::new(pre).map_err(types)?;
+    let manifest = Manifest::check(name, describe(engine, &pre, &settings)?)?;
+    let component_hash = Hash::of(component);
+    let version = VersionId::of(component_hash, settings_text.unwrap_or_default().as_bytes());
+    Ok(Loaded(Arc::new(Checked {
+        manifest,
+        settings,
+        component_hash,
+        version,
+        engine: engine.clone(),
+        pre,
+    })))
+}
+
+impl Loaded {
+    /// A handler that reads `state`.
+    pub fn handler(&self, state: Arc<KeyValues>) -> WasmHandler {
+        WasmHandler::new(self.clone(), state)
+    }
+
+    /// A fresh instance, whose start may take `ticks`; the store comes back with the error, for what it recorded.
+    pub(super) fn instantiate(
+        &self,
+        state: Arc<KeyValues>,
+        ticks: u64,
+    ) -> Result<(Store<Guest>, Plugin), (Store<Guest>, wasmtime::Error)> {
+        let guest = Guest::new(self.settings.clone(), self.manifest.json, state);
+        let mut store = guest::store(&self.engine, guest);
+        store.set_epoch_deadline(ticks);
+        match self.pre.instantiate(&mut store) {
+            Ok(plugin) => Ok((store, plugin)),
+            Err(cause) => Err((store, cause)),
+        }
+    }
+}
+
+/// A core module, turned into a component; `None` where it is one already.
+fn as_component(bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    if wasmparser::Parser::is_component(bytes) {
+        return Ok(None);
+    }
+    if !wasmparser::Parser::is_core_wasm(bytes) {
+        let begins = bytes
+            .iter()
+            .take(8)
+            .flat_map(|byte| byte.escape_ascii())
+            .map(char::from)
+            .collect();
+        return Err(Refusal::NotWasm(begins));
+    }
+    wasmparser::validate(bytes).map_err(|cause| Refusal::Compile(cause.to_string()))?;
+    let encode = || wit_component::ComponentEncoder::default().module(bytes)?.encode();
+    encode()
+        .map(Some)
+        .map_err(|cause| Refusal::NoWorld(format!("{cause:#}")))
+}
+
+/// Check, before anything runs, that it imports only what there is, and exports what it must.
+fn check_interfaces(engine: &Engine, component: &Component) -> Result<(), Refusal> {
+    let kind = component.component_type();
+    for (import, _) in kind.imports(engine.wasmtime()) {
+        if !v1::IMPORTS
+            .iter()
+            .any(|known| import == format!("nerve:plugin/{known}@{}", v1::VERSION))
+        {
+            return Err(Refusal::Interface(import_in_words(import)));
+        }
+    }
+    let export = format!("nerve:plugin/{}@{}", v1::EXPORT, v1::VERSION);
+    let exports: Vec<&str> = kind.exports(engine.wasmtime()).map(|(name, _)| name).collect();
+    if exports.contains(&&*export) {
+        return Ok(());
+    }
+    let begins = format!("nerve:plugin/{}@", v1::EXPORT);
+    Err(Refusal::Interface(
+        match exports.iter().find(|name| name.starts_with(&begins)) {
+            Some(other) => format!(
+                "it exports {other}, and this host speaks {export}: build it with a matching nerve-sdk"
+            ),
+            None => format!(
+                "it does not export {export}: build it with nerve-sdk, or against the wit/ folder of nerve"
+            ),
+        },
+    ))
+}
+
+fn import_in_words(import: &str) -> String {
+    let speaks = format!("nerve:plugin@{}", v1::VERSION);
+    match import.split_once('@') {
+        Some((name, _))
+            if v1::IMPORTS
+                .iter()
+                .any(|known| name == format!("nerve:plugin/{known}")) =>
+        {
+            format!("it imports {import}, and this host speaks {speaks}: build it with a matching nerve-sdk")
+        }
+        _ if import.starts_with("wasi:") => {
+            format!("it imports {import}, which plugins are not given: use the imports of {speaks} instead")
+        }
+        _ => format!("it imports {import}, which is not part of {speaks}"),
+    }
+}
+
+/// Ask the guest what it is, without events or state.
+fn describe(
+    engine: &Engine,
+    pre: &PluginPre<Guest>,
+    settings: &Arc<Settings>,
+) -> Result<v1::exports::nerve::plugin::handler::Manifest, Refusal> {
+    let _running = engine.run_guest();
+    let mut store = guest::store(engine, Guest::new(settings.clone(), false, Arc::default()));
+    store.set_epoch_deadline(Engine::ticks(DESCRIBE_TIME));
+    let described = pre
+        .instantiate(&mut store)
+        .and_then(|plugin| plugin.nerve_plugin_handler().call_describe(&mut store));
+    described.map_err(|cause| {
+        Refusal::Describe(match cause.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::Interrupt) => format!("it took longer than {} s", DESCRIBE_TIME.as_secs()),
+            _ => format!("{cause:#}"),
+        })
+    })
+}

@@ -1,0 +1,241 @@
+//! `NAME.toml`: what the operator grants, limits and configures.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::delivery::retry::RetryPolicy;
+
+/// The settings of one plugin.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// Where a new plugin starts.
+    pub start: Start,
+    /// Whether every event gets a fresh instance.
+    pub isolation: Isolation,
+    /// What it may use.
+    pub limits: Limits,
+    /// What happens to its failed deliveries.
+    pub retry: RetryPolicy,
+    /// What it is configured with, as text.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Where a new plugin starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// With the events after its deployment.
+    #[default]
+    Now,
+    /// With the first event of the log.
+    Beginning,
+}
+
+/// How long an instance is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Until it fails.
+    #[default]
+    Reuse,
+    /// For one event.
+    Event,
+}
+
+/// What a plugin may use. Beyond any of it a delivery fails, and says which.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// How long one delivery may run, in milliseconds. Default 1000.
+    pub time_ms: u64,
+    /// Memory of an instance, in bytes. Default 64 MiB.
+    pub memory_bytes: usize,
+    /// Events that one delivery may emit. Default 1000.
+    pub emits: usize,
+    /// Bytes of data that one delivery may emit. Default 4 MiB.
+    pub emit_bytes: usize,
+    /// Log lines of one delivery. Default 100; further ones are dropped and counted.
+    pub log_lines: usize,
+    /// Bytes of a log line. Default 4096; the rest is cut and counted.
+    pub log_line_bytes: usize,
+    /// Bytes of one value in the state. Default 1 MiB.
+    pub state_value_bytes: usize,
+    /// Bytes of all keys and values in the state. Default 256 MiB.
+    pub state_bytes: usize,
+    /// Calls of host functions in one delivery. Default 100,000.
+    pub host_calls: u64,
+    /// Bytes of the component. Default 16 MiB.
+    pub component_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time_ms: 1000,
+            memory_bytes: 64 << 20,
+            emits: 1000,
+            emit_bytes: 4 << 20,
+            log_lines: 100,
+            log_line_bytes: 4096,
+            state_value_bytes: 1 << 20,
+            state_bytes: 256 << 20,
+            host_calls: 100_000,
+            component_bytes: 16 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The limits by the names of their settings.
+    pub fn shown(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("time_ms", self.time_ms),
+            ("memory_bytes", self.memory_bytes as u64),
+            ("emits", self.emits as u64),
+            ("emit_bytes", self.emit_bytes as u64),
+            ("log_lines", self.log_lines as u64),
+            ("log_line_bytes", self.log_line_bytes as u64),
+            ("state_value_bytes", self.state_value_bytes as u64),
+            ("state_bytes", self.state_bytes as u64),
+            ("host_calls", self.host_calls),
+            ("component_bytes", self.component_bytes as u64),
+        ]
+    }
+}
+
+/// Why settings were refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSettings(String);
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    start: Start,
+    isolation: Isolation,
+    limits: Limits,
+    retry: Retry,
+    config: BTreeMap<String, toml::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Retry {
+    attempts: Option<u32>,
+    first_ms: Option<u64>,
+    longest_ms: Option<u64>,
+    factor: Option<f64>,
+    jitter: Option<f64>,
+}
+
+impl Settings {
+    /// The settings in `text`. Unknown keys are errors that suggest the nearest known one.
+    pub fn parse(text: &str) -> Result<Self, BadSettings> {
+        let file: File =
+            toml::from_str(text).map_err(|cause| BadSettings(with_suggestion(&cause.to_string())))?;
+        let config = file
+            .config
+            .into_iter()
+            .map(|(key, value)| Ok((key.clone(), as_text(&key, value)?)));
+        Ok(Self {
+            start: file.start,
+            isolation: file.isolation,
+            limits: file.limits,
+            retry: file.retry.checked()?,
+            config: config.collect::<Result<_, BadSettings>>()?,
+        })
+    }
+}
+
+impl Retry {
+    fn checked(&self) -> Result<RetryPolicy, BadSettings> {
+        let default = RetryPolicy::default();
+        let policy = RetryPolicy {
+            attempts: self.attempts.unwrap_or(default.attempts),
+            first: self.first_ms.map_or(default.first, Duration::from_millis),
+            longest: self.longest_ms.map_or(default.longest, Duration::from_millis),
+            factor: self.factor.unwrap_or(default.factor),
+            jitter: self.jitter.unwrap_or(default.jitter),
+        };
+        let wrong = [
+            (
+                policy.attempts == 0,
+                "retry.attempts is 0: the least is 1, which never retries",
+            ),
+            (
+                !(1.0..=100.0).contains(&policy.factor),
+                "retry.factor must lie between 1 and 100",
+            ),
+            (
+                !(0.0..=1.0).contains(&policy.jitter),
+                "retry.jitter must lie between 0 and 1",
+            ),
+        ];
+        match wrong.iter().find(|(is_wrong, _)| *is_wrong) {
+            Some((_, what)) => Err(BadSettings((*what).to_owned())),
+            None => Ok(policy),
+        }
+    }
+}
+
+fn as_text(key: &str, value: toml::Value) -> Result<String, BadSettings> {
+    match value {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Float(number) => Ok(number.to_string()),
+        toml::Value::Boolean(flag) => Ok(flag.to_string()),
+        _ => Err(BadSettings(format!(
+            "config.{key} must be a text, a number or true or false"
+        ))),
+    }
+}
+
+/// serde's "unknown field `x`, expected one of `a`, `b`", with the nearest of them suggested.
+fn with_suggestion(message: &str) -> String {
+    let mut quoted = message
+        .split("unknown field")
+        .nth(1)
+        .unwrap_or_default()
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    let Some(unknown) = quoted.next() else {
+        return message.to_owned();
+    };
+    let nearest = quoted
+        .map(|known| (strsim::jaro_winkler(unknown, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, known)) if likeness > 0.8 => format!("{message}\ndid you mean `{known}`?"),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_and_the_rest_has_defaults() {
+        let text = "start = \"beginning\"\n[limits]\ntime_ms = 5\n[retry]\nattempts = 2\n[config]\nname = \"x\"\nn = 3\nb = true";
+        let settings = Settings::parse(text).unwrap();
+        assert_eq!(settings.start, Start::Beginning);
+        assert_eq!((settings.limits.time_ms, settings.limits.emits), (5, 1000));
+        assert_eq!(settings.retry.attempts, 2);
+        let config: Vec<_> = settings.config.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(config, ["b=true", "n=3", "name=x"]);
+    }
+
+    #[test]
+    fn a_mistyped_key_is_refused_with_the_nearest_one() {
+        let refused = Settings::parse("[limits]\ntime_sm = 5").unwrap_err().to_string();
+        assert!(
+            refused.contains("line 2") && refused.contains("did you mean `time_ms`?"),
+            "{refused}"
+        );
+        assert!(Settings::parse("[retry]\njitter = 3").is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! The world `nerve:plugin@1.0.0`: what guests of this version may call, and what they must export.
+
+mod clock;
+mod config;
+mod events;
+mod log;
+mod random;
+mod state;
+
+use super::guest::Guest;
+
+#[expect(
+    missing_docs,
+    reason = "generated from the files in wit/, which document each item"
+)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "plugin",
+        imports: { default: trappable },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+pub use bindings::*;
+
+impl nerve::plugin::types::Host for Guest {}
+
+/// The version of the world.
+pub const VERSION: &str = "1.0.0";
+
+/// The interfaces of the world that a guest may import.
+pub const IMPORTS: [&str; 7] = ["types", "events", "state", "log", "clock", "random", "config"];
+
+/// The interface that a guest must export.
+pub const EXPORT: &str = "handler";

@@ -1,0 +1,261 @@
+//! Sees what changes in the plugin folder.
+//!
+//! A thread looks at the whole folder whenever the system says that something changed in it, and every few seconds
+//! besides, for notifications get lost. What it makes of what it sees is decided by [`Watch`], which knows neither
+//! the file system nor the time: a changed file is shown at once, so that a drop serves quickly, and shown again as
+//! settled when it has not changed for a while, so that only a file that is really there is ever refused.
+
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::{self, Sender};
+
+use super::name::PluginName;
+use crate::log::record::Hash;
+use watch::{Print, See, Watch};
+
+/// How often the folder is looked at without being told to.
+const RESCAN: Duration = Duration::from_secs(2);
+
+/// Bytes of a file that are read at most; the loader refuses long before.
+const LONGEST_FILE: u64 = 256 << 20;
+
+/// What changed.
+#[derive(Debug)]
+pub enum FolderChange {
+    /// The plugins that are there, once, at the start; each is `Present` besides.
+    First(Vec<PluginName>),
+    /// A plugin's component or settings are new or changed.
+    Present(Pair),
+    /// A plugin's component is gone.
+    Gone(PluginName),
+    /// Something is no plugin.
+    Ignored {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A component and its settings.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The plugin.
+    pub name: PluginName,
+    /// The bytes of `NAME.wasm`.
+    pub component: Bytes,
+    /// The text of `NAME.toml`, where it is there.
+    pub settings: Option<String>,
+    /// Hash of both.
+    pub hash: Hash,
+    /// Whether the files have been quiet for a while; until then they may be half-written.
+    pub settled: bool,
+}
+
+/// Why a folder can't be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The folder can't be made or read.
+    #[error("the plugin folder {} can't be read: {cause}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The system gives no notifications.
+    #[error("the plugin folder {} can't be watched: {cause}", folder.display())]
+    Notify {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        cause: notify::Error,
+    },
+}
+
+/// Watches until it is dropped.
+pub struct Watcher {
+    _notify: notify::RecommendedWatcher,
+}
+
+impl Watcher {
+    /// Watch `folder`, which is made where it is missing.
+    pub fn start(folder: &Path) -> Result<(Self, mpsc::Receiver<FolderChange>), WatchError> {
+        let folder = folder.to_owned();
+        let refused = |cause| WatchError::Folder {
+            folder: folder.clone(),
+            cause,
+        };
+        std::fs::create_dir_all(&folder).map_err(refused)?;
+        scan(&folder).map_err(refused)?;
+        let (ring, rung) = channel();
+        let no_notify = |cause| WatchError::Notify {
+            folder: folder.clone(),
+            cause,
+        };
+        let mut notify = notify::recommended_watcher(move |_| {
+            // Whatever it was, and also when it failed: look at the folder.
+            ring.send(()).ok();
+        })
+        .map_err(no_notify)?;
+        notify
+            .watch(&folder, RecursiveMode::NonRecursive)
+            .map_err(no_notify)?;
+        let (changes, receiver) = mpsc::channel(16);
+        let run = {
+            let folder = folder.clone();
+            move || follow(&folder, &rung, &changes)
+        };
+        std::thread::Builder::new()
+            .name("plugin-watch".into())
+            .spawn(run)
+            .map_err(refused)?;
+        Ok((Self { _notify: notify }, receiver))
+    }
+}
+
+/// Look at the folder until nobody listens, or the watcher is dropped.
+fn follow(folder: &Path, rung: &Receiver<()>, changes: &Sender<FolderChange>) {
+    let begun = Instant::now();
+    let mut watch = Watch::default();
+    let mut first = true;
+    let mut unreadable = false;
+    loop {
+        match scan(folder) {
+            Ok((seen, ignored)) => {
+                unreadable = false;
+                if std::mem::take(&mut first) {
+                    let names = seen.keys().cloned().collect();
+                    if changes.blocking_send(FolderChange::First(names)).is_err() {
+                        return;
+                    }
+                }
+                for see in watch.look(seen, ignored, begun.elapsed()) {
+                    let Some(change) = change(folder, see) else {
+                        continue;
+                    };
+                    if changes.blocking_send(change).is_err() {
+                        return;
+                    }
+                }
+            }
+            // An unreadable folder is no empty one: nothing is taken to be gone.
+            Err(cause) if !std::mem::replace(&mut unreadable, true) => {
+                tracing::warn!("the plugin folder {} can't be read: {cause}", folder.display());
+            }
+            Err(_) => {}
+        }
+        let wait = watch.next_look(begun.elapsed()).unwrap_or(RESCAN).min(RESCAN);
+        match rung.recv_timeout(wait) {
+            Ok(()) => while rung.try_recv().is_ok() {},
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if changes.is_closed() {
+            return;
+        }
+    }
+}
+
+type Seen = BTreeMap<PluginName, Print>;
+
+/// What is in the folder: plugins by name, and what is no plugin, with the reason.
+fn scan(folder: &Path) -> io::Result<(Seen, BTreeMap<PathBuf, String>)> {
+    let (mut seen, mut ignored) = (Seen::new(), BTreeMap::new());
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let file = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let Some(stem) = file.strip_suffix(".wasm").filter(|_| !file.starts_with('.')) else {
+            continue;
+        };
+        let name = match PluginName::parse(stem) {
+            Ok(name) => name,
+            Err(bad) => {
+                ignored.insert(path, bad.to_string());
+                continue;
+            }
+        };
+        // Follows links: a link to a file is a file.
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => {
+                let settings = std::fs::metadata(path.with_extension("toml")).ok();
+                seen.insert(name, Print::of(&meta, settings.as_ref()));
+            }
+            Ok(_) => {
+                ignored.insert(path, "it is a directory or a device: plugins are files".into());
+            }
+            Err(cause) => {
+                ignored.insert(path, format!("it can't be read: {cause}"));
+            }
+        }
+    }
+    Ok((seen, ignored))
+}
+
+/// The change for what was seen; `None` where the file went away in between, which the next look sees.
+fn change(folder: &Path, see: See) -> Option<FolderChange> {
+    match see {
+        See::Gone(name) => Some(FolderChange::Gone(name)),
+        See::Ignored(path, reason) => Some(FolderChange::Ignored { path, reason }),
+        See::Present { name, settled } => {
+            let path = folder.join(format!("{name}.wasm"));
+            let read = read_file(&path).and_then(|component| {
+                match std::fs::read_to_string(path.with_extension("toml")) {
+                    Ok(text) => Ok((component, Some(text))),
+                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok((component, None)),
+                    Err(cause) => Err(io::Error::new(cause.kind(), format!("its {name}.toml: {cause}"))),
+                }
+            });
+            match read {
+                Ok((component, settings)) => {
+                    Some(FolderChange::Present(pair(name, component, settings, settled)))
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+                Err(cause) => settled.then(|| FolderChange::Ignored {
+                    path,
+                    reason: format!("it can't be read: {cause}"),
+                }),
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<Bytes> {
+    let length = std::fs::metadata(path)?.len();
+    if length > LONGEST_FILE {
+        return Err(io::Error::other(format!(
+            "it has {length} bytes, and at most {LONGEST_FILE} are read"
+        )));
+    }
+    std::fs::read(path).map(Bytes::from)
+}
+
+/// A pair, with its hash.
+pub fn pair(name: PluginName, component: Bytes, settings: Option<String>, settled: bool) -> Pair {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&Hash::of(&component).0);
+    if let Some(settings) = &settings {
+        hasher.update(settings.as_bytes());
+    }
+    Pair {
+        name,
+        component,
+        settings,
+        hash: Hash(*hasher.finalize().as_bytes()),
+        settled,
+    }
+}
