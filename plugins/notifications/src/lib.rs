@@ -1,0 +1,63 @@
+//! What users are told: `notifications` says which message goes to whom.
+//!
+//! Sending it is another plugin's or service's work, which consumes `notification.sent`.
+
+use nerve_sdk::prelude::*;
+
+/// From outside: somebody registered.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "user.registered", key = "user")]
+struct UserRegistered {
+    user: String,
+    email: String,
+}
+
+/// From outside: somebody moved.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "address.changed", key = "user")]
+struct AddressChanged {
+    user: String,
+}
+
+/// Why somebody is told something.
+#[derive(Schema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Welcome,
+    AddressChanged,
+}
+
+/// A message was handed over.
+#[derive(Event, Serialize, Deserialize, Debug, PartialEq)]
+#[event(type = "notification.sent", key = "user")]
+struct NotificationSent {
+    user: String,
+    kind: Kind,
+}
+
+struct Notifications;
+
+#[plugin(emits(NotificationSent), readable("sent/"))]
+impl Notifications {
+    #[on]
+    fn greet(ctx: &mut Context<Self>, event: Delivered<UserRegistered>) -> Result<(), Failure> {
+        info!("welcome to {}", event.email);
+        send(ctx, event.into_data().user, Kind::Welcome)
+    }
+
+    #[on]
+    fn confirm(ctx: &mut Context<Self>, event: Delivered<AddressChanged>) -> Result<(), Failure> {
+        send(ctx, event.into_data().user, Kind::AddressChanged)
+    }
+}
+
+/// Say that `user` was told, and count it under `sent/USER`.
+fn send(ctx: &mut Context<Notifications>, user: String, kind: Kind) -> Result<(), Failure> {
+    ctx.state()
+        .update(&format!("sent/{user}"), |count: &mut u64| *count += 1)?;
+    ctx.emit(&NotificationSent { user, kind })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

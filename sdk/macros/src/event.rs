@@ -1,0 +1,125 @@
+//! `#[derive(Event)]`: the type, key and subject of an event type, and its schema.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput, Fields, LitStr};
+
+use crate::attribute::Mistakes;
+use crate::{event_type, schema};
+
+const SHAPE: &str = "write `#[event(type = \"order.placed\", key = \"order\")]`, where `key` names a field";
+
+#[derive(Default)]
+struct Arguments {
+    ty: Option<LitStr>,
+    key: Option<LitStr>,
+    subject: Option<LitStr>,
+}
+
+pub(crate) fn derive(item: DeriveInput) -> TokenStream {
+    let mut mistakes = Mistakes::default();
+    let arguments = arguments(&item, &mut mistakes);
+    let name = &item.ident;
+
+    if let Some(parameter) = item.generics.params.first() {
+        mistakes.at(
+            parameter,
+            "an event type has no parameters: write the type it stands for",
+        );
+    }
+    if !matches!(&item.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_) | Fields::Unit)) {
+        mistakes.at(
+            name,
+            "an event type is a struct with named fields: put an enum into one of its fields",
+        );
+    }
+    let ty = arguments
+        .ty
+        .unwrap_or_else(|| LitStr::new("missing", name.span()));
+    let key = field(&item, arguments.key.as_ref(), "key", &mut mistakes);
+    let subject = field(&item, arguments.subject.as_ref(), "subject", &mut mistakes);
+
+    let schema = if mistakes.is_empty() {
+        schema::derive(&item)
+    } else {
+        TokenStream::new()
+    };
+    let mistakes_found = !mistakes.is_empty();
+    let mistakes = mistakes.into_tokens();
+    if mistakes_found {
+        return mistakes;
+    }
+    quote! {
+        #schema
+        #[automatically_derived]
+        impl ::nerve_sdk::Event for #name {
+            const TYPE: &'static str = #ty;
+
+            fn key(&self) -> ::core::option::Option<::std::string::String> {
+                #key
+            }
+
+            fn subject(&self) -> ::core::option::Option<::std::string::String> {
+                #subject
+            }
+        }
+    }
+}
+
+fn arguments(item: &DeriveInput, mistakes: &mut Mistakes) -> Arguments {
+    let mut arguments = Arguments::default();
+    let mut seen = false;
+    for attribute in item.attrs.iter().filter(|a| a.path().is_ident("event")) {
+        seen = true;
+        let parsed = attribute.parse_nested_meta(|meta| {
+            let slot = if meta.path.is_ident("type") {
+                &mut arguments.ty
+            } else if meta.path.is_ident("key") {
+                &mut arguments.key
+            } else if meta.path.is_ident("subject") {
+                &mut arguments.subject
+            } else {
+                return Err(meta.error(format!("`event` knows `type`, `key` and `subject`: {SHAPE}")));
+            };
+            if slot.is_some() {
+                return Err(meta.error("this is given twice: remove one"));
+            }
+            *slot = Some(meta.value()?.parse()?);
+            Ok(())
+        });
+        mistakes.note(parsed);
+    }
+    match &arguments.ty {
+        Some(ty) => mistakes.note(event_type::check_type(ty)),
+        None if seen && !mistakes.is_empty() => {}
+        None => mistakes.at(&item.ident, format!("the event has no type: {SHAPE}")),
+    }
+    arguments
+}
+
+fn field(item: &DeriveInput, name: Option<&LitStr>, what: &str, mistakes: &mut Mistakes) -> TokenStream {
+    let Some(name) = name else {
+        return quote!(::core::option::Option::None);
+    };
+    let Data::Struct(data) = &item.data else {
+        return TokenStream::new();
+    };
+    let fields: Vec<_> = data.fields.iter().filter_map(|f| f.ident.as_ref()).collect();
+    let Some(ident) = fields.iter().find(|ident| ident.to_string() == name.value()) else {
+        let known: Vec<_> = fields
+            .iter()
+            .map(|ident| format!("{:?}", ident.to_string()))
+            .collect();
+        mistakes.at(
+            name,
+            format!(
+                "`{what}` names no field of `{}`: write one of {}, or leave `{what}` out",
+                item.ident,
+                known.join(", ")
+            ),
+        );
+        return TokenStream::new();
+    };
+    let ident = syn::Ident::new(&ident.to_string(), name.span());
+    quote!(::nerve_sdk::EventKey::event_key(&self.#ident))
+}

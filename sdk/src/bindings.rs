@@ -1,0 +1,22 @@
+//! The generated code under the SDK: the types and functions of `wit/`, hidden from plugin authors.
+
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from wit/"
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "plugin",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        pub_export_macro: true,
+        export_macro_name: "export_plugin",
+        default_bindings_module: "::nerve_sdk::private::bindings_root",
+    });
+}
+
+pub use bindings::export_plugin;
+pub use bindings::exports::nerve::plugin::handler::{Event, Failure, Manifest};
+pub(crate) use bindings::exports::nerve::plugin::handler::{PayloadFormat, Role, Schema};

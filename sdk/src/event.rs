@@ -1,0 +1,109 @@
+//! Events as a plugin sees them: its own types, and the raw event they are read from.
+
+use std::ops::Deref;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Failure, ParseError};
+use crate::payload;
+use crate::schema::Schema;
+
+pub use crate::bindings::Event as RawEvent;
+
+/// A type of event: derive it beside `Serialize` and `Deserialize`.
+///
+/// A plugin declares only the fields that it needs; what else an event carries is ignored.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event type",
+    note = "write `#[derive(Event, Serialize, Deserialize)]` and `#[event(type = \"some.type\")]` above it"
+)]
+pub trait Event: Schema + Serialize + DeserializeOwned {
+    /// The dotted type, such as `order.placed`.
+    const TYPE: &'static str;
+
+    /// What must stay in order; `None` makes the event its own key.
+    fn key(&self) -> Option<String>;
+
+    /// What the event is about.
+    fn subject(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What a field must be to serve as an event's key or subject.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the key or subject of an event",
+    note = "use a field of a text, integer or boolean type, or an `Option` of one"
+)]
+pub trait EventKey {
+    /// The key as text.
+    fn event_key(&self) -> Option<String>;
+}
+
+impl<T: EventKey> EventKey for Option<T> {
+    fn event_key(&self) -> Option<String> {
+        self.as_ref().and_then(T::event_key)
+    }
+}
+
+macro_rules! keys {
+    ($($ty:ty)*) => {$(
+        impl EventKey for $ty {
+            fn event_key(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )*};
+}
+keys!(String u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize bool char);
+
+/// An event that was delivered: its data (reached by `.field`, through `Deref`) and what the host knows of it.
+#[derive(Debug, Clone)]
+pub struct Delivered<T> {
+    data: T,
+    raw: RawEvent,
+}
+
+impl<T: Event> Delivered<T> {
+    /// Parse the data of `raw`. Data that is not a `T` is a reject that names the field.
+    #[doc(hidden)]
+    pub fn parse(raw: RawEvent) -> Result<Self, Failure> {
+        let data = raw.parse()?;
+        Ok(Self { data, raw })
+    }
+}
+
+impl<T> Delivered<T> {
+    /// Id, offset, time, attempt and all else that the host says of the event.
+    pub fn meta(&self) -> &RawEvent {
+        &self.raw
+    }
+
+    /// The data, without the rest.
+    pub fn into_data(self) -> T {
+        self.data
+    }
+}
+
+impl<T> Deref for Delivered<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl RawEvent {
+    /// Read the data as a `T`.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
+        payload::decode(&self.data).map_err(|reason| {
+            let mut text = String::with_capacity(64 + reason.len());
+            text.push_str("the data of ");
+            text.push_str(&self.type_);
+            text.push_str(" can't be read: ");
+            text.push_str(&reason);
+            ParseError(text)
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! The way from the host's call into the plugin and back.
+
+use std::sync::Once;
+
+use crate::bindings::{self, bindings::nerve::plugin::types::Retry};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::log::Level;
+use crate::plugin::Plugin;
+use crate::{event::RawEvent, host};
+
+pub use crate::bindings::bindings::exports::nerve::plugin::handler::Guest;
+
+static SAY_WHY: Once = Once::new();
+
+/// Answer `handle`. A panic leaves its message in the log lines of the outcome before it traps.
+pub fn handle<P: Plugin>(event: RawEvent) -> Result<(), bindings::Failure> {
+    SAY_WHY.call_once(|| {
+        std::panic::set_hook(Box::new(|info| host::log(Level::Error, &info.to_string())));
+    });
+    P::dispatch(event).map_err(|failure| match failure {
+        Failure::Retry { reason, after } => bindings::Failure::Retry(Retry {
+            reason,
+            after: after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        }),
+        Failure::Reject { reason } => bindings::Failure::Reject(reason),
+    })
+}
+
+/// A context for one delivery.
+pub fn context<P>() -> Context<P> {
+    Context::new()
+}

@@ -1,0 +1,76 @@
+//! The host's functions: the imports of the world on wasm, the fake of [`testing`](crate::testing) elsewhere.
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use crate::testing::fake::{
+    config, emit, log, now, random_bytes, random_u64, state_delete, state_get, state_scan, state_set,
+};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use wasm::*;
+
+#[cfg(target_arch = "wasm32")]
+mod wasm {
+    use crate::bindings::bindings::nerve::plugin::{clock, config, events, log, random, state};
+    use crate::context::RawEmit;
+    use crate::error::{EmitError, StateError};
+
+    pub(crate) fn emit(event: &RawEmit<'_>) -> Result<(), EmitError> {
+        events::emit(events::NewEvent {
+            type_: event.type_,
+            subject: event.subject,
+            key: event.key,
+            content_type: event.content_type,
+            data: event.data,
+        })
+        .map_err(|error| match error {
+            events::EmitError::Invalid(text) => EmitError::Invalid(text),
+            events::EmitError::Limit(text) => EmitError::Limit(text),
+        })
+    }
+
+    pub(crate) fn state_get(key: &str) -> Option<Vec<u8>> {
+        state::get(key)
+    }
+
+    pub(crate) fn state_set(key: &str, value: Vec<u8>) -> Result<(), StateError> {
+        state::set(key, &value).map_err(state_error)
+    }
+
+    pub(crate) fn state_delete(key: &str) -> Result<(), StateError> {
+        state::delete(key).map_err(state_error)
+    }
+
+    pub(crate) fn state_scan(prefix: &str, after: Option<&str>, limit: u32) -> Vec<(String, Vec<u8>)> {
+        let entries = state::scan(prefix, after, limit);
+        entries
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect()
+    }
+
+    pub(crate) fn log(level: log::Level, message: &str) {
+        log::write(level, message);
+    }
+
+    pub(crate) fn now() -> u64 {
+        clock::now()
+    }
+
+    pub(crate) fn random_u64() -> u64 {
+        random::u64()
+    }
+
+    pub(crate) fn random_bytes(len: u32) -> Vec<u8> {
+        random::bytes(len)
+    }
+
+    pub(crate) fn config(key: &str) -> Option<String> {
+        config::get(key)
+    }
+
+    fn state_error(error: state::StateError) -> StateError {
+        match error {
+            state::StateError::Key(text) => StateError::Key(text),
+            state::StateError::Limit(text) => StateError::Limit(text),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a plugin is: a manifest and a function. `#[plugin]` writes the implementation.
+
+use crate::bindings::{self, PayloadFormat, Role};
+use crate::error::Failure;
+use crate::event::{Event, RawEvent};
+
+pub use crate::bindings::Manifest;
+
+/// A plugin: what `#[plugin]` makes of an `impl` block.
+pub trait Plugin: Sized + 'static {
+    /// Its name, which is the stem of its file.
+    const NAME: &'static str;
+
+    /// What the plugin says of itself. It must be the same at every call.
+    fn manifest() -> Manifest;
+
+    /// Handle one event.
+    fn dispatch(event: RawEvent) -> Result<(), Failure>;
+}
+
+/// Export a type that implements [`Plugin`] by hand. `#[plugin]` does it by itself.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Exported;
+            impl $crate::private::Guest for Exported {
+                fn describe() -> $crate::Manifest {
+                    <$plugin as $crate::Plugin>::manifest()
+                }
+                fn handle(
+                    event: $crate::RawEvent,
+                ) -> ::core::result::Result<(), $crate::private::WireFailure> {
+                    $crate::private::handle::<$plugin>(event)
+                }
+            }
+    $crate::private::export_plugin!(Exported with_types_in $crate::private::bindings_root);
+        };
+    };
+}
+
+/// The plugin declares that it emits `E`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not declare that it emits `{E}`",
+    label = "not among the types of `emits(..)`",
+    note = "write `#[plugin(emits({E}))]` above the `impl` block of `{Self}`, or add `{E}` to what is there"
+)]
+pub trait Emits<E> {}
+
+/// A manifest that declares nothing yet.
+#[doc(hidden)]
+pub fn manifest(name: &str, version: &str) -> Manifest {
+    Manifest {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        subscriptions: Vec::new(),
+        emits: Vec::new(),
+        payload: PayloadFormat::MessagePack,
+        schemas: Vec::new(),
+        asks: Vec::new(),
+        readable: Vec::new(),
+    }
+}
+
+/// The host delivers only what was subscribed to, so this event is not for this plugin.
+#[doc(hidden)]
+#[cold]
+pub fn no_handler(event: &RawEvent) -> Failure {
+    Failure::reject(["no handler takes events of type ", &event.type_].concat())
+}
+
+/// Add what the plugin expects of `E`.
+#[doc(hidden)]
+pub fn declare_consumed<E: Event>(manifest: &mut Manifest) {
+    if !manifest.subscriptions.iter().any(|pattern| pattern == E::TYPE) {
+        manifest.subscriptions.push(E::TYPE.to_owned());
+    }
+    manifest.schemas.push(schema::<E>(Role::Consumes));
+}
+
+/// Add what the plugin promises of `E`.
+#[doc(hidden)]
+pub fn declare_emitted<E: Event>(manifest: &mut Manifest) {
+    manifest.emits.push(E::TYPE.to_owned());
+    manifest.schemas.push(schema::<E>(Role::Emits));
+}
+
+fn schema<E: Event>(role: Role) -> bindings::Schema {
+    let mut json = String::new();
+    E::schema(&mut json, 0);
+    bindings::Schema {
+        event_type: E::TYPE.to_owned(),
+        role,
+        json,
+    }
+}
+
+/// Whether `pattern` (exact, `*` for one token, `>` for the rest) takes events of `event_type`.
+#[doc(hidden)]
+pub fn matches(pattern: &str, event_type: &str) -> bool {
+    let mut tokens = event_type.split('.');
+    for wanted in pattern.split('.') {
+        match (wanted, tokens.next()) {
+            (">", token) => return token.is_some(),
+            (_, None) => return false,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_take_one_token_or_the_rest() {
+        for (pattern, event_type, taken) in [
+            ("order.placed", "order.placed", true),
+            ("order.placed", "order.placed.twice", false),
+            ("order.*", "order.placed", true),
+            ("order.*", "order", false),
+            ("order.*", "order.placed.twice", false),
+            ("*.placed", "order.placed", true),
+            ("order.>", "order.placed.twice", true),
+            ("order.>", "order", false),
+            (">", "order", true),
+            ("order", "orders", false),
+        ] {
+            assert_eq!(
+                matches(pattern, event_type),
+                taken,
+                "{pattern} against {event_type}"
+            );
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The host's functions as the test host answers them: one attempt per thread at a time.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::outcome::{Emitted, Line};
+use crate::context::RawEmit;
+use crate::error::{EmitError, StateError};
+use crate::log::Level;
+
+const MAX_STATE_KEY: usize = 512;
+const MAX_EVENT_KEY: usize = 256;
+const MAX_TYPE: usize = 256;
+const MAX_SCAN: usize = 1000;
+const MAX_RANDOM: u32 = 65536;
+
+/// What one attempt sees and has done so far.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(super) state: BTreeMap<String, Vec<u8>>,
+    pub(super) emitted: Vec<Emitted>,
+    pub(super) lines: Vec<Line>,
+    /// The first refusal: the delivery fails with it.
+    pub(super) broken: Option<String>,
+    config: BTreeMap<String, String>,
+    now: u64,
+    random: u64,
+}
+
+impl Attempt {
+    pub(super) fn new(
+        state: BTreeMap<String, Vec<u8>>,
+        config: BTreeMap<String, String>,
+        now: u64,
+        seed: u64,
+    ) -> Self {
+        Self {
+            state,
+            emitted: Vec::new(),
+            lines: Vec::new(),
+            broken: None,
+            config,
+            now,
+            random: seed,
+        }
+    }
+
+    fn refuse(&mut self, reason: String) -> String {
+        self.broken.get_or_insert_with(|| reason.clone());
+        reason
+    }
+}
+
+thread_local! {
+    static ATTEMPT: RefCell<Option<Attempt>> = const { RefCell::new(None) };
+}
+
+pub(super) fn begin(attempt: Attempt) {
+    ATTEMPT.set(Some(attempt));
+}
+
+pub(super) fn end() -> Attempt {
+    ATTEMPT
+        .take()
+        .expect("an attempt was begun on this thread and nobody else ends it")
+}
+
+fn with<T>(what: &str, then: impl FnOnce(&mut Attempt) -> T) -> T {
+    ATTEMPT.with_borrow_mut(|attempt| match attempt {
+        Some(attempt) => then(attempt),
+        None => panic!("{what} outside a delivery: deliver an event through `nerve_sdk::testing::Host`"),
+    })
+}
+
+pub(crate) fn emit(event: &RawEmit<'_>) -> Result<(), EmitError> {
+    with("an event was emitted", |attempt| {
+        let token = |t: &str| {
+            !t.is_empty()
+                && t.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        };
+        if event.type_.len() > MAX_TYPE || !event.type_.split('.').all(token) {
+            return Err(EmitError::Invalid(
+                attempt.refuse(format!("{:?} is not an event type", event.type_)),
+            ));
+        }
+        if event
+            .key
+            .is_some_and(|key| key.is_empty() || key.len() > MAX_EVENT_KEY)
+        {
+            let reason = format!("the key of {} has not 1 to {MAX_EVENT_KEY} bytes", event.type_);
+            return Err(EmitError::Invalid(attempt.refuse(reason)));
+        }
+        attempt.emitted.push(Emitted {
+            type_: event.type_.to_owned(),
+            subject: event.subject.map(str::to_owned),
+            key: event.key.map(str::to_owned),
+            content_type: event.content_type.map(str::to_owned),
+            data: event.data.to_vec(),
+        });
+        Ok(())
+    })
+}
+
+pub(crate) fn state_get(key: &str) -> Option<Vec<u8>> {
+    with("state was read", |attempt| attempt.state.get(key).cloned())
+}
+
+pub(crate) fn state_set(key: &str, value: Vec<u8>) -> Result<(), StateError> {
+    with("state was written", |attempt| {
+        check_key(attempt, key)?;
+        attempt.state.insert(key.to_owned(), value);
+        Ok(())
+    })
+}
+
+pub(crate) fn state_delete(key: &str) -> Result<(), StateError> {
+    with("state was written", |attempt| {
+        check_key(attempt, key)?;
+        attempt.state.remove(key);
+        Ok(())
+    })
+}
+
+fn check_key(attempt: &mut Attempt, key: &str) -> Result<(), StateError> {
+    if key.is_empty() || key.len() > MAX_STATE_KEY {
+        let reason = format!("a key of {} bytes: it must have 1 to {MAX_STATE_KEY}", key.len());
+        return Err(StateError::Key(attempt.refuse(reason)));
+    }
+    Ok(())
+}
+
+pub(crate) fn state_scan(prefix: &str, after: Option<&str>, limit: u32) -> Vec<(String, Vec<u8>)> {
+    with("state was read", |attempt| {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        attempt
+            .state
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take((limit as usize).min(MAX_SCAN))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    })
+}
+
+pub(crate) fn log(level: Level, message: &str) {
+    with("a log line was written", |attempt| {
+        attempt.lines.push(Line {
+            level,
+            message: message.to_owned(),
+        });
+    });
+}
+
+pub(crate) fn now() -> u64 {
+    with("the clock was read", |attempt| attempt.now)
+}
+
+/// `SplitMix64`: short, and good enough to look random in a test.
+pub(crate) fn random_u64() -> u64 {
+    with("a random number was drawn", |attempt| {
+        attempt.random = attempt.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = attempt.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    })
+}
+
+pub(crate) fn random_bytes(len: u32) -> Vec<u8> {
+    let len = len.min(MAX_RANDOM) as usize;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&random_u64().to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+pub(crate) fn config(key: &str) -> Option<String> {
+    with("configuration was read", |attempt| {
+        attempt.config.get(key).cloned()
+    })
+}
