@@ -23,6 +23,9 @@ pub mod trace;
 /// What one process owns.
 pub mod host;
 
+/// The measurements of `nerve bench`.
+pub mod bench;
+
 /// The API.
 pub mod http;
 

@@ -1,0 +1,155 @@
+//! Measures the whole way, from a publisher's call to the settled outcome, beside what it is made of.
+//!
+//! Every figure is the median of several runs in one process, with the smallest and largest beside it; a run that only
+//! warms up comes first. The machine and the durability are named, for figures mean nothing without them.
+
+mod drop_in;
+mod guests;
+mod latency;
+mod machine;
+mod native;
+mod publish;
+mod settle;
+mod stats;
+
+use std::path::{Path, PathBuf};
+
+use nerve_eventlog::{Durability, Options};
+use serde::Serialize;
+
+use crate::host::{Host, HostOptions, OpenError};
+
+pub use machine::Machine;
+pub use stats::{Figure, Unit};
+
+/// What to measure, and with what.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// The component that handles `bench.in`: parses it and emits one event.
+    pub echo: PathBuf,
+    /// What an acknowledgement survives.
+    pub durability: Durability,
+    /// Counted runs of each scenario.
+    pub runs: usize,
+    /// Events of one run.
+    pub events: usize,
+    /// Seconds of a latency run.
+    pub seconds: u64,
+    /// Where the data folders are made; the system's folder for temporary files where `None`, which may be memory.
+    pub folder: Option<PathBuf>,
+    /// Only scenarios whose name contains this.
+    pub only: Option<String>,
+}
+
+/// All figures, and where they come from.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The machine.
+    pub machine: Machine,
+    /// What an acknowledgement survived.
+    pub durability: String,
+    /// Bytes of an event's record.
+    pub event_bytes: usize,
+    /// Counted runs of each scenario.
+    pub runs: usize,
+    /// The figures, in the order they were measured.
+    pub figures: Vec<Figure>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A file can't be read, or a folder not made.
+    #[error("{path}: {cause}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The host does not start.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The component does not do what the benchmark needs.
+    #[error("{0}")]
+    Guest(String),
+    /// The host stopped.
+    #[error(transparent)]
+    Stopped(#[from] crate::host::Stopped),
+    /// The HTTP server did not answer.
+    #[error("the HTTP server: {0}")]
+    Http(String),
+}
+
+/// Measure, telling `progress` the name of each scenario before it runs.
+pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
+    let guest = guests::Guest::read(&options.echo)?;
+    let mut bench = Bench {
+        options,
+        guest,
+        figures: Vec::new(),
+        progress,
+    };
+    bench.native();
+    bench.publish().await?;
+    bench.settle().await?;
+    bench.latency().await?;
+    bench.drop_in().await?;
+    Ok(Report {
+        machine: Machine::look(),
+        durability: options.durability.to_string(),
+        event_bytes: guests::record_bytes(),
+        runs: options.runs,
+        figures: bench.figures,
+    })
+}
+
+struct Bench<'a> {
+    options: &'a BenchOptions,
+    guest: guests::Guest,
+    figures: Vec<Figure>,
+    progress: &'a mut dyn FnMut(&str),
+}
+
+impl Bench<'_> {
+    /// Whether the scenario is asked for; tells the progress if so.
+    fn begins(&mut self, name: &str) -> bool {
+        let asked = self
+            .options
+            .only
+            .as_ref()
+            .is_none_or(|only| name.contains(only.as_str()));
+        if asked {
+            (self.progress)(name);
+        }
+        asked
+    }
+
+    /// A new data folder.
+    fn folder(&self) -> Result<tempfile::TempDir, BenchError> {
+        let made = match &self.options.folder {
+            Some(folder) => tempfile::tempdir_in(folder),
+            None => tempfile::tempdir(),
+        };
+        made.map_err(|cause| BenchError::Io {
+            path: "a folder for the benchmark".into(),
+            cause,
+        })
+    }
+
+    /// A host on `folder`, with its plugins in `folder/plugins`.
+    fn host(&self, folder: &Path) -> Result<Host, BenchError> {
+        let log = Options {
+            durability: self.options.durability,
+            ..Options::default()
+        };
+        let options = HostOptions {
+            data: Some(folder.join("data")),
+            plugins: Some(folder.join("plugins")),
+            log,
+            ..HostOptions::default()
+        };
+        Ok(Host::open(options)?)
+    }
+}

@@ -1,0 +1,161 @@
+//! The guest that is measured, under as many names as are needed, and its events.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::BenchError;
+use crate::host::{Host, Standing};
+use crate::ingest::{Acceptor, Limits, NewEvent, ValidEvent};
+
+/// The name that the component was built with; others of the same length take its place.
+const NAME: &str = "bench-echo-0000";
+
+/// The type that it subscribes to.
+const TYPE: &str = "bench.in";
+
+/// The component that is measured.
+pub(super) struct Guest(Vec<u8>);
+
+impl Guest {
+    pub(super) fn read(path: &Path) -> Result<Self, BenchError> {
+        let bytes = std::fs::read(path).map_err(|cause| BenchError::Io {
+            path: path.display().to_string(),
+            cause,
+        })?;
+        for text in [NAME, TYPE] {
+            if !bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                let path = path.display();
+                return Err(BenchError::Guest(format!(
+                    "{path} is not the benchmark's plugin: it does not speak of {text:?}; build it with `make plugins`"
+                )));
+            }
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Bytes of the component.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The component under another name; where it is idle, it subscribes to a type that nobody publishes.
+    fn named(&self, number: usize, idle: bool) -> (String, Vec<u8>) {
+        let name = format!("bench-echo-{number:04}");
+        let mut bytes = replaced(&self.0, NAME, &name);
+        if idle {
+            bytes = replaced(&bytes, TYPE, "bench.no");
+        }
+        (name, bytes)
+    }
+
+    /// Put the component into the host's folder: `busy` subscribers of the benchmark's events, and idle ones until there
+    /// are `installed`. Answers the names of the busy ones once all are live.
+    pub(super) async fn install(
+        &self,
+        host: &Host,
+        plugins: &Path,
+        busy: usize,
+        installed: usize,
+    ) -> Result<Vec<String>, BenchError> {
+        let mut names = Vec::new();
+        for number in 0..installed.max(busy) {
+            let (name, bytes) = self.named(number, number >= busy);
+            drop_file(plugins, &name, &bytes)?;
+            names.push(name);
+        }
+        for name in &names {
+            live(host, name).await?;
+        }
+        names.truncate(busy);
+        Ok(names)
+    }
+}
+
+/// Put a component into the folder, whole at once.
+pub(super) fn drop_file(plugins: &Path, name: &str, bytes: &[u8]) -> Result<(), BenchError> {
+    let beside = plugins.join(format!(".{name}"));
+    std::fs::write(&beside, bytes)
+        .and_then(|()| std::fs::rename(&beside, plugins.join(format!("{name}.wasm"))))
+        .map_err(|cause| BenchError::Io {
+            path: plugins.display().to_string(),
+            cause,
+        })
+}
+
+/// Wait until the plugin is live.
+pub(super) async fn live(host: &Host, name: &str) -> Result<(), BenchError> {
+    let begun = std::time::Instant::now();
+    loop {
+        match host.plugin(name).await {
+            Ok(status) if status.standing == Standing::Live && status.version.is_some() => return Ok(()),
+            Ok(status) => {
+                if let Some((_, reason)) = status.refused {
+                    return Err(BenchError::Guest(format!("{name} was refused: {reason}")));
+                }
+            }
+            Err(_) if begun.elapsed().as_secs() < 60 => {}
+            Err(cause) => return Err(BenchError::Guest(cause.to_string())),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    debug_assert_eq!(from.len(), to.len());
+    let mut out = bytes.to_vec();
+    let mut at = 0;
+    while let Some(found) = out[at..]
+        .windows(from.len())
+        .position(|window| window == from.as_bytes())
+    {
+        out[at + found..at + found + to.len()].copy_from_slice(to.as_bytes());
+        at += found + to.len();
+    }
+    out
+}
+
+#[derive(Serialize)]
+struct In<'a> {
+    id: u64,
+    user: &'a str,
+    amount: u64,
+    note: &'a str,
+}
+
+/// The data of event number `n`.
+pub(super) fn data(n: usize) -> Vec<u8> {
+    let user = format!("user-{:05}", n % 1000);
+    let event = In {
+        id: n as u64,
+        user: &user,
+        amount: n as u64 % 977,
+        note: "leave it at the neighbour's, please",
+    };
+    rmp_serde::to_vec_named(&event).expect("plain fields can be encoded")
+}
+
+/// Valid events with numbers from `from` on.
+pub(super) fn events(acceptor: &Acceptor, run: &str, from: usize, count: usize) -> Vec<ValidEvent> {
+    let event = |n: usize| {
+        let (id, key, data) = (format!("{run}-{n}"), format!("user-{:05}", n % 1000), data(n));
+        let event = NewEvent {
+            id: &id,
+            source: "bench",
+            r#type: TYPE,
+            key: Some(&key),
+            content_type: "application/json",
+            data: &data,
+            ..NewEvent::default()
+        };
+        acceptor.event(&event).expect("the benchmark's events are valid")
+    };
+    (from..from + count).map(event).collect()
+}
+
+/// Bytes of an event's record.
+pub(super) fn record_bytes() -> usize {
+    events(&Acceptor::new(Limits::default()), "run", 0, 1)[0]
+        .record
+        .len()
+}

@@ -1,0 +1,121 @@
+//! From publish to settled: everything is published, durable, handled, and its outcome durable too.
+
+use std::time::{Duration, Instant};
+
+use nerve_eventlog::Offset;
+
+use super::stats::{Figure, Unit};
+use super::{Bench, BenchError, guests};
+use crate::host::{Host, PublishError};
+
+/// Events of one published batch.
+const BATCH: usize = 256;
+
+/// How long a run may take.
+const LONGEST: Duration = Duration::from_secs(120);
+
+impl Bench<'_> {
+    pub(super) async fn settle(&mut self) -> Result<(), BenchError> {
+        for (busy, installed) in [(1, 1), (1, 10), (1, 100), (8, 8)] {
+            let name = format!("publish to settled, {busy} of {installed} plugins subscribe");
+            if !self.begins(&name) {
+                continue;
+            }
+            let folder = self.folder()?;
+            let host = self.host(folder.path())?;
+            let names = self
+                .guest
+                .install(&host, &folder.path().join("plugins"), busy, installed)
+                .await?;
+            let events = self.options.events / busy;
+            let mut runs = Vec::new();
+            for run in 0..=self.options.runs {
+                let rate = all_settle(&host, &names, events, &format!("s{busy}-{installed}-{run}")).await?;
+                if run > 0 {
+                    runs.push(rate);
+                }
+            }
+            check_counts(&host, &names, events * (self.options.runs + 1)).await?;
+            host.stop().await?;
+            self.figures.push(Figure::of(name, Unit::PerSecond, runs));
+        }
+        self.against_native();
+        Ok(())
+    }
+
+    /// How many times as long an event takes as in the native handler of the same run.
+    fn against_native(&mut self) {
+        let rate = |name: &str| {
+            self.figures
+                .iter()
+                .find(|figure| figure.name == name)
+                .map(|figure| figure.median)
+        };
+        let settled = rate("publish to settled, 1 of 1 plugins subscribe");
+        if let (Some(native), Some(settled)) = (rate("native handler"), settled) {
+            self.figures.push(Figure::of(
+                "native handler / publish to settled",
+                Unit::Ratio,
+                vec![native / settled],
+            ));
+        }
+    }
+}
+
+/// Publish `events` as fast as the host takes them, and wait until `names` have settled them all.
+async fn all_settle(host: &Host, names: &[String], events: usize, run: &str) -> Result<f64, BenchError> {
+    // Made before the clock starts: what is measured is the host, not the making of ids.
+    let batches: Vec<_> = (0..events)
+        .step_by(BATCH)
+        .map(|from| guests::events(host.acceptor(), run, from, BATCH.min(events - from)))
+        .collect();
+    let begun = Instant::now();
+    let publisher = host.clone();
+    let published = tokio::task::spawn_blocking(move || publish_all(&publisher, &batches));
+    let last = published
+        .await
+        .map_err(|panicked| BenchError::Guest(panicked.to_string()))??;
+    for name in names {
+        host.settled(name, last, LONGEST)
+            .await
+            .map_err(|cause| BenchError::Guest(cause.to_string()))?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count of events")]
+    Ok(events as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn publish_all(host: &Host, batches: &[Vec<crate::ingest::ValidEvent>]) -> Result<Offset, BenchError> {
+    let mut last = Offset(0);
+    for batch in batches {
+        last = loop {
+            match host.publish(batch) {
+                Ok(published) => break published.last().map_or(last, |published| published.offset),
+                Err(PublishError::Busy { .. }) => {
+                    let next = host.log().bounds().durable.next();
+                    host.log()
+                        .wait_durable(next)
+                        .map_err(|poisoned| BenchError::Guest(poisoned.to_string()))?;
+                }
+                Err(refused) => return Err(BenchError::Guest(refused.to_string())),
+            }
+        };
+    }
+    Ok(last)
+}
+
+/// A figure counts only when every event was handled exactly once.
+async fn check_counts(host: &Host, names: &[String], expected: usize) -> Result<(), BenchError> {
+    for name in names {
+        let status = host
+            .plugin(name)
+            .await
+            .map_err(|cause| BenchError::Guest(cause.to_string()))?;
+        if status.counters != [expected as u64, 0, 0] {
+            let counters = status.counters;
+            return Err(BenchError::Guest(format!(
+                "{name} settled {counters:?} of {expected} events"
+            )));
+        }
+    }
+    Ok(())
+}
