@@ -3,10 +3,9 @@
 #[expect(
     missing_docs,
     clippy::pedantic,
-    clippy::allow_attributes_without_reason,
     reason = "generated from wit/"
 )]
-pub mod bindings {
+pub mod generated {
     wit_bindgen::generate!({
         path: "../wit",
         world: "plugin",
@@ -17,6 +16,6 @@ pub mod bindings {
     });
 }
 
-pub use bindings::export_plugin;
-pub use bindings::exports::nerve::plugin::handler::{Event, Failure, Manifest};
-pub(crate) use bindings::exports::nerve::plugin::handler::{PayloadFormat, Role, Schema};
+pub use generated::export_plugin;
+pub use generated::exports::nerve::plugin::handler::{Event, Failure, Manifest};
+pub(crate) use generated::exports::nerve::plugin::handler::{PayloadFormat, Role, Schema};

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::error::EmitError;
 use crate::event::Event;
-use crate::plugin::Emits;
+use crate::plugin::EmittedBy;
 use crate::state::State;
 use crate::{host, payload};
 
@@ -34,8 +34,7 @@ impl<P> Context<P> {
     /// Emit `event`, when this delivery is settled. The plugin must declare its type in `emits(..)`.
     pub fn emit<E>(&mut self, event: &E) -> Result<(), EmitError>
     where
-        E: Event,
-        P: Emits<E>,
+        E: Event + EmittedBy<P>,
     {
         let data = payload::encode(event).map_err(EmitError::Invalid)?;
         self.emit_raw(RawEmit {

@@ -29,6 +29,12 @@ pub trait Event: Schema + Serialize + DeserializeOwned {
     fn subject(&self) -> Option<String> {
         None
     }
+
+    /// The fields, for naming the one that can't be read. Written by the derive.
+    #[doc(hidden)]
+    fn fields() -> &'static [payload::Field] {
+        &[]
+    }
 }
 
 /// What a field must be to serve as an event's key or subject.
@@ -69,8 +75,13 @@ impl<T: Event> Delivered<T> {
     /// Parse the data of `raw`. Data that is not a `T` is a reject that names the field.
     #[doc(hidden)]
     pub fn parse(raw: RawEvent) -> Result<Self, Failure> {
-        let data = raw.parse()?;
-        Ok(Self { data, raw })
+        match payload::decode(&raw.data) {
+            Ok(data) => Ok(Self { data, raw }),
+            Err(reason) => {
+                let reason = payload::blame(&raw.data, T::fields()).unwrap_or(reason);
+                Err(unreadable(&raw.type_, &reason).into())
+            }
+        }
     }
 }
 
@@ -97,13 +108,11 @@ impl<T> Deref for Delivered<T> {
 impl RawEvent {
     /// Read the data as a `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
-        payload::decode(&self.data).map_err(|reason| {
-            let mut text = String::with_capacity(64 + reason.len());
-            text.push_str("the data of ");
-            text.push_str(&self.type_);
-            text.push_str(" can't be read: ");
-            text.push_str(&reason);
-            ParseError(text)
-        })
+        payload::decode(&self.data).map_err(|reason| unreadable(&self.type_, &reason))
     }
+}
+
+#[cold]
+fn unreadable(event_type: &str, reason: &str) -> ParseError {
+    ParseError(["the data of ", event_type, " can't be read: ", reason].concat())
 }

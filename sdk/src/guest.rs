@@ -2,14 +2,14 @@
 
 use std::sync::Once;
 
-use crate::bindings::{self, bindings::nerve::plugin::types::Retry};
+use crate::bindings::{self, generated::nerve::plugin::types::Retry};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::log::Level;
 use crate::plugin::Plugin;
 use crate::{event::RawEvent, host};
 
-pub use crate::bindings::bindings::exports::nerve::plugin::handler::Guest;
+pub use crate::bindings::generated::exports::nerve::plugin::handler::Guest;
 
 static SAY_WHY: Once = Once::new();
 

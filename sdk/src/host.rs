@@ -9,7 +9,7 @@ pub(crate) use wasm::*;
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
-    use crate::bindings::bindings::nerve::plugin::{clock, config, events, log, random, state};
+    use crate::bindings::generated::nerve::plugin::{clock, config, events, log, random, state};
     use crate::context::RawEmit;
     use crate::error::{EmitError, StateError};
 

@@ -61,7 +61,7 @@ pub use error::{EmitError, Failure, ParseError, StateError};
 pub use event::{Delivered, Event, EventKey, RawEvent};
 pub use log::Level;
 pub use nerve_sdk_macros::{Event, Schema, plugin};
-pub use plugin::{Emits, Manifest, Plugin};
+pub use plugin::{EmittedBy, Manifest, Plugin};
 pub use schema::Schema;
 pub use state::{Scan, State};
 
@@ -75,9 +75,10 @@ pub mod prelude {
 /// What the macros' code refers to. Not for authors: it changes without notice.
 #[doc(hidden)]
 pub mod private {
-    pub use crate::bindings::{Failure as WireFailure, bindings as bindings_root, export_plugin};
+    pub use crate::bindings::{Failure as WireFailure, export_plugin, generated as bindings_root};
     pub use crate::guest::{Guest, context, handle};
     pub use crate::log::write;
+    pub use crate::payload::{Field, reads};
     pub use crate::plugin::{declare_consumed, declare_emitted, manifest, matches, no_handler};
     pub use crate::schema::{MAX_DEPTH, field, string};
 }

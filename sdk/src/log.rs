@@ -1,6 +1,6 @@
 //! Log lines. They are kept in the outcome of the delivery, also when it fails.
 
-pub use crate::bindings::bindings::nerve::plugin::log::Level;
+pub use crate::bindings::generated::nerve::plugin::log::Level;
 
 /// Write one line: what the macros [`trace!`](macro@trace), [`debug!`](macro@debug), [`info!`](macro@info), [`warn!`](macro@warn) and [`error!`](macro@error)
 /// come to.

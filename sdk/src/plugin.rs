@@ -40,13 +40,13 @@ macro_rules! export {
     };
 }
 
-/// The plugin declares that it emits `E`.
+/// `P` declares that it emits this event type.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not declare that it emits `{E}`",
+    message = "`{P}` does not declare that it emits `{Self}`",
     label = "not among the types of `emits(..)`",
-    note = "write `#[plugin(emits({E}))]` above the `impl` block of `{Self}`, or add `{E}` to what is there"
+    note = "write `#[plugin(emits({Self}))]` above the `impl` block of `{P}`, or add `{Self}` to what is there"
 )]
-pub trait Emits<E> {}
+pub trait EmittedBy<P> {}
 
 /// A manifest that declares nothing yet.
 #[doc(hidden)]
@@ -103,7 +103,6 @@ pub fn matches(pattern: &str, event_type: &str) -> bool {
     for wanted in pattern.split('.') {
         match (wanted, tokens.next()) {
             (">", token) => return token.is_some(),
-            (_, None) => return false,
             ("*", Some(_)) => {}
             (wanted, Some(token)) if wanted == token => {}
             _ => return false,

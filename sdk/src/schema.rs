@@ -35,9 +35,9 @@ pub fn field<T: Schema>(out: &mut String, first: bool, name: &str, depth: u32) {
     string(out, name);
     out.push(':');
     if depth < MAX_DEPTH {
-        T::schema(out, depth + 1)
+        T::schema(out, depth + 1);
     } else {
-        out.push_str("{}")
+        out.push_str("{}");
     }
 }
 
@@ -85,9 +85,9 @@ plain! {
 fn around<T: Schema>(out: &mut String, depth: u32, before: &str, after: &str) {
     out.push_str(before);
     if depth < MAX_DEPTH {
-        T::schema(out, depth + 1)
+        T::schema(out, depth + 1);
     } else {
-        out.push_str("{}")
+        out.push_str("{}");
     }
     out.push_str(after);
 }

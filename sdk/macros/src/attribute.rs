@@ -35,6 +35,10 @@ impl Mistakes {
 
 /// What serde's attributes on a type, variant or field say about its shape.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for one attribute of serde"
+)]
 pub(crate) struct Shape {
     /// `rename = ".."`, as read by the deserializer where the two differ.
     pub(crate) rename: Option<String>,

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Data, DeriveInput, Fields, LitStr};
 
-use crate::attribute::Mistakes;
+use crate::attribute::{Mistakes, Shape};
 use crate::{event_type, schema};
 
 const SHAPE: &str = "write `#[event(type = \"order.placed\", key = \"order\")]`, where `key` names a field";
@@ -16,9 +16,9 @@ struct Arguments {
     subject: Option<LitStr>,
 }
 
-pub(crate) fn derive(item: DeriveInput) -> TokenStream {
+pub(crate) fn derive(item: &DeriveInput) -> TokenStream {
     let mut mistakes = Mistakes::default();
-    let arguments = arguments(&item, &mut mistakes);
+    let arguments = arguments(item, &mut mistakes);
     let name = &item.ident;
 
     if let Some(parameter) = item.generics.params.first() {
@@ -36,14 +36,15 @@ pub(crate) fn derive(item: DeriveInput) -> TokenStream {
     let ty = arguments
         .ty
         .unwrap_or_else(|| LitStr::new("missing", name.span()));
-    let key = field(&item, arguments.key.as_ref(), "key", &mut mistakes);
-    let subject = field(&item, arguments.subject.as_ref(), "subject", &mut mistakes);
+    let key = field(item, arguments.key.as_ref(), "key", &mut mistakes);
+    let subject = field(item, arguments.subject.as_ref(), "subject", &mut mistakes);
 
     let schema = if mistakes.is_empty() {
-        schema::derive(&item)
+        schema::derive(item)
     } else {
         TokenStream::new()
     };
+    let fields = fields_read(item);
     let mistakes_found = !mistakes.is_empty();
     let mistakes = mistakes.into_tokens();
     if mistakes_found {
@@ -62,8 +63,30 @@ pub(crate) fn derive(item: DeriveInput) -> TokenStream {
             fn subject(&self) -> ::core::option::Option<::std::string::String> {
                 #subject
             }
+
+            fn fields() -> &'static [::nerve_sdk::private::Field] {
+                const { &[#fields] }
+            }
         }
     }
+}
+
+/// The fields by name, each with a function that reads it alone: for naming the one at fault.
+fn fields_read(item: &DeriveInput) -> TokenStream {
+    let Data::Struct(data) = &item.data else {
+        return TokenStream::new();
+    };
+    let whole = Shape::of(&item.attrs);
+    let fields = data.fields.iter().filter_map(|field| {
+        let own = Shape::of(&field.attrs);
+        if own.skip || own.opaque || whole.opaque || whole.transparent {
+            return None;
+        }
+        let name = own.name(field.ident.as_ref()?, whole.rename_all.as_deref(), false);
+        let ty = &field.ty;
+        Some(quote!((#name, ::nerve_sdk::private::reads::<#ty>),))
+    });
+    fields.collect()
 }
 
 fn arguments(item: &DeriveInput, mistakes: &mut Mistakes) -> Arguments {

@@ -15,7 +15,7 @@ use proc_macro::TokenStream;
 /// `key` and `subject` (both optional) name fields. Implies [`macro@Schema`].
 #[proc_macro_derive(Event, attributes(event, serde))]
 pub fn derive_event(item: TokenStream) -> TokenStream {
-    event::derive(syn::parse_macro_input!(item as syn::DeriveInput)).into()
+    event::derive(&syn::parse_macro_input!(item as syn::DeriveInput)).into()
 }
 
 /// Gives a type its JSON Schema, so that it can be a part of an event type.
@@ -35,5 +35,5 @@ pub fn derive_schema(item: TokenStream) -> TokenStream {
 /// One event goes to one handler: that of its exact type, or else the first whose pattern takes it.
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    plugin::expand(arguments.into(), item.into()).into()
+    plugin::expand(arguments.into(), &item.into()).into()
 }

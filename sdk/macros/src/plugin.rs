@@ -13,19 +13,16 @@ use handler::{Handler, Takes};
 
 const SHAPE: &str = "write `struct Greeter;` and `#[plugin] impl Greeter { #[on] fn ..(ctx, event) .. }`";
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let mut mistakes = Mistakes::default();
-    let mut block = match syn::parse2::<ItemImpl>(item.clone()) {
-        Ok(block) => block,
-        Err(_) => {
-            let first = item.clone().into_iter().next();
-            mistakes.at(
-                first,
-                format!("`#[plugin]` stands above an `impl` block: {SHAPE}"),
-            );
-            let mistakes = mistakes.into_tokens();
-            return quote!(#item #mistakes);
-        }
+    let Ok(mut block) = syn::parse2::<ItemImpl>(item.clone()) else {
+        let first = item.clone().into_iter().next();
+        mistakes.at(
+            first,
+            format!("`#[plugin]` stands above an `impl` block: {SHAPE}"),
+        );
+        let mistakes = mistakes.into_tokens();
+        return quote!(#item #mistakes);
     };
     if let Some((_, path, _)) = &block.trait_ {
         mistakes.at(
@@ -78,7 +75,7 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
         Emitted::Text(text) => quote!(manifest.emits.push(::std::string::String::from(#text));),
     });
     let emits = arguments.emits.iter().filter_map(|emitted| match emitted {
-        Emitted::Type(ty) => Some(quote!(impl ::nerve_sdk::Emits<#ty> for #this {})),
+        Emitted::Type(ty) => Some(quote!(impl ::nerve_sdk::EmittedBy<#this> for #ty {})),
         Emitted::Text(_) => None,
     });
 

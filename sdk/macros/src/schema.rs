@@ -131,7 +131,7 @@ fn variants(variants: &Punctuated<Variant, Token![,]>, shape: &Shape) -> Writes 
         .map(|(v, own)| (v, own.name(&v.ident, shape.rename_all.as_deref(), true), own))
         .collect();
     if named.iter().all(|(v, _, _)| matches!(v.fields, Fields::Unit)) {
-        let names = named.iter().enumerate().map(|(at, (_, name, _))| {
+        let texts = named.iter().enumerate().map(|(at, (_, name, _))| {
             quote! {
                 if #at > 0 { out.push(','); }
                 ::nerve_sdk::private::string(out, #name);
@@ -139,7 +139,7 @@ fn variants(variants: &Punctuated<Variant, Token![,]>, shape: &Shape) -> Writes 
         });
         return quote! {
             out.push_str(r#"{"enum":["#);
-            #(#names)*
+            #(#texts)*
             out.push_str("]}");
         };
     }
