@@ -1,10 +1,6 @@
 //! The generated code under the SDK: the types and functions of `wit/`, hidden from plugin authors.
 
-#[expect(
-    missing_docs,
-    clippy::pedantic,
-    reason = "generated from wit/"
-)]
+#[expect(missing_docs, clippy::pedantic, reason = "generated from wit/")]
 pub mod generated {
     wit_bindgen::generate!({
         path: "../wit",

@@ -22,6 +22,10 @@ pub trait Plugin: Sized + 'static {
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
+        // So that a native build without tests does not take the handlers for dead code.
+        const _: fn($crate::RawEvent) -> ::core::result::Result<(), $crate::Failure> =
+            <$plugin as $crate::Plugin>::dispatch;
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             struct Exported;

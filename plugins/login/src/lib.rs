@@ -18,7 +18,7 @@ struct UserLoggedIn {
 
 /// What applications read under `login/USER`.
 #[derive(Serialize, Deserialize, Debug, Default, PartialEq)]
-struct Login {
+struct Account {
     registered: bool,
     logins: u64,
     /// Microseconds since 1970.
@@ -31,20 +31,21 @@ struct Logins;
 impl Logins {
     #[on]
     fn registered(ctx: &mut Context<Self>, event: Delivered<UserRegistered>) -> Result<(), Failure> {
-        ctx.state()
-            .update(&key(&event.user), |login: &mut Login| login.registered = true)?;
+        ctx.state().update(&key(&event.user), |account: &mut Account| {
+            account.registered = true;
+        })?;
         Ok(())
     }
 
     #[on]
     fn logged_in(ctx: &mut Context<Self>, event: Delivered<UserLoggedIn>) -> Result<(), Failure> {
         let key = key(&event.user);
-        let Some(mut login) = ctx.state().get::<Login>(&key)? else {
+        let Some(mut account) = ctx.state().get::<Account>(&key)? else {
             return Err(Failure::reject(format!("{} never registered", event.user)));
         };
-        login.logins += 1;
-        login.last_login = Some(event.meta().time);
-        ctx.state().set(&key, &login)?;
+        account.logins += 1;
+        account.last_login = Some(event.meta().time);
+        ctx.state().set(&key, &account)?;
         Ok(())
     }
 }

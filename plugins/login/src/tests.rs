@@ -13,10 +13,10 @@ fn registered() -> Host<Logins> {
 #[test]
 fn who_registered_may_log_in() {
     let host = registered();
-    let login: Login = host.state("login/ada").expect("ada registered");
+    let account: Account = host.state("login/ada").expect("ada registered");
     assert_eq!(
-        login,
-        Login {
+        account,
+        Account {
             registered: true,
             logins: 0,
             last_login: None
@@ -30,9 +30,9 @@ fn logins_are_counted_with_the_time_of_the_last() {
     for _ in 0..2 {
         host.deliver(&UserLoggedIn { user: "ada".into() }).expect_done();
     }
-    let login: Login = host.state("login/ada").expect("ada registered");
-    assert_eq!(login.logins, 2);
-    assert!(login.last_login.is_some());
+    let account: Account = host.state("login/ada").expect("ada registered");
+    assert_eq!(account.logins, 2);
+    assert!(account.last_login.is_some());
 }
 
 #[test]
