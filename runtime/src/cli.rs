@@ -1,1 +1,119 @@
 //! The command line: one command per file. The only place that prints.
+
+mod api;
+mod bench;
+mod completions;
+mod dead;
+mod events;
+mod exit;
+mod init;
+mod log;
+mod output;
+mod plugin;
+mod publish;
+mod run;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Exit;
+use output::{Output, Printer};
+
+/// An event-processing runtime: a durable event log, and sandboxed plugins that reload while everything runs.
+#[derive(Parser)]
+#[command(name = "nerve", version, max_term_width = 110, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Global {
+    /// How to print: for people, or as JSON for programs
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    output: Output,
+    /// The host to talk to
+    #[arg(
+        long,
+        global = true,
+        env = "NERVE_SERVER",
+        default_value = "http://127.0.0.1:7117"
+    )]
+    server: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the folders of a new host
+    Init(init::Init),
+    /// Run a host
+    Run(run::Run),
+    /// Publish an event, and say when it is durable
+    Publish(publish::Publish),
+    /// List events, or follow them
+    Events(events::Events),
+    /// Show the way of an event through all plugins
+    Trace(trace::Trace),
+    /// Measure this machine
+    Bench(bench::Bench),
+    /// Make, build and manage plugins
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    /// See to dead letters
+    #[command(subcommand)]
+    Dead(dead::Dead),
+    /// Look at a log
+    #[command(subcommand)]
+    Log(log::Log),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+}
+
+/// What a command's end means.
+type Done = anyhow::Result<()>;
+
+/// Parse the command line, run the command and say how it ended.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return output::usage(&usage),
+    };
+    let printer = Printer::new(cli.global.output);
+    let api = api::Api::new(&cli.global.server);
+    let done = match cli.command {
+        Command::Init(command) => command.run(&printer),
+        Command::Run(command) => command.run(&printer),
+        Command::Publish(command) => command.run(&api, &printer),
+        Command::Events(command) => command.run(&api, &printer),
+        Command::Trace(command) => command.run(&api, &printer),
+        Command::Bench(command) => command.run(&printer),
+        Command::Plugin(command) => command.run(&api, &printer),
+        Command::Dead(command) => command.run(&api, &printer),
+        Command::Log(command) => command.run(&api, &printer),
+        Command::Completions(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            let exit = Exit::of(&cause);
+            printer.failure(&cause, exit);
+            exit.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -13,7 +13,7 @@ mod status;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nerve_eventlog::{Log, Offset};
+use nerve_eventlog::{Durability, Log, Offset};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ struct Inner {
     deployer: Option<Arc<Deployer>>,
     plugins: Option<PathBuf>,
     recovered: Option<String>,
+    durability: Durability,
     store: Arc<nerve_eventlog::FileLog>,
     watcher: Mutex<Option<Watcher>>,
     tasks: TaskTracker,
@@ -112,6 +113,20 @@ impl Host {
     /// May be cancelled at any time.
     pub async fn stopping(&self) {
         self.inner.stop.cancelled().await;
+    }
+
+    /// Take no more events from now on, and end the streams: the first half of [`Self::stop`].
+    pub fn announce_stop(&self) {
+        self.inner.stop.cancel();
+    }
+
+    /// Completes when the log is poisoned: nothing can be done then but to end.
+    ///
+    /// # Cancel safety
+    /// May be cancelled at any time.
+    pub async fn poisoned(&self) {
+        // The sender lives as long as the host: this ends only with a poisoned log.
+        self.watch_durable().wait_for(Result::is_err).await.ok();
     }
 
     /// Take no more events, settle what is being handled, make everything durable and end.

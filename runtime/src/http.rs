@@ -1,1 +1,77 @@
 //! The HTTP API: one resource per file. The only place that knows JSON.
+
+mod cloud_event;
+mod dead_letters;
+mod events;
+mod follow;
+mod guard;
+mod health;
+mod log;
+mod plugins;
+pub mod problem;
+mod publish;
+mod state;
+mod time;
+mod trace;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+
+use crate::host::Host;
+
+/// Serve the API of `host` on `listener` until `shutdown` completes; then finish what is under way.
+///
+/// # Cancel safety
+/// Dropping it cuts off requests; what they appended stays.
+pub async fn serve(
+    host: Host,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    axum::serve(listener, router(host, address))
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+/// The routes, for a host that listens on `address`.
+pub fn router(host: Host, address: SocketAddr) -> Router {
+    let limit = host.acceptor().limits().request_bytes;
+    Router::new()
+        .route("/v1/events", post(publish::post).get(events::list))
+        .route("/v1/events/{id}", get(events::show))
+        .route("/v1/events/{id}/trace", get(trace::show))
+        .route("/v1/plugins", get(plugins::list))
+        .route("/v1/plugins/{name}", get(plugins::show).delete(plugins::remove))
+        .route("/v1/plugins/{name}/logs", get(plugins::logs))
+        .route("/v1/plugins/{name}/state", get(state::list))
+        .route("/v1/plugins/{name}/state/{*key}", get(state::show))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{plugin}/retry", post(dead_letters::retry_all))
+        .route(
+            "/v1/dead-letters/{plugin}/{event}",
+            get(dead_letters::show).delete(dead_letters::give_up),
+        )
+        .route(
+            "/v1/dead-letters/{plugin}/{event}/retry",
+            post(dead_letters::retry),
+        )
+        .route("/v1/log", get(log::show))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(DefaultBodyLimit::max(limit))
+        .layer(middleware::from_fn_with_state(
+            guard::Guard::new(address),
+            guard::check,
+        ))
+        .with_state(host)
+}

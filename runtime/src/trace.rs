@@ -1,1 +1,7 @@
 //! 7 OBSERVE: what records say about the way of an event. Reads only; never blocks or fails the way.
+
+mod find;
+mod tree;
+
+pub use find::find;
+pub use tree::{Delivery, Node, Tree, tree};

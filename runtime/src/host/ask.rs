@@ -98,6 +98,8 @@ impl Host {
     pub fn log_status(&self) -> LogStatus {
         let (segments, bytes) = self.inner.store.size();
         LogStatus {
+            durability: self.inner.durability,
+            refused_busy: self.inner.sequencer.refused_busy(),
             bytes,
             segments,
             recovered: self.inner.recovered.clone(),

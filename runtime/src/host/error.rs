@@ -27,6 +27,14 @@ pub enum PublishError {
         /// The first event with this identity; `None` where it stands in the same batch.
         offset: Option<Offset>,
     },
+    /// Together they are larger than the log takes at a time.
+    #[error("the events have {bytes} bytes together, and {limit} are allowed at a time")]
+    Size {
+        /// Their bytes.
+        bytes: usize,
+        /// The most.
+        limit: usize,
+    },
     /// The host is stopping or the log is poisoned.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -82,6 +82,7 @@ impl Host {
     /// Start a host. Must be called within a tokio runtime; blocks while the log is read.
     pub fn open(options: HostOptions) -> Result<Self, OpenError> {
         let acceptor = Acceptor::new(options.accept);
+        let durability = options.log.durability;
         let storage: Arc<dyn Storage> = match &options.data {
             Some(data) => Arc::new(FsStorage::new(data.join("log"))),
             None => Arc::new(MemoryStorage::default()),
@@ -112,6 +113,7 @@ impl Host {
                 deployer,
                 plugins: options.plugins,
                 recovered: in_words(&recovered),
+                durability,
                 store: log,
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),

@@ -1,6 +1,6 @@
 //! What the host says of its plugins and its log.
 
-use nerve_eventlog::{Micros, Offset};
+use nerve_eventlog::{Durability, Micros, Offset};
 
 use crate::log::record::{FailureClass, Hash, VersionId};
 
@@ -108,6 +108,10 @@ pub struct DeadLetter {
 /// What the start found in the log.
 #[derive(Debug, Clone)]
 pub struct LogStatus {
+    /// What an acknowledgement survives.
+    pub durability: Durability,
+    /// How often publishers were refused because too much waited for the disk.
+    pub refused_busy: u64,
     /// Bytes on disk.
     pub bytes: u64,
     /// Segments on disk.

@@ -159,7 +159,7 @@ impl Acceptor {
     }
 
     /// Check everything but the encoding of the data.
-    pub(super) fn checked(&self, event: &NewEvent<'_>) -> Result<ValidEvent, Invalid> {
+    pub(crate) fn checked(&self, event: &NewEvent<'_>) -> Result<ValidEvent, Invalid> {
         text("id", event.id, LONGEST_TEXT)?;
         text("source", event.source, LONGEST_URI)?;
         if event.source.starts_with(PLUGIN_SOURCE) {

@@ -175,6 +175,7 @@ impl Sequencer {
                     undurable_bytes,
                 }
             }
+            AppendError::Size { bytes, limit, .. } => PublishError::Size { bytes, limit },
             other => PublishError::Stopped(stopped(&other)),
         }
     }

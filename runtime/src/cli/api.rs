@@ -1,0 +1,130 @@
+//! Talking to a running host.
+
+use std::io::{BufRead, BufReader};
+
+use serde_json::Value;
+
+use crate::http::problem::Problem;
+
+/// A host's API.
+pub(super) struct Api {
+    server: String,
+    agent: ureq::Agent,
+}
+
+/// Why a host did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// Nobody answers.
+    #[error(
+        "no host answers at {server} ({cause}): start one with `nerve run`, or name another with --server"
+    )]
+    Unreachable {
+        /// Where.
+        server: String,
+        /// Why.
+        cause: Box<ureq::Error>,
+    },
+    /// It refused.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// What it said makes no sense.
+    #[error("the answer of the host can't be read: {0}")]
+    Odd(String),
+}
+
+impl Api {
+    /// The API of the host at `server`.
+    pub(super) fn new(server: &str) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent();
+        Self {
+            server: server.trim_end_matches('/').to_owned(),
+            agent,
+        }
+    }
+
+    /// `GET` a path.
+    pub(super) fn get(&self, path: &str) -> Result<Value, ApiError> {
+        self.answer(self.agent.get(format!("{}{path}", self.server)).call())
+    }
+
+    /// `DELETE` a path.
+    pub(super) fn delete(&self, path: &str) -> Result<Value, ApiError> {
+        self.answer(self.agent.delete(format!("{}{path}", self.server)).call())
+    }
+
+    /// `POST` a body.
+    pub(super) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, ApiError> {
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.server))
+            .header("content-type", content_type);
+        self.answer(request.send(body))
+    }
+
+    /// Follow a stream: `each` gets the data of every event, until it answers false or the stream ends.
+    pub(super) fn follow(&self, path: &str, mut each: impl FnMut(Value) -> bool) -> Result<(), ApiError> {
+        let request = self
+            .agent
+            .get(format!("{}{path}", self.server))
+            .header("accept", "text/event-stream");
+        let response = request.call().map_err(|cause| self.unreachable(cause))?;
+        if !response.status().is_success() {
+            return self.answer(Ok(response)).map(drop);
+        }
+        for line in BufReader::new(response.into_body().into_reader()).lines() {
+            let line = line.map_err(|cause| ApiError::Odd(cause.to_string()))?;
+            if let Some(data) = line.strip_prefix("data:") {
+                let value =
+                    serde_json::from_str(data.trim_start()).map_err(|bad| ApiError::Odd(bad.to_string()))?;
+                if !each(value) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &self,
+        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Value, ApiError> {
+        let mut response = response.map_err(|cause| self.unreachable(cause))?;
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(256 << 20)
+            .read_to_string()
+            .map_err(|cause| ApiError::Odd(cause.to_string()))?;
+        if response.status().is_success() {
+            return serde_json::from_str(&text).map_err(|bad| ApiError::Odd(bad.to_string()));
+        }
+        Err(match serde_json::from_str(&text) {
+            Ok(problem) => ApiError::Refused(problem),
+            Err(_) => ApiError::Odd(format!("{}: {text}", response.status())),
+        })
+    }
+
+    fn unreachable(&self, cause: ureq::Error) -> ApiError {
+        ApiError::Unreachable {
+            server: self.server.clone(),
+            cause: Box::new(cause),
+        }
+    }
+}
+
+/// `text` as one segment of a path, or a value of a query.
+pub(super) fn escaped(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut out, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+            out
+        })
+}

@@ -1,0 +1,36 @@
+//! `nerve init`: make the folders of a new host.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::Done;
+use super::output::Printer;
+
+/// Make the folders of a new host
+#[derive(clap::Args)]
+pub(super) struct Init {
+    /// Where
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+}
+
+impl Init {
+    pub(super) fn run(&self, printer: &Printer) -> Done {
+        for name in ["data", "plugins"] {
+            let folder = self.dir.join(name);
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("{} can't be made", folder.display()))?;
+        }
+        let dir = self.dir.display().to_string();
+        printer.print(&json!({ "dir": dir }), || {
+            format!(
+                "{dir} has a folder for data and one for plugins now.\n\
+                 next: cd {dir} && nerve run\n\
+                 then: nerve plugin new my-plugin, to write one"
+            )
+        });
+        Ok(())
+    }
+}

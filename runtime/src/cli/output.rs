@@ -1,0 +1,158 @@
+//! Printing, for people or as JSON.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::api::ApiError;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Text,
+    /// One JSON value, failures included.
+    Json,
+}
+
+/// Prints.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Printer {
+    output: Output,
+}
+
+impl Printer {
+    /// A printer.
+    pub(super) fn new(output: Output) -> Self {
+        Self { output }
+    }
+
+    /// Whether JSON is wanted.
+    pub(super) fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// Print `value` as JSON, or `text` for people.
+    pub(super) fn print(&self, value: &Value, text: impl FnOnce() -> String) {
+        match self.output {
+            Output::Json => line(&value.to_string()),
+            Output::Text => line(text().trim_end()),
+        }
+    }
+
+    /// Tell people what goes on; programs are told nothing.
+    pub(super) fn say(&self, text: &str) {
+        if self.output == Output::Text {
+            line(text);
+        }
+    }
+
+    /// Show progress on a terminal.
+    pub(super) fn progress(&self, text: &str) {
+        if std::io::stderr().is_terminal() {
+            error_line(text);
+        }
+    }
+
+    /// Say how a command failed.
+    pub(super) fn failure(&self, cause: &anyhow::Error, exit: Exit) {
+        let api = cause.chain().find_map(|cause| cause.downcast_ref::<ApiError>());
+        let problem = match api {
+            Some(ApiError::Refused(problem)) => Some(problem),
+            _ => None,
+        };
+        match self.output {
+            Output::Json => {
+                let code = problem.map_or_else(
+                    || format!("{exit:?}").to_lowercase(),
+                    |problem| problem.code.clone(),
+                );
+                line(&json!({
+                    "error": {
+                        "code": code,
+                        "exit": exit as u8,
+                        "detail": problem.map_or_else(|| format!("{cause:#}"), |problem| problem.detail.clone()),
+                        "hint": problem.and_then(|problem| problem.hint.clone()),
+                    }
+                }).to_string());
+            }
+            Output::Text => {
+                error_line(&format!("error: {cause:#}"));
+                if let Some(hint) = problem.and_then(|problem| problem.hint.as_deref()) {
+                    error_line(&format!("  try: {hint}"));
+                }
+            }
+        }
+    }
+}
+
+/// Print clap's own message: help to standard output, mistakes to standard error, or as JSON where that was asked for.
+pub(super) fn usage(usage: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args().any(|arg| arg == "--output=json")
+        || std::env::args()
+            .zip(std::env::args().skip(1))
+            .any(|(a, b)| a == "--output" && b == "json");
+    if usage.use_stderr() && wants_json {
+        let detail = usage.to_string();
+        line(
+            &json!({ "error": { "code": "usage", "exit": Exit::Usage as u8, "detail": detail.trim() } })
+                .to_string(),
+        );
+        return Exit::Usage.into();
+    }
+    // Where even this can't be printed, the exit code says it.
+    usage.print().ok();
+    if usage.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Print a line; whoever reads may have gone, as `head` does, and that is no failure.
+pub(super) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn error_line(text: &str) {
+    writeln!(std::io::stderr().lock(), "{text}").ok();
+}
+
+/// Columns under each other, two spaces apart.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or_default())
+        .collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}", width = *width))
+            .collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// The text at `pointer` of `value`; `-` where there is none.
+pub(super) fn text_at(value: &Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}

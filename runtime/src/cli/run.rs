@@ -1,0 +1,154 @@
+//! `nerve run`: run a host until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use nerve_eventlog::{Durability, Options};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Done;
+use super::exit::{Exit, fail};
+use super::output::Printer;
+use crate::host::{Host, HostOptions};
+
+/// Threads that plugins may run on at a time. Threads are made when plugins have work, and end when they rest.
+const MOST_THREADS: usize = 4096;
+
+/// Run a host
+#[derive(clap::Args)]
+pub(super) struct Run {
+    /// Folder of the log and everything that belongs to it
+    #[arg(long, default_value = "data", env = "NERVE_DATA")]
+    data: PathBuf,
+    /// Watched folder of plugins
+    #[arg(long, default_value = "plugins", env = "NERVE_PLUGINS")]
+    plugins: PathBuf,
+    /// Loopback address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7117", env = "NERVE_LISTEN")]
+    listen: SocketAddr,
+    /// What an acknowledgement survives: fsync (a power cut), os (the end of the process) or memory (nothing)
+    #[arg(long, default_value = "fsync", env = "NERVE_DURABILITY")]
+    durability: Durability,
+    /// MiB of the newest records that are kept in memory
+    #[arg(long, default_value_t = 256)]
+    hot_mib: usize,
+}
+
+impl Run {
+    pub(super) fn run(self, printer: &Printer) -> Done {
+        tracing_subscriber::fmt()
+            .with_env_filter(
+                tracing_subscriber::EnvFilter::try_from_env("NERVE_LOG").unwrap_or_else(|_| "info".into()),
+            )
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .max_blocking_threads(MOST_THREADS)
+            .build()
+            .context("no threads for the host")?;
+        runtime.block_on(self.serve(printer))
+    }
+
+    async fn serve(self, printer: &Printer) -> Done {
+        if !self.listen.ip().is_loopback() {
+            let message = format!(
+                "{} is not a loopback address, and this host does not check who asks: listen on 127.0.0.1 or [::1]",
+                self.listen
+            );
+            return Err(fail(Exit::Denied, message));
+        }
+        for folder in [&self.data, &self.plugins] {
+            std::fs::create_dir_all(folder).with_context(|| {
+                format!(
+                    "{} can't be made or used; name another folder with --data or --plugins",
+                    folder.display()
+                )
+            })?;
+        }
+        // The address first: who can't have it should not wait for the log.
+        let listener = TcpListener::bind(self.listen).await.with_context(|| {
+            format!(
+                "{} can't be listened on; stop what has it, or name another with --listen",
+                self.listen
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let options = HostOptions {
+            data: Some(self.data.clone()),
+            plugins: Some(self.plugins.clone()),
+            log: Options {
+                durability: self.durability,
+                hot_bytes: self.hot_mib << 20,
+                ..Options::default()
+            },
+            ..HostOptions::default()
+        };
+        let opened = tokio::task::spawn_blocking(move || Host::open(options)).await?;
+        let host = opened.with_context(|| format!("the host can't start on {}", self.data.display()))?;
+        // Written beside and renamed, so that nobody reads half an address.
+        let beside = self.data.join(".address");
+        std::fs::write(&beside, format!("http://{address}\n"))
+            .and_then(|()| std::fs::rename(&beside, self.data.join("address")))
+            .with_context(|| format!("{} can't be written to", self.data.display()))?;
+        self.tell(printer, &host, address);
+
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stopping = host.clone();
+        let asked = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = stopping.poisoned() => {}
+            }
+            stopping.announce_stop();
+        };
+        crate::http::serve(host.clone(), listener, asked)
+            .await
+            .context("the HTTP server failed")?;
+        host.stop()
+            .await
+            .context("the host did not stop cleanly; start it again to recover")?;
+        printer.say("stopped: everything is settled and on disk");
+        Ok(())
+    }
+
+    fn tell(&self, printer: &Printer, host: &Host, address: SocketAddr) {
+        let (bounds, status) = (host.log().bounds(), host.log_status());
+        let value = json!({
+            "address": format!("http://{address}"),
+            "data": self.data,
+            "plugins": self.plugins,
+            "durability": self.durability.to_string(),
+            "last": bounds.last.0,
+            "recovered": status.recovered,
+        });
+        printer.print(&value, || {
+            let recovered = status
+                .recovered
+                .as_deref()
+                .map(|what| format!("\n  recovered   {what}"))
+                .unwrap_or_default();
+            let server = if address.port() == 7117 {
+                String::new()
+            } else {
+                format!(" --server http://{address}")
+            };
+            format!(
+                "nerve listens on http://{address}\n  data        {} ({} records, durability {})\n  \
+                 plugins     {} (drop NAME.wasm here){recovered}\n\
+                 next: nerve{server} publish user.registered '{{\"user\":\"ann\"}}' --key ann\n      \
+                 nerve{server} plugin list\n      nerve{server} events --follow",
+                self.data.display(),
+                bounds.last,
+                self.durability,
+                self.plugins.display()
+            )
+        });
+    }
+}

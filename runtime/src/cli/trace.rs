@@ -1,0 +1,142 @@
+//! `nerve trace`: the way of an event through all plugins, as a tree.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::Done;
+use super::api::{Api, escaped};
+use super::output::{Printer, text_at};
+
+/// Show the way of an event through all plugins
+#[derive(clap::Args)]
+pub(super) struct Trace {
+    /// The event's id, or @OFFSET
+    id: String,
+    /// Its source, where several have the id
+    #[arg(long)]
+    source: Option<String>,
+}
+
+impl Trace {
+    pub(super) fn run(&self, api: &Api, printer: &Printer) -> Done {
+        let source = self
+            .source
+            .as_deref()
+            .map(|source| format!("?source={}", escaped(source)))
+            .unwrap_or_default();
+        let tree = api.get(&format!("/v1/events/{}/trace{source}", escaped(&self.id)))?;
+        printer.print(&tree, || render(&tree));
+        Ok(())
+    }
+}
+
+/// The tree as text.
+pub(super) fn render(tree: &Value) -> String {
+    let mut out = String::new();
+    event(&tree["root"], "", "", &mut out);
+    if tree["truncated"] == true {
+        out.push_str("… the tree has more than is shown\n");
+    }
+    out
+}
+
+/// A place in the tree: what stands before its own line, and before those below it.
+fn event(node: &Value, own: &str, below: &str, out: &mut String) {
+    let key = node
+        .pointer("/event/partitionkey")
+        .and_then(Value::as_str)
+        .map(|key| format!(" key {key}"))
+        .unwrap_or_default();
+    let line = format!(
+        "{own}● {} @{}{key}",
+        text_at(node, "/event/type"),
+        text_at(node, "/offset")
+    );
+    writeln!(
+        out,
+        "{line}  {} from {}",
+        text_at(node, "/event/id"),
+        text_at(node, "/event/source")
+    )
+    .ok();
+    let deliveries = node["deliveries"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    for (at, one) in deliveries.iter().enumerate() {
+        let last = at + 1 == deliveries.len();
+        let (own, next) = branch(below, last);
+        delivery(one, &own, &next, out);
+    }
+}
+
+fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
+    let mark = match one["verdict"].as_str() {
+        Some("done") => "✓",
+        Some("retry") => "↻",
+        _ => "✗",
+    };
+    let attempt = match one["attempt"].as_u64() {
+        Some(1) | None => String::new(),
+        Some(n) => format!(" attempt {n}"),
+    };
+    let replay = if one["replay"] == true { " redriven" } else { "" };
+    let version: String = text_at(one, "/version").chars().take(8).collect();
+    writeln!(
+        out,
+        "{own}{mark} {} {version}{attempt}{replay}  waited {}, ran {}",
+        text_at(one, "/plugin"),
+        micros(&one["waited_us"]),
+        micros(&one["took_us"])
+    )
+    .ok();
+    let emitted = one["emitted"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let bar = if emitted.is_empty() { "    " } else { "│   " };
+    if let Some(reason) = one["reason"].as_str() {
+        let due = one["due"]
+            .as_str()
+            .map(|due| format!("; again at {due}"))
+            .unwrap_or_default();
+        writeln!(out, "{below}{bar}{} {reason}{due}", text_at(one, "/verdict")).ok();
+    }
+    for line in one["lines"].as_array().into_iter().flatten() {
+        writeln!(
+            out,
+            "{below}{bar}{} {}",
+            text_at(line, "/level"),
+            text_at(line, "/text")
+        )
+        .ok();
+    }
+    let writes: Vec<String> = one["writes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|write| text_at(write, "/key"))
+        .collect();
+    if !writes.is_empty() {
+        writeln!(out, "{below}{bar}wrote {}", writes.join(", ")).ok();
+    }
+    for (at, node) in emitted.iter().enumerate() {
+        let (own, next) = branch(below, at + 1 == emitted.len());
+        event(node, &own, &next, out);
+    }
+}
+
+fn branch(below: &str, last: bool) -> (String, String) {
+    let (own, next) = if last {
+        ("└─ ", "   ")
+    } else {
+        ("├─ ", "│  ")
+    };
+    (format!("{below}{own}"), format!("{below}{next}"))
+}
+
+fn micros(value: &Value) -> String {
+    match value.as_u64().unwrap_or_default() {
+        us if us < 1000 => format!("{us} µs"),
+        us if us < 1_000_000 => format!("{}.{} ms", us / 1000, us % 1000 / 100),
+        us => format!("{}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
+    }
+}

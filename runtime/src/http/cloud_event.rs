@@ -1,0 +1,486 @@
+//! CloudEvents 1.0 as JSON (structured mode) and as headers (binary mode), in and out.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use nerve_eventlog::Entry;
+use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::time;
+use crate::ingest::{Acceptor, Invalid, NewEvent, ValidEvent, message_pack};
+use crate::log::record::{Attribute, Event};
+
+/// Attributes that the host sets, which nobody else may.
+const RESERVED: [&str; 3] = ["causationid", "causationoffset", "hops"];
+
+/// The attributes of an event on its way in, whatever mode it came in.
+#[derive(Debug, Default)]
+struct Attributes<'a> {
+    id: String,
+    source: String,
+    r#type: String,
+    spec_version: String,
+    key: Option<String>,
+    subject: Option<String>,
+    time: Option<String>,
+    content_type: Option<String>,
+    correlation: Option<String>,
+    traceparent: Option<String>,
+    data_schema: Option<String>,
+    extensions: Vec<(String, Extension)>,
+    data: Option<&'a RawValue>,
+    data_base64: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Extension {
+    Bool(bool),
+    Integer(i32),
+    Text(String),
+}
+
+/// One structured event.
+pub(super) fn structured(acceptor: &Acceptor, body: &[u8]) -> Result<ValidEvent, Invalid> {
+    let attributes: Attributes<'_> = serde_json::from_slice(body).map_err(|cause| bad_json(&cause))?;
+    attributes.accept(acceptor, None)
+}
+
+/// A batch of structured events.
+pub(super) fn batch(acceptor: &Acceptor, body: &[u8]) -> Result<Vec<ValidEvent>, Invalid> {
+    let events: Vec<&RawValue> = serde_json::from_slice(body).map_err(|cause| bad_json(&cause))?;
+    let most = acceptor.limits().batch_events;
+    if events.is_empty() || events.len() > most {
+        let problem = format!("the batch has {} events", events.len());
+        return Err(Invalid::new(
+            "",
+            problem,
+            format!("send 1 to {most} events at a time"),
+        ));
+    }
+    let each = events.iter().enumerate();
+    each.map(|(index, event)| {
+        structured(acceptor, event.get().as_bytes()).map_err(|invalid| invalid.at(index))
+    })
+    .collect()
+}
+
+/// An event in binary mode: attributes in `ce-` headers, data in the body.
+pub(super) fn binary<'h>(
+    acceptor: &Acceptor,
+    headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+    body: &[u8],
+) -> Result<ValidEvent, Invalid> {
+    let mut attributes = Attributes::default();
+    for (name, value) in headers {
+        let lower = name.to_ascii_lowercase();
+        let name = match lower.strip_prefix("ce-") {
+            Some(name) => name,
+            None if lower == "content-type" => "datacontenttype",
+            None if lower == "traceparent" => "traceparent",
+            None => continue,
+        };
+        let value = percent_decoded(value)
+            .ok_or_else(|| Invalid::new(name, "is not UTF-8", "percent-encode its UTF-8 bytes"))?;
+        attributes.set(name, Extension::Text(value))?;
+    }
+    attributes.accept(acceptor, Some(body))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Object<'a>(std::marker::PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
+            type Value = Attributes<'a>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a CloudEvent: an object with id, source, type and specversion")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Attributes<'a>, M::Error> {
+                let mut out = Attributes::default();
+                let mut seen: Vec<String> = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if seen.contains(&name) {
+                        return Err(M::Error::custom(format!("the attribute `{name}` is there twice")));
+                    }
+                    match &*name {
+                        "data" => out.data = Some(map.next_value()?),
+                        "data_base64" => out.data_base64 = Some(map.next_value()?),
+                        _ => match map.next_value::<Option<Extension>>() {
+                            Ok(Some(value)) => out.set(&name, value).map_err(M::Error::custom)?,
+                            Ok(None) => {}
+                            Err(_) => {
+                                return Err(M::Error::custom(format!(
+                                    "the attribute `{name}` is no text, boolean or 32-bit integer"
+                                )));
+                            }
+                        },
+                    }
+                    seen.push(name);
+                }
+                Ok(out)
+            }
+        }
+        input.deserialize_map(Object(std::marker::PhantomData))
+    }
+}
+
+impl Attributes<'_> {
+    fn set(&mut self, name: &str, value: Extension) -> Result<(), Invalid> {
+        if RESERVED.contains(&name) {
+            return Err(Invalid::new(name, "is set by the host alone", "leave it out"));
+        }
+        let place = match name {
+            "id" => &mut self.id,
+            "source" => &mut self.source,
+            "type" => &mut self.r#type,
+            "specversion" => &mut self.spec_version,
+            _ => {
+                let place = match name {
+                    "partitionkey" => &mut self.key,
+                    "subject" => &mut self.subject,
+                    "time" => &mut self.time,
+                    "datacontenttype" => &mut self.content_type,
+                    "correlationid" => &mut self.correlation,
+                    "traceparent" => &mut self.traceparent,
+                    "dataschema" => &mut self.data_schema,
+                    _ => {
+                        let plain = (1..=64).contains(&name.len())
+                            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+                        if !plain {
+                            let hint = "names of attributes are 1 to 64 characters of a-z and 0-9";
+                            let shown: String = name.chars().take(80).collect();
+                            return Err(Invalid::new(&shown, "is no name of an attribute", hint));
+                        }
+                        self.extensions.push((name.to_owned(), value));
+                        return Ok(());
+                    }
+                };
+                *place = Some(value.text(name)?);
+                return Ok(());
+            }
+        };
+        *place = value.text(name)?;
+        Ok(())
+    }
+
+    fn accept(self, acceptor: &Acceptor, body: Option<&[u8]>) -> Result<ValidEvent, Invalid> {
+        if self.spec_version != "1.0" {
+            let problem = format!("is {:?}, and only \"1.0\" is known", self.spec_version);
+            return Err(Invalid::new(
+                "specversion",
+                problem,
+                "send CloudEvents 1.0, with specversion \"1.0\"",
+            ));
+        }
+        let time = self
+            .time
+            .as_deref()
+            .map(time::parse)
+            .transpose()
+            .map_err(|cause| {
+                Invalid::new(
+                    "time",
+                    format!("is no time: {cause}"),
+                    "write RFC 3339, such as 2026-01-02T03:04:05Z",
+                )
+            })?;
+        let content_type = self.content_type.as_deref().unwrap_or("application/json");
+        let is_json = message_pack::is_json(content_type);
+        let no_json = |cause: message_pack::BadData| {
+            Invalid::new(
+                "data",
+                format!("is no JSON: {cause}"),
+                "send JSON, or name another datacontenttype",
+            )
+        };
+        let data = match (body, self.data, &self.data_base64) {
+            (_, Some(_), Some(_)) => {
+                return Err(Invalid::new(
+                    "data",
+                    "is there beside data_base64",
+                    "send one of them",
+                ));
+            }
+            (Some(body), ..) if is_json && body.is_empty() => vec![0xc0],
+            (Some(body), ..) if is_json => message_pack::from_json(body).map_err(no_json)?,
+            (Some(body), ..) => body.to_vec(),
+            (None, Some(raw), None) if is_json => {
+                message_pack::from_json(raw.get().as_bytes()).map_err(no_json)?
+            }
+            (None, Some(raw), None) => match serde_json::from_str::<String>(raw.get()) {
+                Ok(text) => text.into_bytes(),
+                Err(_) => {
+                    let problem = format!("is no text, and its datacontenttype is {content_type:?}");
+                    return Err(Invalid::new(
+                        "data",
+                        problem,
+                        "send data_base64, or datacontenttype application/json",
+                    ));
+                }
+            },
+            (None, None, Some(text)) => {
+                let bytes = BASE64.decode(text).map_err(|cause| {
+                    Invalid::new(
+                        "data_base64",
+                        format!("is no base64: {cause}"),
+                        "use the standard alphabet, padded",
+                    )
+                })?;
+                if is_json {
+                    message_pack::from_json(&bytes).map_err(no_json)?
+                } else {
+                    bytes
+                }
+            }
+            (None, None, None) if is_json => vec![0xc0],
+            (None, None, None) => Vec::new(),
+        };
+        let extensions = self.extensions.iter();
+        acceptor.checked(&NewEvent {
+            id: &self.id,
+            source: &self.source,
+            r#type: &self.r#type,
+            key: self.key.as_deref(),
+            subject: self.subject.as_deref(),
+            time,
+            content_type,
+            data: &data,
+            correlation: self.correlation.as_deref(),
+            traceparent: self.traceparent.as_deref(),
+            data_schema: self.data_schema.as_deref(),
+            extensions: extensions
+                .map(|(name, value)| {
+                    let value = match value {
+                        Extension::Bool(flag) => Attribute::Bool(*flag),
+                        Extension::Integer(number) => Attribute::Integer(*number),
+                        Extension::Text(text) => Attribute::Text(text),
+                    };
+                    (&**name, value)
+                })
+                .collect(),
+        })
+    }
+}
+
+impl Extension {
+    fn text(self, name: &str) -> Result<String, Invalid> {
+        match self {
+            Self::Text(text) => Ok(text),
+            _ => Err(Invalid::new(name, "is no text", "write it in quotes")),
+        }
+    }
+}
+
+fn bad_json(cause: &serde_json::Error) -> Invalid {
+    let hint =
+        "send a CloudEvent as JSON: {\"specversion\":\"1.0\",\"id\":…,\"source\":…,\"type\":…,\"data\":…}";
+    Invalid::new("", format!("the body is no CloudEvent: {cause}"), hint)
+}
+
+fn percent_decoded(value: &[u8]) -> Option<String> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut at = 0;
+    while let Some(byte) = value.get(at) {
+        let hex = value.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        let decoded = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        out.push(decoded.unwrap_or(*byte));
+        at += if decoded.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(out).ok()
+}
+
+/// A logged event as the API shows it.
+pub(super) fn logged(entry: &Entry, event: &Event<'_>) -> Value {
+    json!({
+        "offset": entry.offset.0,
+        "recorded": time::text(entry.time),
+        "event": shown(entry, event),
+    })
+}
+
+/// An event in structured mode.
+pub(super) fn shown(entry: &Entry, event: &Event<'_>) -> Value {
+    let mut out = Map::new();
+    let mut put = |name: &str, value: Value| {
+        out.insert(name.to_owned(), value);
+    };
+    put("specversion", "1.0".into());
+    put("id", event.id.into());
+    put("source", event.source.into());
+    put("type", event.r#type.into());
+    put(
+        "time",
+        time::text(nerve_eventlog::Micros(event.happened(entry.time))).into(),
+    );
+    put("datacontenttype", event.content_type.into());
+    let texts = [
+        ("subject", event.subject),
+        ("dataschema", event.data_schema),
+        ("partitionkey", event.key),
+        ("correlationid", Some(event.chain())),
+        ("causationid", event.cause.map(|cause| cause.id)),
+        ("traceparent", event.traceparent),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            put(name, text.into());
+        }
+    }
+    if let Some(cause) = event.cause {
+        put("causationoffset", cause.offset.into());
+        put("hops", cause.hops.into());
+    }
+    for (name, value) in &event.extensions {
+        put(
+            name,
+            match value {
+                Attribute::Bool(flag) => (*flag).into(),
+                Attribute::Integer(number) => (*number).into(),
+                Attribute::Text(text) => (*text).into(),
+            },
+        );
+    }
+    let (name, data) = data(event);
+    put(name, data);
+    Value::Object(out)
+}
+
+fn data(event: &Event<'_>) -> (&'static str, Value) {
+    if message_pack::is_json(event.content_type) {
+        return ("data", json_of(event.data));
+    }
+    match std::str::from_utf8(event.data) {
+        Ok(text) if event.content_type.starts_with("text/") => ("data", text.into()),
+        _ => ("data_base64", BASE64.encode(event.data).into()),
+    }
+}
+
+/// MessagePack as JSON; bytes that are none as base64.
+pub(super) fn json_of(bytes: &[u8]) -> Value {
+    let value = message_pack::check(bytes).and_then(|()| message_pack::to_json(bytes));
+    match value.ok().and_then(|json| serde_json::from_slice(&json).ok()) {
+        Some(value) => value,
+        None => json!({ "base64": BASE64.encode(bytes) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::Limits;
+    use crate::log::record;
+    use nerve_eventlog::{Micros, Offset};
+
+    fn acceptor() -> Acceptor {
+        Acceptor::new(Limits::default())
+    }
+
+    fn round_trip(json: &Value) -> Value {
+        let valid = structured(&acceptor(), json.to_string().as_bytes()).unwrap();
+        let payload = bytes::Bytes::from(valid.record);
+        let entry = Entry {
+            offset: Offset(1),
+            time: Micros(0),
+            payload: payload.clone(),
+        };
+        shown(&entry, &record::event(&payload).unwrap().unwrap())
+    }
+
+    #[test]
+    fn a_structured_event_comes_out_as_it_went_in() {
+        let event = json!({
+            "specversion": "1.0", "id": "a", "source": "web", "type": "order.placed", "time": "2026-01-02T03:04:05Z",
+            "datacontenttype": "application/json", "subject": "s", "partitionkey": "k", "correlationid": "c",
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "flag": true, "number": 7,
+            "text": "x", "data": {"b": [1, 2.5, null, "ü"]},
+        });
+        assert_eq!(round_trip(&event), event);
+        let bytes = json!({
+            "specversion": "1.0", "id": "a", "source": "web", "type": "t", "datacontenttype": "image/png",
+            "data_base64": "iVBORw==", "time": "2026-01-02T03:04:05Z",
+        });
+        assert_eq!(round_trip(&bytes)["data_base64"], "iVBORw==");
+    }
+
+    #[test]
+    fn what_is_no_cloud_event_is_refused_with_the_attribute_and_the_way_out() {
+        let good = json!({"specversion": "1.0", "id": "a", "source": "web", "type": "t"});
+        for (name, value, says) in [
+            ("specversion", json!("0.3"), "only \"1.0\""),
+            ("id", json!(""), "`id` is missing"),
+            ("id", json!(7), "`id` is no text"),
+            ("source", json!("nerve:shipping"), "reserved for plugins"),
+            ("type", json!("order placed"), "it has a space"),
+            ("time", json!("yesterday"), "`time` is no time"),
+            ("hops", json!(3), "set by the host alone"),
+            ("Upper", json!("x"), "no name of an attribute"),
+            (
+                "ext",
+                json!({"a": 1}),
+                "`ext` is no text, boolean or 32-bit integer",
+            ),
+            ("data_base64", json!("%%%"), "no base64"),
+        ] {
+            let mut event = good.clone();
+            event[name] = value;
+            let refused = structured(&acceptor(), event.to_string().as_bytes()).unwrap_err();
+            assert!(refused.to_string().contains(says), "{name}: {refused}");
+            assert!(!refused.hint.is_empty(), "{name}");
+        }
+        for body in [
+            &b""[..],
+            b"[",
+            b"7",
+            b"\xff\xfe",
+            b"{\"id\":\"a\",\"id\":\"b\"}",
+            &[b'['; 100_000],
+        ] {
+            structured(&acceptor(), body).unwrap_err();
+            batch(&acceptor(), body).unwrap_err();
+        }
+        let second_is_bad = json!([good, {"specversion": "1.0"}]).to_string();
+        assert_eq!(
+            batch(&acceptor(), second_is_bad.as_bytes()).unwrap_err().index,
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn binary_mode_takes_attributes_from_headers_and_decodes_them() {
+        let headers = [
+            ("ce-specversion", &b"1.0"[..]),
+            ("ce-id", b"a%20b"),
+            ("ce-source", b"web"),
+            ("CE-Type", b"t"),
+            ("ce-subject", b"%C3%BC"),
+            ("content-type", b"text/plain"),
+            ("accept", b"ignored"),
+        ];
+        let valid = binary(&acceptor(), headers.into_iter(), b"hello").unwrap();
+        let event = record::event(&valid.record).unwrap().unwrap();
+        assert_eq!(
+            (event.id, event.subject, event.data),
+            ("a b", Some("ü"), &b"hello"[..])
+        );
+        let broken = [("ce-id", &b"%ff"[..])];
+        assert!(
+            binary(&acceptor(), broken.into_iter(), b"")
+                .unwrap_err()
+                .to_string()
+                .contains("not UTF-8")
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            drop(structured(&acceptor(), &body));
+            drop(batch(&acceptor(), &body));
+            drop(binary(&acceptor(), [("ce-id", &body[..])].into_iter(), &body));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Streams of records as server-sent events. A stream reads the log as its client reads the stream, so that a slow
+//! client makes the host keep nothing.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use futures_util::Stream;
+use nerve_eventlog::{Entry, Offset, Reach};
+use serde_json::Value;
+
+use crate::host::Host;
+
+/// Bytes of the log that are read at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// What of an entry goes into the stream: the name of the event and its data.
+pub(super) type Selected = Option<(String, Value)>;
+
+struct Follow<F> {
+    host: Host,
+    at: Offset,
+    ready: VecDeque<Event>,
+    select: F,
+}
+
+/// What `select` takes of every durable entry behind `after`, until the host stops.
+pub(super) fn stream<F>(
+    host: Host,
+    after: Offset,
+    select: F,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>>
+where
+    F: Fn(&Entry) -> Selected + Send + Sync + 'static,
+{
+    let start = Follow {
+        host,
+        at: after,
+        ready: VecDeque::new(),
+        select,
+    };
+    let events = futures_util::stream::unfold(start, |mut follow| async move {
+        loop {
+            if let Some(event) = follow.ready.pop_front() {
+                return Some((Ok(event), follow));
+            }
+            follow = follow.more().await?;
+        }
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+impl<F: Fn(&Entry) -> Selected + Send + Sync + 'static> Follow<F> {
+    /// Wait for durable records behind `at` and read some; `None` when the host stops or they can't be read.
+    async fn more(self) -> Option<Self> {
+        let mut durable = self.host.watch_durable();
+        let stopping = self.host.clone();
+        let at = self.at;
+        tokio::select! {
+            () = stopping.stopping() => return None,
+            grown = durable.wait_for(|state| !matches!(state, Ok(durable) if *durable <= at)) => {
+                grown.ok()?.as_ref().ok()?;
+            }
+        }
+        tokio::task::spawn_blocking(move || {
+            let mut follow = self;
+            let entries = follow
+                .host
+                .log()
+                .read(follow.at.next(), CHUNK_BYTES, Reach::Durable)
+                .ok()?;
+            for entry in entries {
+                follow.at = entry.offset;
+                if let Some((name, data)) = (follow.select)(&entry) {
+                    let event = Event::default().id(entry.offset.to_string()).event(name);
+                    follow.ready.push_back(event.json_data(data).ok()?);
+                }
+            }
+            Some(follow)
+        })
+        .await
+        .ok()?
+    }
+}

@@ -1,0 +1,23 @@
+//! `GET /v1/log`: where the log begins and ends.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use crate::host::Host;
+
+pub(super) async fn show(State(host): State<Host>) -> Json<Value> {
+    let (bounds, status) = (host.log().bounds(), host.log_status());
+    Json(json!({
+        "id": host.log().id().to_string(),
+        "durability": status.durability.to_string(),
+        "first": bounds.first.0,
+        "durable": bounds.durable.0,
+        "last": bounds.durable.0,
+        "hot_first": bounds.hot_first.0,
+        "bytes": status.bytes,
+        "segments": status.segments,
+        "refused_busy": status.refused_busy,
+        "recovered": status.recovered,
+    }))
+}

@@ -1,0 +1,159 @@
+//! `/v1/plugins`: what runs, how it fares, and what it logged.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use nerve_eventlog::{Entry, Offset, Reach};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::events::{blocking, unreadable};
+use super::problem::Problem;
+use super::{follow, time};
+use crate::host::{Host, PluginStatus, Standing};
+use crate::log::record::{Outcome, Record};
+
+/// How far a request for the last lines looks back, in records, and how many it looks at at a time.
+const LOOK_BACK: u64 = 200_000;
+
+pub(super) async fn list(State(host): State<Host>) -> Result<Json<Value>, Problem> {
+    let plugins: Vec<Value> = host.plugins().await?.iter().map(shown).collect();
+    Ok(Json(json!({ "plugins": plugins })))
+}
+
+pub(super) async fn show(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    Ok(Json(shown(&host.plugin(&name).await?)))
+}
+
+pub(super) async fn remove(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(shown(&host.remove_plugin(&name).await?)))
+}
+
+fn shown(status: &PluginStatus) -> Value {
+    let parked = status.parked.iter().map(|parked| {
+        json!({
+            "key": parked.key, "event": parked.event.0, "attempt": parked.attempt,
+            "due": parked.due.map(time::text), "reason": parked.reason,
+        })
+    });
+    let subscriptions = status
+        .subscriptions
+        .iter()
+        .map(|(p, from)| json!({ "pattern": p, "from": from.0 }));
+    let [done, retry, dead] = status.counters;
+    let mut out = json!({
+        "name": status.name,
+        "status": match status.standing {
+            Standing::Live => "live",
+            Standing::Removed => "removed",
+            Standing::Refused => "refused",
+        },
+        "subscriptions": subscriptions.collect::<Vec<_>>(),
+        "limits": status.limits.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
+        "retry": status.retry.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
+        "cursor": status.cursor.0,
+        "lag": status.lag,
+        "parked": parked.collect::<Vec<_>>(),
+        "dead_letters": status.dead_letters,
+        "state": { "keys": status.state_keys, "bytes": status.state_bytes },
+        "counters": { "done": done, "retry": retry, "dead": dead },
+        "refused": status.refused.as_ref().map(|(at, reason)| json!({ "at": time::text(*at), "reason": reason })),
+        "trouble": status.trouble,
+    });
+    if let Some(version) = &status.version {
+        let asks = version
+            .asks
+            .iter()
+            .map(|(capability, scope)| json!({ "capability": capability, "scope": scope }));
+        out["version"] = version.version.to_string().into();
+        out["component"] = version.component.to_string().into();
+        out["label"] = version.label.clone().into();
+        out["since"] = time::text(version.since).into();
+        out["emits"] = version.emits.clone().into();
+        out["readable"] = version.readable.clone().into();
+        out["asks"] = asks.collect::<Vec<_>>().into();
+    }
+    out
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn logs(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+    query: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(page) = query.map_err(|bad| Problem::query(bad.body_text()))?;
+    host.plugin(&name).await?;
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if accept.contains("text/event-stream") {
+        let after = Offset(page.after.unwrap_or(host.log().bounds().durable.0));
+        let select = move |entry: &Entry| {
+            let lines = lines_of(entry, &name);
+            (!lines.is_empty()).then(|| ("lines".to_owned(), Value::Array(lines)))
+        };
+        return Ok(follow::stream(host, after, select).into_response());
+    }
+    let limit = page.limit.unwrap_or(100).clamp(1, 1000);
+    let lines = blocking(host, move |host| {
+        lines(host, &name, page.after.map(Offset), limit)
+    })
+    .await?;
+    Ok(Json(lines).into_response())
+}
+
+/// Lines behind `after`, or, where it is not given, the last ones.
+fn lines(host: &Host, plugin: &str, after: Option<Offset>, limit: usize) -> Result<Value, Problem> {
+    let bounds = host.log().bounds();
+    let back = Offset(bounds.durable.0.saturating_sub(LOOK_BACK)).max(bounds.first.prev());
+    let (mut at, mut out) = (after.unwrap_or(back), Vec::new());
+    loop {
+        let entries = host
+            .log()
+            .read(at.next(), 1 << 20, Reach::Durable)
+            .map_err(|bad| unreadable(&bad))?;
+        let Some(last) = entries.last().map(|entry| entry.offset) else {
+            break;
+        };
+        for entry in &entries {
+            out.extend(lines_of(entry, plugin));
+            at = entry.offset;
+            if after.is_some() && out.len() >= limit {
+                return Ok(json!({ "lines": out, "next": at.0 }));
+            }
+        }
+        at = last;
+    }
+    out.drain(..out.len().saturating_sub(limit));
+    Ok(json!({ "lines": out, "next": at.0 }))
+}
+
+fn lines_of(entry: &Entry, plugin: &str) -> Vec<Value> {
+    match Record::decode(&entry.payload) {
+        Ok(Record::Outcome(outcome)) if outcome.plugin == plugin => lines_in(entry, &outcome),
+        _ => Vec::new(),
+    }
+}
+
+fn lines_in(entry: &Entry, outcome: &Outcome<'_>) -> Vec<Value> {
+    let line = |line: &crate::log::record::Line<'_>| {
+        json!({
+            "offset": entry.offset.0, "at": time::text(entry.time), "event": outcome.event, "attempt": outcome.attempt,
+            "version": outcome.version.to_string(), "level": line.level, "text": line.text,
+        })
+    };
+    outcome.lines.iter().map(line).collect()
+}

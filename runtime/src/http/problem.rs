@@ -1,0 +1,157 @@
+//! Errors as RFC 9457 problems: each names the thing, the cause and the way out.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::host::{AskError, PublishError, Stopped};
+use crate::ingest::Invalid;
+
+/// A problem.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Problem {
+    /// Always `about:blank`: `code` tells problems apart.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// Which problem.
+    pub code: String,
+    /// What is wrong.
+    pub detail: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The first offset that is left, where a position is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// Seconds after which to try again.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// A problem with this status and code.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".into(),
+            title: status.canonical_reason().unwrap_or("Error").into(),
+            status: status.as_u16(),
+            code: code.into(),
+            detail: detail.into(),
+            hint: None,
+            first: None,
+            retry_after: None,
+        }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// A query parameter or path is wrong.
+    pub fn query(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "query-invalid", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        let (status, code) = if invalid.too_large {
+            (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
+        } else {
+            (StatusCode::BAD_REQUEST, "event-invalid")
+        };
+        Self::new(status, code, invalid.to_string()).hint(invalid.hint)
+    }
+}
+
+impl From<Stopped> for Problem {
+    fn from(stopped: Stopped) -> Self {
+        let (code, hint) = match stopped {
+            Stopped::Stopping => (
+                "stopping",
+                "publish it again, with the same id, when the host is up",
+            ),
+            Stopped::Poisoned(_) => (
+                "log-poisoned",
+                "see to the disk, restart the host, and publish it again with the same id: whether it was kept is unknown",
+            ),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, stopped.to_string()).hint(hint)
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(refused: PublishError) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            PublishError::Busy { retry_after, .. } => Self {
+                retry_after: Some(retry_after.as_secs().max(1)),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail)
+                    .hint("try again after Retry-After seconds")
+            },
+            PublishError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "identity-conflict", detail)
+                .hint("id and source identify an event: give another event another id"),
+            PublishError::Stopped(stopped) => stopped.into(),
+            PublishError::Size { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+                .hint("publish it in smaller batches"),
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(refused: AskError) -> Self {
+        let detail = refused.to_string();
+        let not_found = |code| Self::new(StatusCode::NOT_FOUND, code, detail.clone());
+        match refused {
+            AskError::NoPlugin(_) => not_found("plugin-not-found").hint("GET /v1/plugins lists them"),
+            AskError::NoDeadLetter { .. } => {
+                not_found("dead-letter-not-found").hint("GET /v1/dead-letters lists them")
+            }
+            AskError::NotReadable { .. } => Self::new(StatusCode::FORBIDDEN, "not-readable", detail)
+                .hint("the plugin's author declares readable prefixes; GET /v1/plugins/NAME shows them"),
+            AskError::TimedOut { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, "wait-timed-out", detail)
+                .hint("ask again, or with a longer timeout_ms"),
+            AskError::Folder { .. } => Self::new(StatusCode::FORBIDDEN, "folder-denied", detail)
+                .hint("give the host the right to change its plugin folder"),
+            AskError::Stopped(stopped) => stopped.into(),
+        }
+    }
+}
+
+/// No resource of this path.
+pub(super) async fn no_route(uri: axum::http::Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        format!("there is nothing at {}", uri.path()),
+    )
+    .hint("the resources are under /v1: events, plugins, dead-letters and log")
+}
+
+/// The resource has no such method.
+pub(super) async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    let detail = format!("{} has no {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}

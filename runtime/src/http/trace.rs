@@ -1,0 +1,79 @@
+//! `GET /v1/events/{id}/trace`: the causal tree of an event.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::cloud_event::logged;
+use super::events::{blocking, find, unreadable};
+use super::problem::Problem;
+use super::time;
+use crate::host::Host;
+use crate::log::record::{self, Record, Verdict};
+use crate::trace::{self, Delivery, Node};
+
+#[derive(Deserialize)]
+pub(super) struct OfSource {
+    source: Option<String>,
+}
+
+pub(super) async fn show(
+    State(host): State<Host>,
+    Path(id): Path<String>,
+    Query(OfSource { source }): Query<OfSource>,
+) -> Result<Json<Value>, Problem> {
+    let tree = blocking(host, move |host| {
+        let found = find(host, &id, source.as_deref())?;
+        if found.len() > 1 {
+            let detail = format!("{} events have the id {id:?}", found.len());
+            return Err(Problem::new(StatusCode::CONFLICT, "id-ambiguous", detail)
+                .hint("name one with ?source=, or by @OFFSET"));
+        }
+        trace::tree(&**host.log(), found[0].offset).map_err(|bad| unreadable(&bad))
+    });
+    let tree = tree.await?;
+    let root = tree.root.as_ref().map(node);
+    Ok(Json(json!({ "root": root, "truncated": tree.truncated })))
+}
+
+fn node(node: &Node) -> Value {
+    let event = record::event(&node.entry.payload).ok().flatten();
+    let mut out = event.map_or_else(|| json!({}), |event| logged(&node.entry, &event));
+    out["deliveries"] = node.deliveries.iter().map(delivery).collect::<Vec<_>>().into();
+    out
+}
+
+fn delivery(delivery: &Delivery) -> Value {
+    let Ok(Record::Outcome(outcome)) = Record::decode(&delivery.entry.payload) else {
+        return json!({});
+    };
+    let (verdict, failure, due) = match outcome.verdict {
+        Verdict::Done => ("done", None, None),
+        Verdict::Retry { due, failure } => ("retry", Some(failure), Some(due)),
+        Verdict::Dead { failure } => ("dead", Some(failure), None),
+    };
+    let writes = outcome
+        .writes
+        .iter()
+        .map(|write| json!({ "key": write.key, "size": write.value.map(<[u8]>::len) }));
+    json!({
+        "plugin": outcome.plugin,
+        "version": outcome.version.to_string(),
+        "offset": delivery.entry.offset.0,
+        "attempt": outcome.attempt,
+        "replay": outcome.replay,
+        "verdict": verdict,
+        "class": failure.map(|failure| failure.class),
+        "reason": failure.map(|failure| failure.reason),
+        "due": due.map(|due| time::text(nerve_eventlog::Micros(due))),
+        "started": time::text(nerve_eventlog::Micros(outcome.started)),
+        "waited_us": delivery.waited,
+        "took_us": outcome.took,
+        "writes": writes.collect::<Vec<_>>(),
+        "lines": outcome.lines.iter().map(|line| json!({ "level": line.level, "text": line.text })).collect::<Vec<_>>(),
+        "lines_lost": outcome.lines_lost,
+        "emitted": delivery.emitted.iter().map(node).collect::<Vec<_>>(),
+    })
+}
