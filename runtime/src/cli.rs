@@ -4,6 +4,7 @@ mod api;
 mod bench;
 mod completions;
 mod dead;
+mod demo;
 mod events;
 mod exit;
 mod init;
@@ -59,6 +60,8 @@ enum Command {
     Events(events::Events),
     /// Show the way of an event through all plugins
     Trace(trace::Trace),
+    /// Tell the story of a shop on a host of its own, checking every claim
+    Demo(demo::Demo),
     /// Measure this machine
     Bench(bench::Bench),
     /// Make, build and manage plugins
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Publish(command) => command.run(&api, &printer),
         Command::Events(command) => command.run(&api, &printer),
         Command::Trace(command) => command.run(&api, &printer),
+        Command::Demo(command) => command.run(&printer),
         Command::Bench(command) => command.run(&printer),
         Command::Plugin(command) => command.run(&api, &printer),
         Command::Dead(command) => command.run(&api, &printer),

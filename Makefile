@@ -1,0 +1,51 @@
+# make demo | test | check | bench: each sets up what it needs first.
+#
+# On a fresh Debian machine it takes rustup's Rust and the package registries; the tool chain for wasm is found, or on
+# Debian installed, by scripts/wasm-toolchain.sh. The host is built in one profile for demo and test, so that its
+# dependencies are compiled once; only bench builds for speed.
+
+CARGO ?= cargo
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+ifeq ($(NEXTEST),yes)
+TEST := $(CARGO) nextest run --no-fail-fast
+else
+TEST := $(CARGO) test --no-fail-fast
+endif
+
+.PHONY: help demo test check bench plugins host clean
+
+help:
+	@echo "make demo     run the story of a shop on a real host, checking every claim"
+	@echo "make test     all tests: log, host, SDK, plugins, and the whole process from outside"
+	@echo "make check    format, lints, documentation and the rules of the repository"
+	@echo "make bench    measure this machine"
+	@echo "make plugins  build the shop's plugins into target-wasm/plugins"
+
+plugins:
+	scripts/build-plugins
+
+host:
+	$(CARGO) build --workspace --exclude nerve-tests
+
+demo: plugins host
+	$(CARGO) run -q -p nerve -- demo --built target-wasm
+
+test: plugins host
+	$(TEST) --workspace
+	$(CARGO) test -q --doc --workspace
+	$(CARGO) test -q --manifest-path plugins/Cargo.toml --workspace
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	$(CARGO) test -q -p nerve-tests --test tidy
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --workspace check; \
+	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
+
+bench: plugins
+	$(CARGO) run -q --release -p nerve -- bench
+
+clean:
+	$(CARGO) clean
+	rm -rf target-wasm

@@ -1,0 +1,51 @@
+//! `nerve demo`: the story of a shop on a host of its own. Each chapter checks what it claims, through the API alone, and
+//! the story ends at the first claim that does not hold.
+
+mod damaged;
+mod killed;
+mod poison;
+mod registration;
+mod shipping_away;
+mod stage;
+
+use std::path::PathBuf;
+
+use super::Done;
+use super::output::Printer;
+use stage::Stage;
+
+/// Tell the story of a shop on a host of its own, checking every claim
+#[derive(clap::Args)]
+pub struct Demo {
+    /// Folder with the built plugins, as `scripts/build-plugins` makes it
+    #[arg(long, default_value = "target-wasm")]
+    built: PathBuf,
+    /// Leave the host's folder when the story is over
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Demo {
+    pub(super) fn run(&self, printer: &Printer) -> Done {
+        let mut stage = Stage::open(&self.built, *printer)?;
+        let told = tell(&mut stage);
+        stage.close(self.keep || told.is_err())?;
+        told?;
+        printer.print(&serde_json::json!({ "claims": stage.claims() }), || {
+            format!(
+                "\nThe story is over: {} claims, and every one holds.",
+                stage.claims()
+            )
+        });
+        Ok(())
+    }
+}
+
+fn tell(stage: &mut Stage) -> Done {
+    registration::tell(stage)?;
+    shipping_away::tell(stage)?;
+    poison::tell(stage)?;
+    damaged::tell(stage)?;
+    killed::tell(stage)?;
+    registration::tell_its_way(stage)
+}
