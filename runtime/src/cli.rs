@@ -99,7 +99,10 @@ pub fn main() -> ExitCode {
         Command::Plugin(command) => command.run(&api, &printer),
         Command::Dead(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),
-        Command::Completions(command) => command.run(),
+        Command::Completions(command) => {
+            command.run();
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

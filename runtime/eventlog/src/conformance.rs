@@ -18,7 +18,9 @@ pub fn suite(open: &mut dyn FnMut() -> Box<dyn Log>) {
 /// A batch of records with these payloads.
 pub fn batch(payloads: &[&[u8]]) -> Batch {
     let mut batch = Batch::new();
-    payloads.iter().for_each(|payload| batch.push(payload));
+    for payload in payloads {
+        batch.push(payload);
+    }
     batch
 }
 

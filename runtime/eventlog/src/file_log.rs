@@ -385,7 +385,7 @@ impl Log for FileLog {
             state.hot.shrink(self.shared.options.hot_bytes, last);
             state.first = state.hot.first();
             // Under the lock, so that watchers never see the durable offset go back.
-            self.shared.tell(Ok(last));
+            self.shared.tell(&Ok(last));
             self.shared.progress.notify_all();
         } else {
             state.hot.push(sealed.clone());
@@ -520,10 +520,10 @@ impl Shared {
             state.poisoned = Some(poisoned.clone());
         }
         self.progress.notify_all();
-        self.tell(Err(poisoned));
+        self.tell(&Err(poisoned));
     }
 
-    pub(crate) fn tell(&self, durable: Result<Offset, Poisoned>) {
+    pub(crate) fn tell(&self, durable: &Result<Offset, Poisoned>) {
         self.watchers
             .lock()
             .iter()

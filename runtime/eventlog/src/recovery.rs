@@ -284,7 +284,8 @@ fn has_frame(bytes: &[u8]) -> bool {
 /// Copy `bytes` into a file of their own, durable with its name; answers the name.
 fn copy_aside(storage: &dyn Storage, offset: Offset, bytes: &[u8]) -> std::io::Result<String> {
     let taken = storage.list()?;
-    let name = (0u32..)
+    // One of more numbers than there are files is free.
+    let name = (0..=taken.len())
         .map(|n| format!("torn-{:020}-{n}", offset.0))
         .find(|name| !taken.contains(name))
         .expect("there are more numbers than files");

@@ -141,7 +141,7 @@ fn go(shared: &Shared, writer: &mut Writer) -> io::Result<()> {
             !state.pending.is_empty()
         };
         shared.progress.notify_all();
-        shared.tell(Ok(durable));
+        shared.tell(&Ok(durable));
         group.clear();
         if !more {
             // The mark: proof that what stands before it was synced. Nobody waits for it.

@@ -12,7 +12,7 @@ use crate::host::{Host, PublishError};
 const BATCH: usize = 256;
 
 /// How long a run may take.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 impl Bench<'_> {
     pub(super) async fn settle(&mut self) -> Result<(), BenchError> {
@@ -70,9 +70,9 @@ async fn all_settle(host: &Host, names: &[String], events: usize, run: &str) -> 
         .map(|from| guests::events(host.acceptor(), run, from, BATCH.min(events - from)))
         .collect();
     let begun = Instant::now();
-    let publisher = host.clone();
-    let published = tokio::task::spawn_blocking(move || publish_all(&publisher, &batches));
-    let last = published
+    let own = host.clone();
+    let publishing = tokio::task::spawn_blocking(move || publish_all(&own, &batches));
+    let last = publishing
         .await
         .map_err(|panicked| BenchError::Guest(panicked.to_string()))??;
     for name in names {

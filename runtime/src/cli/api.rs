@@ -1,5 +1,6 @@
 //! Talking to a running host.
 
+use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 
 use serde_json::Value;
@@ -123,7 +124,7 @@ pub(super) fn escaped(text: &str) -> String {
             if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
                 out.push(char::from(byte));
             } else {
-                out.push_str(&format!("%{byte:02X}"));
+                write!(out, "%{byte:02X}").expect("a string takes everything");
             }
             out
         })

@@ -47,7 +47,7 @@ impl Bench {
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(run(&options, &mut |name| {
-            printer.progress(&format!("measuring {name} …"))
+            printer.progress(&format!("measuring {name} …"));
         }))?;
         printer.print(&serde_json::to_value(&report)?, || shown(&report));
         Ok(())

@@ -2,8 +2,6 @@
 
 use clap::CommandFactory;
 
-use super::Done;
-
 /// Print completions for a shell
 #[derive(clap::Args)]
 pub(super) struct Completions {
@@ -12,10 +10,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) -> Done {
+    pub(super) fn run(&self) {
         let mut out = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "nerve", &mut out);
         super::output::line(String::from_utf8_lossy(&out).trim_end());
-        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use stage::Stage;
 
 /// Tell the story of a shop on a host of its own, checking every claim
 #[derive(clap::Args)]
-pub struct Demo {
+pub(super) struct Demo {
     /// Folder with the built plugins, as `scripts/build-plugins` makes it
     #[arg(long, default_value = "target-wasm")]
     built: PathBuf,
@@ -27,7 +27,7 @@ pub struct Demo {
 
 impl Demo {
     pub(super) fn run(&self, printer: &Printer) -> Done {
-        let mut stage = Stage::open(&self.built, *printer)?;
+        let mut stage = Stage::open(&self.built, printer.clone())?;
         let told = tell(&mut stage);
         stage.close(self.keep || told.is_err())?;
         told?;

@@ -18,7 +18,7 @@ pub(super) enum Output {
 }
 
 /// Prints.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Printer {
     output: Output,
 }
@@ -49,9 +49,9 @@ impl Printer {
         }
     }
 
-    /// Show progress on a terminal.
+    /// Show people progress on a terminal.
     pub(super) fn progress(&self, text: &str) {
-        if std::io::stderr().is_terminal() {
+        if self.output == Output::Text && std::io::stderr().is_terminal() {
             error_line(text);
         }
     }

@@ -75,7 +75,9 @@ impl Plugin {
                     });
                     return Ok(());
                 }
-                each.iter().for_each(|one| line(&log_line(one)));
+                for one in each {
+                    line(&log_line(one));
+                }
                 api.follow(&format!("{path}?after={}", lines["next"]), |more| {
                     more.as_array()
                         .into_iter()

@@ -66,6 +66,14 @@ struct Running {
     retry: RetryPolicy,
 }
 
+/// What a lane did.
+enum Step {
+    /// It moved on, mostly by a delivery.
+    Delivered,
+    /// There is nothing until this time, or until the bell rings.
+    Nothing(Option<Micros>),
+}
+
 /// Which of its deliveries an event has.
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
@@ -109,8 +117,8 @@ impl Lane {
                 return Rest::Until(None);
             }
             match self.step() {
-                Ok(None) => {}
-                Ok(Some(due)) => return Rest::Until(due),
+                Ok(Step::Delivered) => {}
+                Ok(Step::Nothing(due)) => return Rest::Until(due),
                 Err(LaneError::Stopped(_)) => return Rest::ForGood,
                 Err(trouble) => {
                     tracing::error!(plugin = %subscriber.name, "deliveries stop: {trouble}");
@@ -141,18 +149,18 @@ impl Lane {
         self.running.is_some()
     }
 
-    /// One delivery. `Some` with the next time when there is none.
-    fn step(&mut self) -> Result<Option<Option<Micros>>, LaneError> {
+    /// One delivery, or the next time when there is none.
+    fn step(&mut self) -> Result<Step, LaneError> {
         if self.queue.is_none() {
             self.queue = Some(self.recover_queue()?);
         }
         if self.subscriber.redrive.load(Ordering::Relaxed) && self.redrive()? {
-            return Ok(None);
+            return Ok(Step::Delivered);
         }
         let now = self.clock.now();
         let queue = self.queue.as_mut().expect("it was made above");
         match queue.next(now) {
-            Some(Turn::Retry(key)) => self.retry(key)?,
+            Some(Turn::Retry(key)) => self.retry(&key)?,
             Some(Turn::Behind(_, offset)) => self.deliver_at(
                 offset,
                 Attempt {
@@ -176,11 +184,11 @@ impl Lane {
             None => {
                 let from = queue.wants_from().unwrap_or_default();
                 if !self.take(from)? {
-                    return Ok(Some(self.queue.as_ref().and_then(Queue::next_due)));
+                    return Ok(Step::Nothing(self.queue.as_ref().and_then(Queue::next_due)));
                 }
             }
         }
-        Ok(None)
+        Ok(Step::Delivered)
     }
 
     /// Take events behind `after` from the log; whether the position moved.
@@ -246,13 +254,13 @@ impl Lane {
     }
 
     /// Run the retry of a parked key.
-    fn retry(&mut self, key: OrderKey) -> Result<(), LaneError> {
+    fn retry(&mut self, key: &OrderKey) -> Result<(), LaneError> {
         let head = {
             let state = self.subscriber.state.lock();
             state
                 .cursor
                 .parked
-                .get(&key)
+                .get(key)
                 .and_then(|parked| parked.head.clone())
         };
         let Some(head) = head else { return Ok(()) };
@@ -375,7 +383,7 @@ impl Lane {
         };
         let emits = handled.effects.emits.iter().take(outcome.emitted as usize);
         let types = (1..).zip(emits.map(|emit| &*emit.r#type));
-        let appended = append(&self.sequencer, batch, condition, types)?;
+        let appended = append(&self.sequencer, batch, condition, &types)?;
         state.apply_outcome(appended.first, appended.time, &outcome);
         drop(state);
 
@@ -399,7 +407,7 @@ fn append<'a>(
     sequencer: &Sequencer,
     mut batch: Batch,
     condition: Condition<'_>,
-    events: impl Iterator<Item = (u64, &'a str)> + Clone,
+    events: &(impl Iterator<Item = (u64, &'a str)> + Clone),
 ) -> Result<nerve_eventlog::Appended, LaneError> {
     loop {
         match sequencer.append(batch, Some(condition), events.clone()) {

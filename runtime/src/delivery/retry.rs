@@ -25,7 +25,7 @@ impl Default for RetryPolicy {
         Self {
             attempts: 5,
             first: Duration::from_millis(100),
-            longest: Duration::from_secs(60),
+            longest: Duration::from_mins(1),
             factor: 2.0,
             jitter: 0.2,
         }

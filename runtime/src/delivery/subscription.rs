@@ -100,9 +100,7 @@ impl Pattern {
         for token in self.0.split('.') {
             match (token, have.next()) {
                 (">", Some(_)) => return true,
-                (_, None) => return false,
-                ("*", Some(_)) => {}
-                (token, Some(other)) if token == other => {}
+                (token, Some(other)) if token == "*" || token == other => {}
                 _ => return false,
             }
         }

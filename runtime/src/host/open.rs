@@ -96,7 +96,7 @@ impl Host {
         }
         let log = Arc::new(log);
         rebuilt.order.index.forget_below(log.bounds().hot_first);
-        let sequencer = Sequencer::new(log.clone() as Arc<dyn Log>, rebuilt.order);
+        let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), rebuilt.order);
         let subscribers = Subscribers::new(sequencer.clone(), options.clock.clone());
         for (name, state) in rebuilt.fold.into_plugins() {
             subscribers.get_or_start(&name, state);

@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 as JSON (structured mode) and as headers (binary mode), in and out.
+//! `CloudEvents` 1.0 as JSON (structured mode) and as headers (binary mode), in and out.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -211,9 +211,10 @@ impl Attributes<'_> {
             (None, Some(raw), None) if is_json => {
                 message_pack::from_json(raw.get().as_bytes()).map_err(no_json)?
             }
-            (None, Some(raw), None) => match serde_json::from_str::<String>(raw.get()) {
-                Ok(text) => text.into_bytes(),
-                Err(_) => {
+            (None, Some(raw), None) => {
+                if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
+                    text.into_bytes()
+                } else {
                     let problem = format!("is no text, and its datacontenttype is {content_type:?}");
                     return Err(Invalid::new(
                         "data",
@@ -221,7 +222,7 @@ impl Attributes<'_> {
                         "send data_base64, or datacontenttype application/json",
                     ));
                 }
-            },
+            }
             (None, None, Some(text)) => {
                 let bytes = BASE64.decode(text).map_err(|cause| {
                     Invalid::new(
@@ -437,7 +438,7 @@ mod tests {
             b"7",
             b"\xff\xfe",
             b"{\"id\":\"a\",\"id\":\"b\"}",
-            &[b'['; 100_000],
+            &vec![b'['; 100_000],
         ] {
             structured(&acceptor(), body).unwrap_err();
             batch(&acceptor(), body).unwrap_err();

@@ -59,14 +59,14 @@ pub(super) async fn retry(
     State(host): State<Host>,
     Path((plugin, event)): Path<(String, u64)>,
 ) -> Result<Json<Value>, Problem> {
-    redriven(&host.redrive(&plugin, Some(Offset(event))).await?)
+    Ok(redriven(&host.redrive(&plugin, Some(Offset(event))).await?))
 }
 
 pub(super) async fn retry_all(
     State(host): State<Host>,
     Path(plugin): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    redriven(&host.redrive(&plugin, None).await?)
+    Ok(redriven(&host.redrive(&plugin, None).await?))
 }
 
 pub(super) async fn give_up(
@@ -77,10 +77,8 @@ pub(super) async fn give_up(
     Ok(Json(json!({ "dropped": [event] })))
 }
 
-fn redriven(offsets: &[Offset]) -> Result<Json<Value>, Problem> {
-    Ok(Json(
-        json!({ "redriven": offsets.iter().map(|offset| offset.0).collect::<Vec<_>>() }),
-    ))
+fn redriven(offsets: &[Offset]) -> Json<Value> {
+    Json(json!({ "redriven": offsets.iter().map(|offset| offset.0).collect::<Vec<_>>() }))
 }
 
 fn shown(host: &Host, letter: &DeadLetter, whole: bool) -> Result<Value, Problem> {

@@ -31,15 +31,14 @@ pub(super) async fn show(
         host.settled(&name, Offset(offset), timeout).await?;
     }
     let (value, offset) = host.state(&name, &key).await?;
-    match value {
-        Some(value) => Ok(Json(
+    if let Some(value) = value {
+        Ok(Json(
             json!({ "key": key, "value": json_of(&value), "offset": offset.0 }),
-        )),
-        None => {
-            let detail = format!("plugin {name:?} has nothing at {key:?}");
-            Err(Problem::new(StatusCode::NOT_FOUND, "state-key-not-found", detail)
-                .hint("a plugin that has just been published to may not be there yet: ask with min_offset"))
-        }
+        ))
+    } else {
+        let detail = format!("plugin {name:?} has nothing at {key:?}");
+        Err(Problem::new(StatusCode::NOT_FOUND, "state-key-not-found", detail)
+            .hint("a plugin that has just been published to may not be there yet: ask with min_offset"))
     }
 }
 

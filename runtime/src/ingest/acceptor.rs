@@ -62,7 +62,7 @@ pub struct NewEvent<'a> {
     pub correlation: Option<&'a str>,
     /// W3C trace context; the host makes one where there is none.
     pub traceparent: Option<&'a str>,
-    /// CloudEvents `dataschema`.
+    /// `CloudEvents` `dataschema`.
     pub data_schema: Option<&'a str>,
     /// Further attributes.
     pub extensions: Vec<(&'a str, Attribute<'a>)>,

@@ -190,6 +190,6 @@ mod tests {
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
-        assert!(check(&[0x91; 100_000]).is_err(), "too deep");
+        assert!(check(&vec![0x91; 100_000]).is_err(), "too deep");
     }
 }

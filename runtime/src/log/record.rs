@@ -77,9 +77,9 @@ pub struct Event<'a> {
     pub cause: Option<Cause<'a>>,
     /// W3C trace context.
     pub traceparent: Option<&'a str>,
-    /// CloudEvents `dataschema`.
+    /// `CloudEvents` `dataschema`.
     pub data_schema: Option<&'a str>,
-    /// CloudEvents extension attributes that nerve has no field for.
+    /// `CloudEvents` extension attributes that nerve has no field for.
     #[serde(borrow)]
     pub extensions: Vec<(&'a str, Attribute<'a>)>,
 }
@@ -97,7 +97,7 @@ pub struct Cause<'a> {
     pub index: u32,
 }
 
-/// The value of a CloudEvents extension attribute.
+/// The value of a `CloudEvents` extension attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Attribute<'a> {

@@ -44,7 +44,7 @@ pub struct Order {
 
 impl Sequencer {
     /// Sequence appends to `log`, whose content `order` was made from.
-    pub fn new(log: Arc<dyn Log>, order: Order) -> Arc<Self> {
+    pub fn new(log: &Arc<dyn Log>, order: Order) -> Arc<Self> {
         let (durable, _) = watch::channel(Ok(log.bounds().durable));
         let sequencer = Arc::new(Self {
             log: log.clone(),

@@ -21,7 +21,7 @@ impl Default for WindowOptions {
     fn default() -> Self {
         Self {
             count: 1_000_000,
-            time: Duration::from_secs(24 * 3600),
+            time: Duration::from_hours(24),
         }
     }
 }

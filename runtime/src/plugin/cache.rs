@@ -67,7 +67,7 @@ impl Cache {
 
     /// The compiled form of `component`: from its file, or compiled now and kept.
     pub fn compile(&self, engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
-        let path = self.folder.join(self.name(engine, component));
+        let path = self.folder.join(Self::name(engine, component));
         if let Some(component) = self.read(engine, &path) {
             return Ok(component);
         }
@@ -109,7 +109,7 @@ impl Cache {
         component.ok()
     }
 
-    fn name(&self, engine: &Engine, component: &[u8]) -> String {
+    fn name(engine: &Engine, component: &[u8]) -> String {
         use std::hash::{Hash as _, Hasher as _};
         let mut compatibility = siphasher::sip::SipHasher13::new();
         engine.precompile_compatibility_hash().hash(&mut compatibility);
@@ -128,7 +128,7 @@ mod tests {
         let engine = Engine::default();
         let component = wat::parse_str("(component)").unwrap();
         cache.compile(&engine, &component).unwrap();
-        let path = cache.folder.join(cache.name(&engine, &component));
+        let path = cache.folder.join(Cache::name(&engine, &component));
         assert!(cache.read(&engine, &path).is_some());
         let mut bytes = fs::read(&path).unwrap();
         bytes[100] ^= 1;

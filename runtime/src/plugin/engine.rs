@@ -25,7 +25,7 @@ const STACK_BYTES: usize = 512 << 10;
 /// Compiles and runs guests. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    engine: wasmtime::Engine,
+    compiler: wasmtime::Engine,
     linker: Arc<Linker<Guest>>,
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
@@ -61,7 +61,7 @@ impl Engine {
             .map(|folder| Cache::open(folder).map(Arc::new))
             .transpose()?;
         Ok(Self {
-            engine,
+            compiler: engine,
             linker: Arc::new(linker),
             ticker,
             cache,
@@ -71,14 +71,14 @@ impl Engine {
     /// The compiled form of `component`, from the cache where it is there.
     pub(super) fn compile(&self, component: &[u8]) -> wasmtime::Result<Component> {
         match &self.cache {
-            Some(cache) => cache.compile(&self.engine, component),
-            None => Component::new(&self.engine, component),
+            Some(cache) => cache.compile(&self.compiler, component),
+            None => Component::new(&self.compiler, component),
         }
     }
 
     /// The engine below.
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.engine
+        &self.compiler
     }
 
     /// What guests may call.

@@ -98,7 +98,7 @@ impl Watcher {
         };
         std::fs::create_dir_all(&folder).map_err(refused)?;
         scan(&folder).map_err(refused)?;
-        let (ring, rung) = channel();
+        let (ring, rings) = channel();
         let no_notify = |cause| WatchError::Notify {
             folder: folder.clone(),
             cause,
@@ -114,7 +114,7 @@ impl Watcher {
         let (changes, receiver) = mpsc::channel(16);
         let run = {
             let folder = folder.clone();
-            move || follow(&folder, &rung, &changes)
+            move || follow(&folder, &rings, &changes)
         };
         std::thread::Builder::new()
             .name("plugin-watch".into())
@@ -125,7 +125,7 @@ impl Watcher {
 }
 
 /// Look at the folder until nobody listens, or the watcher is dropped.
-fn follow(folder: &Path, rung: &Receiver<()>, changes: &Sender<FolderChange>) {
+fn follow(folder: &Path, rings: &Receiver<()>, changes: &Sender<FolderChange>) {
     let begun = Instant::now();
     let mut watch = Watch::default();
     let mut first = true;
@@ -156,8 +156,8 @@ fn follow(folder: &Path, rung: &Receiver<()>, changes: &Sender<FolderChange>) {
             Err(_) => {}
         }
         let wait = watch.next_look(begun.elapsed()).unwrap_or(RESCAN).min(RESCAN);
-        match rung.recv_timeout(wait) {
-            Ok(()) => while rung.try_recv().is_ok() {},
+        match rings.recv_timeout(wait) {
+            Ok(()) => while rings.try_recv().is_ok() {},
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -137,7 +137,7 @@ impl Content {
         for change in &self.unsynced {
             match change {
                 Change::Truncate(length) if dice.one_in(2) => {
-                    bytes.resize(usize::try_from(*length).unwrap_or(0), 0)
+                    bytes.resize(usize::try_from(*length).unwrap_or(0), 0);
                 }
                 Change::Truncate(_) => {}
                 Change::Write(at, written) => match dice.below(4) {
@@ -145,7 +145,8 @@ impl Content {
                     1 => copy_in(&mut bytes, *at, written),
                     2 => {
                         let sectors = written.len() / SECTOR + 1;
-                        let kept = (dice.below(sectors as u64) as usize * SECTOR).min(written.len());
+                        let kept = usize::try_from(dice.below(sectors as u64)).unwrap_or(0) * SECTOR;
+                        let kept = kept.min(written.len());
                         copy_in(&mut bytes, *at, &written[..kept]);
                     }
                     _ => {

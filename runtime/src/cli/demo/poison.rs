@@ -40,8 +40,8 @@ pub(super) fn tell(stage: &mut Stage) -> Done {
     stage.until("Mallory's events are dead letters", |stage| {
         Ok(stage.plugin("recommendations")?["dead_letters"] == 3)
     })?;
-    let list = stage.api().get("/v1/dead-letters?plugin=recommendations")?;
-    let first = &list["dead_letters"][0];
+    let letters_now = stage.api().get("/v1/dead-letters?plugin=recommendations")?;
+    let first = &letters_now["dead_letters"][0];
     let why = first["reason"].as_str().unwrap_or_default().to_owned();
     stage.claim(
         first["class"] == "trap",

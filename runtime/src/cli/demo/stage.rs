@@ -114,7 +114,8 @@ impl Stage {
             if let Some(ended) = stage.host.as_mut().and_then(|host| host.try_wait().ok()?) {
                 bail!("the host ended with {ended}; host.log in its folder says why");
             }
-            stage.address = fs::read_to_string(&address).unwrap_or_default().trim().to_owned();
+            let written = fs::read_to_string(&address).unwrap_or_default();
+            written.trim().clone_into(&mut stage.address);
             Ok(!stage.address.is_empty() && stage.api().get("/v1/log").is_ok())
         })
     }

@@ -187,7 +187,7 @@ impl Bed {
                 }
             }
         }
-        let sequencer = Sequencer::new(log.clone() as Arc<dyn Log>, Order { index, window });
+        let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), Order { index, window });
         let subscription = state.subscription.clone();
         let subscriber = Subscriber::new("p", state, &sequencer);
         sequencer.subscribe(subscriber.id, subscription);

@@ -41,9 +41,9 @@ fn escaped(text: String) -> String {
     text.chars()
         .fold(String::with_capacity(text.len() + 8), |mut out, c| {
             if c.is_control() {
-                out.extend(c.escape_default())
+                out.extend(c.escape_default());
             } else {
-                out.push(c)
+                out.push(c);
             }
             out
         })
