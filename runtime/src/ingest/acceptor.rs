@@ -39,6 +39,25 @@ const LONGEST_URI: usize = 1024;
 /// Extension attributes of one event at most.
 const MOST_EXTENSIONS: usize = 64;
 
+/// Attributes that the host sets, which nobody else may.
+const SET_BY_HOST: [&str; 3] = ["causationid", "causationoffset", "hops"];
+
+/// Attributes that have a field of their own.
+const OWN_FIELDS: [&str; 12] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "partitionkey",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "data",
+    "correlationid",
+    "traceparent",
+];
+
 /// An event as its publisher states it.
 #[derive(Debug, Clone, Default)]
 pub struct NewEvent<'a> {
@@ -64,7 +83,7 @@ pub struct NewEvent<'a> {
     pub traceparent: Option<&'a str>,
     /// `CloudEvents` `dataschema`.
     pub data_schema: Option<&'a str>,
-    /// Further attributes.
+    /// Further attributes, each once: `a-z` and `0-9`, and none that is named here already.
     pub extensions: Vec<(&'a str, Attribute<'a>)>,
 }
 
@@ -209,7 +228,11 @@ impl Acceptor {
             let problem = format!("there are more than {MOST_EXTENSIONS} extension attributes");
             return Err(Invalid::new("", problem, "put them into the data"));
         }
-        for (name, value) in &event.extensions {
+        for (index, (name, value)) in event.extensions.iter().enumerate() {
+            extension_name(name)?;
+            if event.extensions[..index].iter().any(|(other, _)| other == name) {
+                return Err(Invalid::new(name, "is there twice", "state it once"));
+            }
             if let Attribute::Text(value) = value
                 && value.len() > LONGEST_URI
             {
@@ -247,6 +270,22 @@ impl Acceptor {
             record: bytes,
         })
     }
+}
+
+/// Names of extension attributes: of lower-case letters and digits, and none that means something else.
+fn extension_name(name: &str) -> Result<(), Invalid> {
+    if SET_BY_HOST.contains(&name) {
+        return Err(Invalid::new(name, "is set by the host alone", "leave it out"));
+    }
+    let is_plain =
+        (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if is_plain && !OWN_FIELDS.contains(&name) {
+        return Ok(());
+    }
+    let hint = "names of extension attributes are 1 to 64 characters of a-z and 0-9, and none that CloudEvents \
+                or nerve gives another meaning";
+    let shown: String = name.chars().take(80).collect();
+    Err(Invalid::new(&shown, "is no name of an extension attribute", hint))
 }
 
 fn text(attribute: &str, text: &str, longest: usize) -> Result<(), Invalid> {

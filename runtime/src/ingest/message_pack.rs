@@ -12,6 +12,9 @@ pub enum BadData {
     /// It is no MessagePack.
     #[error("{0}")]
     MessagePack(String),
+    /// It has an integer that would lose digits.
+    #[error("the integer {0} does not fit 64 bits")]
+    Number(String),
 }
 
 /// Whether `content_type` is JSON: `application/json`, or ends in `+json`; parameters do not count.
@@ -34,7 +37,49 @@ pub fn from_json(json: &[u8]) -> Result<Vec<u8>, BadData> {
     let mut input = serde_json::Deserializer::from_slice(json);
     transcode(&mut input, &mut out)?;
     input.end()?;
+    whole_integers(json)?;
+    // What is taken can be checked and shown again: no deeper than what comes as MessagePack.
+    check(&out)?;
     Ok(out)
+}
+
+/// Check that no integer of `json`, which is valid, would be turned into a rounded float.
+fn whole_integers(json: &[u8]) -> Result<(), BadData> {
+    let mut at = 0;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => at = behind_text(json, at),
+            b'-' | b'0'..=b'9' => {
+                let length = json[at..]
+                    .iter()
+                    .position(|b| !matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+                let number = &json[at..at + length.unwrap_or(json.len() - at)];
+                let text = std::str::from_utf8(number).unwrap_or_default();
+                if !text.contains(['.', 'e', 'E'])
+                    && text.parse::<i64>().is_err()
+                    && text.parse::<u64>().is_err()
+                {
+                    return Err(BadData::Number(text.chars().take(60).collect()));
+                }
+                at += number.len();
+            }
+            _ => at += 1,
+        }
+    }
+    Ok(())
+}
+
+/// The place behind the text whose opening quote is at `at`.
+fn behind_text(json: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    at
 }
 
 /// One JSON value as MessagePack, appended to `out`.
@@ -78,7 +123,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn value(&mut self, depth: usize) -> Result<(), BadData> {
         if depth > DEEPEST {
-            return Err(self.bad("the value is nested too deeply"));
+            return Err(self.bad("the value is nested deeper than 100 levels"));
         }
         let marker = self.skip(1)?[0];
         match marker {
@@ -165,10 +210,26 @@ mod tests {
             "7",
             "[]",
             r#""ü""#,
+            "[18446744073709551615,-9223372036854775808,0.5]",
+            r#"["123456789012345678901 \\\" 123456789012345678901"]"#,
         ] {
             let packed = from_json(json.as_bytes()).unwrap();
             check(&packed).unwrap();
             assert_eq!(String::from_utf8(to_json(&packed).unwrap()).unwrap(), json);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_can_be_checked_and_shown_however_deep() {
+        let deepest = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let taken: Vec<usize> = (1..300)
+            .filter(|depth| from_json(deepest(*depth).as_bytes()).is_ok())
+            .collect();
+        assert!(taken.len() >= 100, "{taken:?}");
+        for depth in taken {
+            let packed = from_json(deepest(depth).as_bytes()).unwrap();
+            check(&packed).unwrap();
+            assert_eq!(to_json(&packed).unwrap(), deepest(depth).as_bytes());
         }
     }
 
@@ -179,6 +240,14 @@ mod tests {
         }
         assert!(from_json(b"\"\xff\"").is_err(), "invalid UTF-8");
         assert!(from_json("[".repeat(100_000).as_bytes()).is_err(), "too deep");
+        for integer in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "[1,{\"a\":123456789012345678901}]",
+        ] {
+            let refused = from_json(integer.as_bytes()).unwrap_err().to_string();
+            assert!(refused.contains("does not fit 64 bits"), "{integer}: {refused}");
+        }
         for bad in [
             &b""[..],
             b"\xc1",

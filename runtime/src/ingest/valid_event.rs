@@ -79,12 +79,18 @@ impl Identity {
         part(Some(event.content_type.as_bytes()));
         part(event.data_schema.map(str::as_bytes));
         part(Some(event.data));
-        for (key, value) in &event.extensions {
-            part(Some(key.as_bytes()));
+        // Attributes have no order: whoever publishes again may write them in another one.
+        let mut extensions: Vec<_> = event.extensions.iter().collect();
+        extensions.sort_unstable_by_key(|(name, _)| *name);
+        for (name, value) in extensions {
+            part(Some(name.as_bytes()));
             match value {
-                Attribute::Bool(flag) => part(Some(&[u8::from(*flag)])),
+                Attribute::Bool(flag) => part(Some(&[0, u8::from(*flag)])),
                 Attribute::Integer(number) => part(Some(&number.to_le_bytes())),
-                Attribute::Text(text) => part(Some(text.as_bytes())),
+                Attribute::Text(text) => {
+                    part(None);
+                    part(Some(text.as_bytes()));
+                }
             }
         }
         Self {
