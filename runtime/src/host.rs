@@ -143,6 +143,18 @@ impl Host {
             .map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))
     }
 
+    /// Its plugins, so that a test can put a function in the place of a guest.
+    #[cfg(test)]
+    pub(crate) fn subscribers(&self) -> &Arc<Subscribers> {
+        &self.inner.subscribers
+    }
+
+    /// Its order, for the same.
+    #[cfg(test)]
+    pub(crate) fn sequencer(&self) -> &Arc<Sequencer> {
+        &self.inner.sequencer
+    }
+
     /// Wait until everything that a question could have seen is durable.
     async fn durable_now(&self) -> Result<(), Stopped> {
         self.durable(self.log().bounds().last).await

@@ -1,8 +1,10 @@
 //! The HTTP API: one resource per file. The only place that knows JSON.
 
+mod body;
 mod cloud_event;
 mod dead_letters;
 mod events;
+mod extract;
 mod follow;
 mod guard;
 mod health;
@@ -10,23 +12,27 @@ mod log;
 mod plugins;
 pub mod problem;
 mod publish;
+mod server;
 mod state;
 mod time;
 mod trace;
+
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
+use self::server::Patience;
 use crate::host::Host;
 
-/// Serve the API of `host` on `listener` until `shutdown` completes; then finish what is under way.
+/// Serve the API of `host` on `listener` until `shutdown` completes; then end the streams, and give what is under way a few seconds to finish.
 ///
 /// # Cancel safety
 /// Dropping it cuts off requests; what they appended stays.
@@ -36,14 +42,11 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    axum::serve(listener, router(host, address))
-        .with_graceful_shutdown(shutdown)
-        .await
+    server::serve(router(host, address), listener, Patience::default(), shutdown).await
 }
 
 /// The routes, for a host that listens on `address`.
 pub fn router(host: Host, address: SocketAddr) -> Router {
-    let limit = host.acceptor().limits().request_bytes;
     Router::new()
         .route("/v1/events", post(publish::post).get(events::list))
         .route("/v1/events/{id}", get(events::show))
@@ -68,7 +71,6 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
-        .layer(DefaultBodyLimit::max(limit))
         .layer(middleware::from_fn_with_state(
             guard::Guard::new(address),
             guard::check,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::http::problem::Problem;
@@ -101,7 +102,7 @@ impl Api {
             .read_to_string()
             .map_err(|cause| ApiError::Odd(cause.to_string()))?;
         if response.status().is_success() {
-            return serde_json::from_str(&text).map_err(|bad| ApiError::Odd(bad.to_string()));
+            return whole(&text).map_err(|bad| ApiError::Odd(bad.to_string()));
         }
         Err(match serde_json::from_str(&text) {
             Ok(problem) => ApiError::Refused(problem),
@@ -115,6 +116,16 @@ impl Api {
             cause: Box::new(cause),
         }
     }
+}
+
+/// The answer of a host, however deep it is: a trace nests four levels for each event of a causal chain, which has at
+/// most 64, and the data below them has at most 100.
+fn whole(text: &str) -> serde_json::Result<Value> {
+    let mut input = serde_json::Deserializer::from_str(text);
+    input.disable_recursion_limit();
+    let value = Value::deserialize(&mut input)?;
+    input.end()?;
+    Ok(value)
 }
 
 /// `text` as one segment of a path, or a value of a query.

@@ -81,12 +81,17 @@ pub enum OpenError {
 impl Host {
     /// Start a host. Must be called within a tokio runtime; blocks while the log is read.
     pub fn open(options: HostOptions) -> Result<Self, OpenError> {
-        let acceptor = Acceptor::new(options.accept);
-        let durability = options.log.durability;
         let storage: Arc<dyn Storage> = match &options.data {
             Some(data) => Arc::new(FsStorage::new(data.join("log"))),
             None => Arc::new(MemoryStorage::default()),
         };
+        Self::open_on(storage, options)
+    }
+
+    /// The same, with the log in `storage`.
+    pub(crate) fn open_on(storage: Arc<dyn Storage>, options: HostOptions) -> Result<Self, OpenError> {
+        let acceptor = Acceptor::new(options.accept);
+        let durability = options.log.durability;
         let mut rebuilt = Rebuilt::new(options.window);
         let (log, recovered) = FileLog::open(storage, options.log, options.clock.clone(), &mut |entry| {
             rebuilt.follow(&acceptor, entry);

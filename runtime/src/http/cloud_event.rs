@@ -1,19 +1,18 @@
 //! `CloudEvents` 1.0 as JSON (structured mode) and as headers (binary mode), in and out.
 
+mod shown;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use nerve_eventlog::Entry;
-use serde::Deserialize;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 
 use super::time;
 use crate::ingest::{Acceptor, Invalid, NewEvent, ValidEvent, message_pack};
-use crate::log::record::{Attribute, Event};
+use crate::log::record::Attribute;
 
-/// Attributes that the host sets, which nobody else may.
-const RESERVED: [&str; 3] = ["causationid", "causationoffset", "hops"];
+pub(super) use shown::{json_of, logged, shown};
 
 /// The attributes of an event on its way in, whatever mode it came in.
 #[derive(Debug, Default)]
@@ -32,6 +31,8 @@ struct Attributes<'a> {
     extensions: Vec<(String, Extension)>,
     data: Option<&'a RawValue>,
     data_base64: Option<String>,
+    /// What is wrong with the first attribute that is wrong.
+    wrong: Option<Invalid>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,14 +51,24 @@ pub(super) fn structured(acceptor: &Acceptor, body: &[u8]) -> Result<ValidEvent,
 
 /// A batch of structured events.
 pub(super) fn batch(acceptor: &Acceptor, body: &[u8]) -> Result<Vec<ValidEvent>, Invalid> {
-    let events: Vec<&RawValue> = serde_json::from_slice(body).map_err(|cause| bad_json(&cause))?;
     let most = acceptor.limits().batch_events;
-    if events.is_empty() || events.len() > most {
-        let problem = format!("the batch has {} events", events.len());
+    let mut input = serde_json::Deserializer::from_slice(body);
+    let events = input
+        .deserialize_seq(Few(most))
+        .and_then(|events| input.end().map(|()| events));
+    let events = events.map_err(|cause| {
+        let hint = "send a JSON array of CloudEvents in structured mode";
+        Invalid::new("", format!("the body is no batch of CloudEvents: {cause}"), hint)
+    })?;
+    let hint = format!("send 1 to {most} events at a time");
+    if events.is_empty() {
+        return Err(Invalid::new("", "the batch has no events", hint));
+    }
+    if events.len() > most {
         return Err(Invalid::new(
             "",
-            problem,
-            format!("send 1 to {most} events at a time"),
+            format!("the batch has more than {most} events"),
+            hint,
         ));
     }
     let each = events.iter().enumerate();
@@ -67,6 +78,29 @@ pub(super) fn batch(acceptor: &Acceptor, body: &[u8]) -> Result<Vec<ValidEvent>,
     .collect()
 }
 
+/// Reads the elements of an array, but keeps no more than one above the most: that is enough to refuse them.
+struct Few(usize);
+
+impl<'de> Visitor<'de> for Few {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of CloudEvents")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<Self::Value, S::Error> {
+        let mut kept = Vec::new();
+        while kept.len() <= self.0 {
+            match elements.next_element()? {
+                Some(event) => kept.push(event),
+                None => return Ok(kept),
+            }
+        }
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(kept)
+    }
+}
+
 /// An event in binary mode: attributes in `ce-` headers, data in the body.
 pub(super) fn binary<'h>(
     acceptor: &Acceptor,
@@ -74,18 +108,29 @@ pub(super) fn binary<'h>(
     body: &[u8],
 ) -> Result<ValidEvent, Invalid> {
     let mut attributes = Attributes::default();
+    let mut seen: Vec<String> = Vec::new();
+    // The request's own trace context, where the event states none.
+    let mut of_request = None;
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
-        let name = match lower.strip_prefix("ce-") {
-            Some(name) => name,
-            None if lower == "content-type" => "datacontenttype",
-            None if lower == "traceparent" => "traceparent",
+        let (name, value) = match lower.strip_prefix("ce-") {
+            Some(name) => (name, percent_decoded(value)),
+            None if lower == "content-type" => ("datacontenttype", String::from_utf8(value.to_vec()).ok()),
+            None if lower == "traceparent" => {
+                of_request = std::str::from_utf8(value).ok().map(str::to_owned);
+                continue;
+            }
             None => continue,
         };
-        let value = percent_decoded(value)
-            .ok_or_else(|| Invalid::new(name, "is not UTF-8", "percent-encode its UTF-8 bytes"))?;
+        let value =
+            value.ok_or_else(|| Invalid::new(name, "is not UTF-8", "percent-encode its UTF-8 bytes"))?;
+        if seen.iter().any(|seen| seen == name) {
+            return Err(twice(name));
+        }
         attributes.set(name, Extension::Text(value))?;
+        seen.push(name.to_owned());
     }
+    attributes.traceparent = attributes.traceparent.or(of_request);
     attributes.accept(acceptor, Some(body))
 }
 
@@ -103,22 +148,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
                 let mut out = Attributes::default();
                 let mut seen: Vec<String> = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    if seen.contains(&name) {
-                        return Err(M::Error::custom(format!("the attribute `{name}` is there twice")));
+                    let value: &RawValue = map.next_value()?;
+                    if out.wrong.is_some() {
+                        continue;
                     }
-                    match &*name {
-                        "data" => out.data = Some(map.next_value()?),
-                        "data_base64" => out.data_base64 = Some(map.next_value()?),
-                        _ => match map.next_value::<Option<Extension>>() {
-                            Ok(Some(value)) => out.set(&name, value).map_err(M::Error::custom)?,
-                            Ok(None) => {}
-                            Err(_) => {
-                                return Err(M::Error::custom(format!(
-                                    "the attribute `{name}` is no text, boolean or 32-bit integer"
-                                )));
-                            }
-                        },
-                    }
+                    out.wrong = if seen.contains(&name) {
+                        Some(twice(&name))
+                    } else {
+                        out.read(&name, value).err()
+                    };
                     seen.push(name);
                 }
                 Ok(out)
@@ -128,11 +166,28 @@ impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
     }
 }
 
-impl Attributes<'_> {
-    fn set(&mut self, name: &str, value: Extension) -> Result<(), Invalid> {
-        if RESERVED.contains(&name) {
-            return Err(Invalid::new(name, "is set by the host alone", "leave it out"));
+impl<'a> Attributes<'a> {
+    /// Take a member of the JSON object. An attribute that is `null` is one that is not there.
+    fn read(&mut self, name: &str, value: &'a RawValue) -> Result<(), Invalid> {
+        if name == "data" {
+            self.data = Some(value);
+            return Ok(());
         }
+        let value: Option<Extension> = serde_json::from_str(value.get()).map_err(|_| {
+            let hint = "write a text, true, false or a 32-bit integer, and put anything else into the data";
+            Invalid::new(&shown_name(name), "is no text, boolean or 32-bit integer", hint)
+        })?;
+        match value {
+            None => Ok(()),
+            Some(text) if name == "data_base64" => {
+                self.data_base64 = Some(text.text(name)?);
+                Ok(())
+            }
+            Some(value) => self.set(name, value),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Extension) -> Result<(), Invalid> {
         let place = match name {
             "id" => &mut self.id,
             "source" => &mut self.source,
@@ -148,13 +203,6 @@ impl Attributes<'_> {
                     "traceparent" => &mut self.traceparent,
                     "dataschema" => &mut self.data_schema,
                     _ => {
-                        let plain = (1..=64).contains(&name.len())
-                            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-                        if !plain {
-                            let hint = "names of attributes are 1 to 64 characters of a-z and 0-9";
-                            let shown: String = name.chars().take(80).collect();
-                            return Err(Invalid::new(&shown, "is no name of an attribute", hint));
-                        }
                         self.extensions.push((name.to_owned(), value));
                         return Ok(());
                     }
@@ -167,7 +215,10 @@ impl Attributes<'_> {
         Ok(())
     }
 
-    fn accept(self, acceptor: &Acceptor, body: Option<&[u8]>) -> Result<ValidEvent, Invalid> {
+    fn accept(mut self, acceptor: &Acceptor, body: Option<&[u8]>) -> Result<ValidEvent, Invalid> {
+        if let Some(wrong) = self.wrong.take() {
+            return Err(wrong);
+        }
         if self.spec_version != "1.0" {
             let problem = format!("is {:?}, and only \"1.0\" is known", self.spec_version);
             return Err(Invalid::new(
@@ -276,6 +327,15 @@ impl Extension {
     }
 }
 
+fn twice(name: &str) -> Invalid {
+    Invalid::new(&shown_name(name), "is there twice", "state it once")
+}
+
+/// As much of a name as a message shows.
+fn shown_name(name: &str) -> String {
+    name.chars().take(80).collect()
+}
+
 fn bad_json(cause: &serde_json::Error) -> Invalid {
     let hint =
         "send a CloudEvent as JSON: {\"specversion\":\"1.0\",\"id\":…,\"source\":…,\"type\":…,\"data\":…}";
@@ -287,6 +347,7 @@ fn percent_decoded(value: &[u8]) -> Option<String> {
     let mut at = 0;
     while let Some(byte) = value.get(at) {
         let hex = value.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        let hex = hex.filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
         let decoded = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         out.push(decoded.unwrap_or(*byte));
         at += if decoded.is_some() { 3 } else { 1 };
@@ -294,87 +355,13 @@ fn percent_decoded(value: &[u8]) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// A logged event as the API shows it.
-pub(super) fn logged(entry: &Entry, event: &Event<'_>) -> Value {
-    json!({
-        "offset": entry.offset.0,
-        "recorded": time::text(entry.time),
-        "event": shown(entry, event),
-    })
-}
-
-/// An event in structured mode.
-pub(super) fn shown(entry: &Entry, event: &Event<'_>) -> Value {
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Value| {
-        out.insert(name.to_owned(), value);
-    };
-    put("specversion", "1.0".into());
-    put("id", event.id.into());
-    put("source", event.source.into());
-    put("type", event.r#type.into());
-    put(
-        "time",
-        time::text(nerve_eventlog::Micros(event.happened(entry.time))).into(),
-    );
-    put("datacontenttype", event.content_type.into());
-    let texts = [
-        ("subject", event.subject),
-        ("dataschema", event.data_schema),
-        ("partitionkey", event.key),
-        ("correlationid", Some(event.chain())),
-        ("causationid", event.cause.map(|cause| cause.id)),
-        ("traceparent", event.traceparent),
-    ];
-    for (name, text) in texts {
-        if let Some(text) = text {
-            put(name, text.into());
-        }
-    }
-    if let Some(cause) = event.cause {
-        put("causationoffset", cause.offset.into());
-        put("hops", cause.hops.into());
-    }
-    for (name, value) in &event.extensions {
-        put(
-            name,
-            match value {
-                Attribute::Bool(flag) => (*flag).into(),
-                Attribute::Integer(number) => (*number).into(),
-                Attribute::Text(text) => (*text).into(),
-            },
-        );
-    }
-    let (name, data) = data(event);
-    put(name, data);
-    Value::Object(out)
-}
-
-fn data(event: &Event<'_>) -> (&'static str, Value) {
-    if message_pack::is_json(event.content_type) {
-        return ("data", json_of(event.data));
-    }
-    match std::str::from_utf8(event.data) {
-        Ok(text) if event.content_type.starts_with("text/") => ("data", text.into()),
-        _ => ("data_base64", BASE64.encode(event.data).into()),
-    }
-}
-
-/// MessagePack as JSON; bytes that are none as base64.
-pub(super) fn json_of(bytes: &[u8]) -> Value {
-    let value = message_pack::check(bytes).and_then(|()| message_pack::to_json(bytes));
-    match value.ok().and_then(|json| serde_json::from_slice(&json).ok()) {
-        Some(value) => value,
-        None => json!({ "base64": BASE64.encode(bytes) }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ingest::Limits;
     use crate::log::record;
-    use nerve_eventlog::{Micros, Offset};
+    use nerve_eventlog::{Entry, Micros, Offset};
+    use serde_json::{Value, json};
 
     fn acceptor() -> Acceptor {
         Acceptor::new(Limits::default())
@@ -418,7 +405,7 @@ mod tests {
             ("type", json!("order placed"), "it has a space"),
             ("time", json!("yesterday"), "`time` is no time"),
             ("hops", json!(3), "set by the host alone"),
-            ("Upper", json!("x"), "no name of an attribute"),
+            ("Upper", json!("x"), "no name of an extension attribute"),
             (
                 "ext",
                 json!({"a": 1}),
@@ -457,7 +444,7 @@ mod tests {
             ("ce-id", b"a%20b"),
             ("ce-source", b"web"),
             ("CE-Type", b"t"),
-            ("ce-subject", b"%C3%BC"),
+            ("ce-subject", b"%C3%BC %+f 100%"),
             ("content-type", b"text/plain"),
             ("accept", b"ignored"),
         ];
@@ -465,7 +452,7 @@ mod tests {
         let event = record::event(&valid.record).unwrap().unwrap();
         assert_eq!(
             (event.id, event.subject, event.data),
-            ("a b", Some("ü"), &b"hello"[..])
+            ("a b", Some("ü %+f 100%"), &b"hello"[..])
         );
         let broken = [("ce-id", &b"%ff"[..])];
         assert!(

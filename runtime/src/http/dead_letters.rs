@@ -1,13 +1,14 @@
 //! `/v1/dead-letters`: what plugins gave up on, and what to do with it.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use nerve_eventlog::{Entry, Offset};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cloud_event::shown as event_shown;
 use super::events::{blocking, unreadable};
+use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::time;
 use crate::host::{AskError, DeadLetter, Host};
@@ -22,11 +23,7 @@ pub(super) struct Page {
     limit: Option<usize>,
 }
 
-pub(super) async fn list(
-    State(host): State<Host>,
-    query: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Query(page) = query.map_err(|bad| Problem::query(bad.body_text()))?;
+pub(super) async fn list(State(host): State<Host>, Query(page): Query<Page>) -> Result<Json<Value>, Problem> {
     let letters = host.dead_letters(page.plugin.as_deref()).await?;
     let limit = page.limit.unwrap_or(100).clamp(1, 1000);
     let end = page.after.saturating_add(limit).min(letters.len());

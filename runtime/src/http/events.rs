@@ -1,14 +1,15 @@
 //! `GET /v1/events` and `/v1/events/{id}`: pages of the log's events, or a stream of them.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use nerve_eventlog::{Entry, Offset, Reach, ReadError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cloud_event::logged;
+use super::extract::{Path, Query};
 use super::follow;
 use super::problem::Problem;
 use crate::delivery::subscription::Pattern;
@@ -25,6 +26,9 @@ const MOST_CHUNKS: usize = 64;
 /// Events of a page at most.
 const MOST_EVENTS: usize = 1000;
 
+/// Bytes of the records on one page, after which it ends early; one event is always shown.
+const MOST_BYTES: usize = 8 << 20;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
@@ -35,39 +39,27 @@ pub(super) struct Which {
 
 pub(super) async fn list(
     State(host): State<Host>,
-    query: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
+    Query(which): Query<Which>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(which) = query.map_err(|bad| Problem::query(bad.body_text()))?;
     let pattern = which.r#type.as_deref().map(str::parse::<Pattern>).transpose();
     let pattern = pattern.map_err(|bad| Problem::query(bad.to_string()))?;
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    if accept.contains("text/event-stream") {
-        let last = headers.get("last-event-id").map(|value| {
-            let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-            number.ok_or_else(|| Problem::query("`Last-Event-ID` is no offset"))
-        });
-        let after = Offset(last.transpose()?.or(which.after).unwrap_or_default());
-        if after.next() < host.log().bounds().first {
-            return Err(gone(&host, after.next()));
-        }
+    // Who names no position wants what there is, and is not told what there was.
+    let after = which
+        .after
+        .map_or_else(|| host.log().bounds().first.prev(), Offset);
+    if follow::is_asked_for(&headers) {
         let select = move |entry: &Entry| event_json(entry, pattern.as_ref());
-        return Ok(follow::stream(host, after, select).into_response());
+        return Ok(follow::stream(host, &headers, after, select)?.into_response());
     }
     let limit = which.limit.unwrap_or(100).clamp(1, MOST_EVENTS);
-    let page = blocking(host, move |host| {
-        page(host, pattern.as_ref(), Offset(which.after.unwrap_or(0)), limit)
-    })
-    .await?;
+    let page = blocking(host, move |host| page(host, pattern.as_ref(), after, limit)).await?;
     Ok(Json(page).into_response())
 }
 
 /// One page behind `after`.
 fn page(host: &Host, pattern: Option<&Pattern>, after: Offset, limit: usize) -> Result<Value, Problem> {
-    let (mut events, mut next) = (Vec::new(), after);
+    let (mut events, mut next, mut bytes) = (Vec::new(), after, 0);
     'chunks: for _ in 0..MOST_CHUNKS {
         let entries = host
             .log()
@@ -77,11 +69,14 @@ fn page(host: &Host, pattern: Option<&Pattern>, after: Offset, limit: usize) -> 
             break;
         }
         for entry in entries {
-            if events.len() == limit {
+            if events.len() == limit || bytes >= MOST_BYTES {
                 break 'chunks;
             }
             next = entry.offset;
-            events.extend(event_json(&entry, pattern).map(|(_, value)| value));
+            if let Some((_, value)) = event_json(&entry, pattern) {
+                bytes += entry.payload.len();
+                events.push(value);
+            }
         }
     }
     Ok(json!({ "events": events, "next": next.0, "last": host.log().bounds().durable.0 }))
@@ -95,6 +90,7 @@ fn event_json(entry: &Entry, pattern: Option<&Pattern>) -> Option<(String, Value
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct OfSource {
     source: Option<String>,
 }
@@ -163,11 +159,4 @@ pub(super) fn unreadable(bad: &ReadError) -> Problem {
         _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-damaged", bad.to_string())
             .hint("`nerve log verify` lists all damage"),
     }
-}
-
-fn gone(host: &Host, asked: Offset) -> Problem {
-    unreadable(&ReadError::Gone {
-        asked,
-        first: host.log().bounds().first,
-    })
 }

@@ -4,12 +4,15 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+use axum::http::{HeaderMap, header};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures_util::Stream;
-use nerve_eventlog::{Entry, Offset, Reach};
+use nerve_eventlog::{Entry, Offset, Reach, ReadError};
 use serde_json::Value;
 
+use super::events::unreadable;
+use super::problem::Problem;
 use crate::host::Host;
 
 /// Bytes of the log that are read at a time.
@@ -25,15 +28,33 @@ struct Follow<F> {
     select: F,
 }
 
-/// What `select` takes of every durable entry behind `after`, until the host stops.
+/// Whether the client asks for a stream.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    let mut accepts = headers.get_all(header::ACCEPT).iter();
+    accepts.any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|text| text.contains("text/event-stream"))
+    })
+}
+
+/// What `select` takes of every durable entry behind `after`, or behind the client's `Last-Event-ID`, until the
+/// host stops.
 pub(super) fn stream<F>(
     host: Host,
+    headers: &HeaderMap,
     after: Offset,
     select: F,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>>
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<F>>, Problem>
 where
     F: Fn(&Entry) -> Selected + Send + Sync + 'static,
 {
+    let after = last_seen(headers)?.unwrap_or(after);
+    let first = host.log().bounds().first;
+    if after.next() < first {
+        let asked = after.next();
+        return Err(unreadable(&ReadError::Gone { asked, first }));
+    }
     let start = Follow {
         host,
         at: after,
@@ -48,7 +69,20 @@ where
             follow = follow.more().await?;
         }
     });
-    Sse::new(events).keep_alive(KeepAlive::default())
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// Where a client that was cut off goes on.
+fn last_seen(headers: &HeaderMap) -> Result<Option<Offset>, Problem> {
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let bad = || {
+        Problem::query(format!("`Last-Event-ID` {value:?} is no offset"))
+            .hint("send the `id` of the last event you saw")
+    };
+    number.map(|number| Some(Offset(number))).ok_or_else(bad)
 }
 
 impl<F: Fn(&Entry) -> Selected + Send + Sync + 'static> Follow<F> {

@@ -1,14 +1,15 @@
 //! `/v1/plugins`: what runs, how it fares, and what it logged.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use nerve_eventlog::{Entry, Offset, Reach};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::events::{blocking, unreadable};
+use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::{follow, time};
 use crate::host::{Host, PluginStatus, Standing};
@@ -90,22 +91,17 @@ pub(super) struct Page {
 pub(super) async fn logs(
     State(host): State<Host>,
     Path(name): Path<String>,
-    query: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    Query(page): Query<Page>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(page) = query.map_err(|bad| Problem::query(bad.body_text()))?;
     host.plugin(&name).await?;
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    if accept.contains("text/event-stream") {
+    if follow::is_asked_for(&headers) {
         let after = Offset(page.after.unwrap_or(host.log().bounds().durable.0));
         let select = move |entry: &Entry| {
             let lines = lines_of(entry, &name);
             (!lines.is_empty()).then(|| ("lines".to_owned(), Value::Array(lines)))
         };
-        return Ok(follow::stream(host, after, select).into_response());
+        return Ok(follow::stream(host, &headers, after, select)?.into_response());
     }
     let limit = page.limit.unwrap_or(100).clamp(1, 1000);
     let lines = blocking(host, move |host| {

@@ -107,7 +107,13 @@ impl From<PublishError> for Problem {
         let detail = refused.to_string();
         match refused {
             PublishError::Busy { retry_after, .. } => Self {
-                retry_after: Some(retry_after.as_secs().max(1)),
+                retry_after: Some(
+                    retry_after
+                        .as_millis()
+                        .div_ceil(1000)
+                        .try_into()
+                        .unwrap_or(u64::MAX),
+                ),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail)
                     .hint("try again after Retry-After seconds")
             },

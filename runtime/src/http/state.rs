@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use nerve_eventlog::Offset;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cloud_event::json_of;
+use super::extract::{Path, Query};
 use super::problem::Problem;
 use crate::host::Host;
 
@@ -23,9 +24,8 @@ pub(super) struct When {
 pub(super) async fn show(
     State(host): State<Host>,
     Path((name, key)): Path<(String, String)>,
-    query: Result<Query<When>, axum::extract::rejection::QueryRejection>,
+    Query(when): Query<When>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(when) = query.map_err(|bad| Problem::query(bad.body_text()))?;
     if let Some(offset) = when.min_offset {
         let timeout = Duration::from_millis(when.timeout_ms.unwrap_or(5000).min(60_000));
         host.settled(&name, Offset(offset), timeout).await?;
@@ -54,9 +54,8 @@ pub(super) struct Page {
 pub(super) async fn list(
     State(host): State<Host>,
     Path(name): Path<String>,
-    query: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(page) = query.map_err(|bad| Problem::query(bad.body_text()))?;
     let limit = page.limit.unwrap_or(100).clamp(1, 1000);
     let (entries, offset) = host
         .scan_state(&name, &page.prefix, page.after.as_deref(), limit)

@@ -1,13 +1,14 @@
 //! `GET /v1/events/{id}/trace`: the causal tree of an event.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cloud_event::logged;
 use super::events::{blocking, find, unreadable};
+use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::time;
 use crate::host::Host;
@@ -15,6 +16,7 @@ use crate::log::record::{self, Record, Verdict};
 use crate::trace::{self, Delivery, Node};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct OfSource {
     source: Option<String>,
 }

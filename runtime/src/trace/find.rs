@@ -16,7 +16,14 @@ pub fn find(log: &dyn Log, id: &str, source: Option<&str>) -> Result<Vec<Entry>,
         let start = Offset(end.0.saturating_sub(STEP - 1)).max(first);
         let mut at = start;
         while at <= end {
-            let entries = log.read(at, 1 << 20, Reach::Durable)?;
+            let entries = match log.read(at, 1 << 20, Reach::Durable) {
+                // Retention passed by while this was looking: what it took is no longer there to be found.
+                Err(ReadError::Gone { first, .. }) => {
+                    at = first;
+                    continue;
+                }
+                read => read?,
+            };
             let Some(last) = entries.last().map(|entry| entry.offset) else {
                 break;
             };

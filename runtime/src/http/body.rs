@@ -1,0 +1,93 @@
+//! The body of a request, whole and within the limit.
+
+use std::time::Duration;
+
+use axum::body::{BodyDataStream, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use bytes::BytesMut;
+use futures_util::StreamExt;
+
+use super::problem::Problem;
+use crate::host::Host;
+
+/// How long the rest of a body that is too large is read and thrown away, and how much of it: a client that
+/// writes everything before it reads would find its connection reset in place of the answer.
+const DRAIN: (Duration, usize) = (Duration::from_secs(2), 256 << 20);
+
+/// A whole body.
+pub(super) struct Whole(pub(super) Bytes);
+
+impl FromRequest<Host> for Whole {
+    type Rejection = Problem;
+
+    /// Refuses a body that says it is too large before reading any of it.
+    async fn from_request(request: Request, host: &Host) -> Result<Self, Problem> {
+        let limit = host.acceptor().limits().request_bytes;
+        let headers = request.headers();
+        let stated = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        // A client that asks first has sent nothing yet, and will not.
+        let asks_first = headers.contains_key(header::EXPECT);
+        let mut body = request.into_body().into_data_stream();
+        if stated.is_some_and(|stated| stated > limit as u64) {
+            if !asks_first {
+                drain(body);
+            }
+            return Err(too_large(limit));
+        }
+        let Some(first) = next(&mut body).await? else {
+            return Ok(Self(Bytes::new()));
+        };
+        let Some(second) = next(&mut body).await? else {
+            return if first.len() > limit {
+                Err(too_large(limit))
+            } else {
+                Ok(Self(first))
+            };
+        };
+        let mut whole = BytesMut::from(first);
+        let mut part = Some(second);
+        while let Some(bytes) = part {
+            if whole.len() + bytes.len() > limit {
+                drain(body);
+                return Err(too_large(limit));
+            }
+            whole.extend_from_slice(&bytes);
+            part = next(&mut body).await?;
+        }
+        Ok(Self(whole.freeze()))
+    }
+}
+
+async fn next(body: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
+    body.next().await.transpose().map_err(|cause| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "body-invalid",
+            format!("the body ends early: {cause}"),
+        )
+        .hint("send as many bytes as Content-Length says")
+    })
+}
+
+/// Read on for a while beside the answer, and keep nothing.
+fn drain(mut body: BodyDataStream) {
+    let (time, most) = DRAIN;
+    tokio::spawn(tokio::time::timeout(time, async move {
+        let mut left = most;
+        while let Some(Ok(bytes)) = body.next().await {
+            match left.checked_sub(bytes.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    }));
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body is larger than {limit} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+        .hint("send smaller batches, and references instead of large data")
+}

@@ -1,0 +1,122 @@
+//! Connections: accepting them, bounding what each may hold, and ending them.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections that are open at a time; who comes later waits. Each takes a file descriptor, and the log must never
+/// find that there are none left.
+const MOST_CONNECTIONS: usize = 512;
+
+/// How long the host waits for clients.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For the whole head of a request.
+    pub(super) head: Duration,
+    /// For what is under way when the host stops.
+    pub(super) stop: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(30),
+            stop: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Serve `router` on `listener` until `shutdown` completes. Then accept nobody, end idle connections, and give requests
+/// that are under way a while to finish.
+pub(super) async fn serve(
+    router: Router,
+    listener: TcpListener,
+    patience: Patience,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let service = TowerToHyperService::new(router);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience.head);
+    let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let (stream, place) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &places) => accepted?,
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => Some(ended),
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::time::timeout(patience.stop, connection).await.ok()
+                }
+            };
+            match ended {
+                Some(Ok(())) => {}
+                Some(Err(cause)) => tracing::debug!("a connection ended: {cause}"),
+                None => tracing::info!("a client that did not finish its request was cut off"),
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    stop.cancel();
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// # Cancel safety
+/// May be cancelled at any time: no connection is lost.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are whole when they are written: holding them back helps nobody.
+                stream.set_nodelay(true).ok();
+                return Ok((stream, place));
+            }
+            Err(cause) if is_the_clients(&cause) => {}
+            Err(cause) => {
+                tracing::warn!("no connection can be accepted: {cause}");
+                pause().await;
+            }
+        }
+    }
+}
+
+/// Whether only the one connection failed.
+fn is_the_clients(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// Out of descriptors or memory: trying again at once would only burn the processor.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the system's shortage has no event to wait for, and no record depends on it"
+)]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}

@@ -1,0 +1,8 @@
+//! The API as its clients see it, against the real router and a host whose log is in memory.
+
+mod bed;
+mod events;
+mod plugins;
+mod refusals;
+mod server;
+mod stuck;

@@ -1,0 +1,274 @@
+//! A host in memory with its router, and plugins whose handlers are functions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, BodyDataStream};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use futures_util::StreamExt;
+use nerve_eventlog::storage::{MemoryStorage, Storage};
+use nerve_eventlog::{Batch, Durability, Offset, Options};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
+use crate::delivery::retry::RetryPolicy;
+use crate::host::{Host, HostOptions};
+use crate::ingest::Limits;
+use crate::log::record::{Deployment, DeploymentAction, FailureClass, Hash, LiveVersion, Record, VersionId};
+use crate::state::{KeyValues, PluginState};
+
+/// What a fake plugin does with a delivery.
+pub(super) type Script = Arc<dyn Fn(&Delivery<'_>) -> Handled + Send + Sync>;
+
+pub(super) struct Bed {
+    pub(super) host: Host,
+    pub(super) router: Router,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Bed {
+    pub(super) fn new() -> Self {
+        let memory = Options {
+            durability: Durability::Memory,
+            ..Options::default()
+        };
+        Self::with(Arc::new(MemoryStorage::default()), memory, Limits::default())
+    }
+
+    pub(super) fn with(storage: Arc<dyn Storage>, log: Options, accept: Limits) -> Self {
+        let options = HostOptions {
+            log,
+            accept,
+            ..HostOptions::default()
+        };
+        let host = Host::open_on(storage, options).unwrap();
+        let router = super::super::router(host.clone(), "127.0.0.1:7117".parse().unwrap());
+        Self { host, router }
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let mut bytes = Vec::new();
+        let mut body = body.into_data_stream();
+        while let Some(part) = body.next().await {
+            bytes.extend_from_slice(&part.unwrap());
+        }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: bytes,
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(request("GET", path, &[], "")).await
+    }
+
+    pub(super) async fn post(&self, content_type: &str, body: impl Into<Body>) -> Answer {
+        let headers = [("content-type", content_type)];
+        self.send(request("POST", "/v1/events", &headers, body)).await
+    }
+
+    /// Publish one structured event, and answer its offset.
+    pub(super) async fn publish(&self, event: &Value) -> u64 {
+        let answer = self.post("application/cloudevents+json", event.to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()["offset"].as_u64().unwrap()
+    }
+
+    /// Follow `path`.
+    pub(super) async fn follow(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
+        let mut request = request("GET", path, headers, "");
+        request
+            .headers_mut()
+            .insert(header::ACCEPT, "text/event-stream".parse().unwrap());
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        Stream {
+            body: response.into_body().into_data_stream(),
+            read: String::new(),
+        }
+    }
+
+    /// Deploy a plugin that subscribes to `pattern`, lets `open/` be read, and runs `script`.
+    pub(super) fn deploy(&self, name: &str, pattern: &str, script: Script) {
+        static VERSIONS: AtomicU32 = AtomicU32::new(1);
+        let mut version = [0; 8];
+        version[4..].copy_from_slice(&VERSIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        let version = VersionId(version);
+        let live = LiveVersion {
+            version,
+            component: Hash([0; 32]),
+            label: "1.2.3".into(),
+            settings: None,
+            subscriptions: vec![pattern.into()],
+            emits: vec![],
+            readable: vec!["open/".into()],
+            asks: vec![],
+            from_beginning: false,
+        };
+        let deployment = Deployment {
+            plugin: name.into(),
+            pair: None,
+            action: DeploymentAction::Live(Box::new(live)),
+        };
+        let subscriber = self.host.subscribers().get_or_start(name, PluginState::default());
+        let between = subscriber.between_events();
+        let mut state = subscriber.state.lock();
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
+        let sequencer = self.host.sequencer();
+        let appended = sequencer.append(batch, None, std::iter::empty()).unwrap();
+        state.apply_deployment(appended.first, appended.time, &deployment);
+        sequencer.subscribe(subscriber.id, state.subscription.clone());
+        drop(state);
+        between.swap(Some(Arc::new(Fake { version, script })));
+    }
+
+    /// Wait until `plugin` has settled everything up to `offset`.
+    pub(super) async fn settled(&self, plugin: &str, offset: u64) {
+        let longest = Duration::from_mins(1);
+        self.host.settled(plugin, Offset(offset), longest).await.unwrap();
+    }
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// The body of a success.
+    pub(super) fn ok(&self) -> Value {
+        assert_eq!(
+            self.status,
+            StatusCode::OK,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
+        self.json()
+    }
+
+    /// The problem, which must be a whole one, of this status and code.
+    pub(super) fn problem(&self, status: u16, code: &str) -> Value {
+        let shown = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status.as_u16(), status, "{shown}");
+        assert_eq!(
+            self.headers[header::CONTENT_TYPE],
+            "application/problem+json",
+            "{shown}"
+        );
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{shown}");
+        assert_eq!(problem["status"], status, "{shown}");
+        assert_eq!(problem["type"], "about:blank", "{shown}");
+        assert!(!problem["title"].as_str().unwrap().is_empty(), "{shown}");
+        assert!(!problem["detail"].as_str().unwrap().is_empty(), "{shown}");
+        problem
+    }
+}
+
+/// Server-sent events on their way in.
+pub(super) struct Stream {
+    body: BodyDataStream,
+    read: String,
+}
+
+impl Stream {
+    /// The next event: its id, its name and its data. `None` when the stream ends.
+    pub(super) async fn next(&mut self) -> Option<(String, String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.read.split_once("\n\n") {
+                let field = |name: &str| {
+                    let line = event.lines().find_map(|line| line.strip_prefix(name));
+                    line.unwrap_or_default().trim().to_owned()
+                };
+                let found = (field("id:"), field("event:"), field("data:"));
+                self.read = rest.to_owned();
+                return Some((found.0, found.1, serde_json::from_str(&found.2).unwrap()));
+            }
+            let part = self.body.next().await?.unwrap();
+            self.read.push_str(std::str::from_utf8(&part).unwrap());
+        }
+    }
+}
+
+/// A request to the router's own address.
+pub(super) fn request(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", "127.0.0.1:7117");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body.into()).unwrap()
+}
+
+/// A structured event with this id and type.
+pub(super) fn event(id: &str, r#type: &str) -> Value {
+    json!({ "specversion": "1.0", "id": id, "source": "test", "type": r#type, "data": { "n": 1 } })
+}
+
+/// A failure of `class`.
+pub(super) fn failed(class: FailureClass, reason: &str) -> Handled {
+    Handled {
+        failure: Some(Failure {
+            class,
+            reason: reason.into(),
+            retry_after: None,
+        }),
+        ..Handled::default()
+    }
+}
+
+struct Fake {
+    version: VersionId,
+    script: Script,
+}
+
+impl Version for Fake {
+    fn id(&self) -> VersionId {
+        self.version
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy::default()
+    }
+
+    fn limits(&self) -> Vec<(&'static str, u64)> {
+        vec![("time_ms", 1000)]
+    }
+
+    fn handler(&self, _: Arc<KeyValues>) -> Box<dyn Handler> {
+        Box::new(Self {
+            version: self.version,
+            script: self.script.clone(),
+        })
+    }
+}
+
+impl Handler for Fake {
+    fn version(&self) -> VersionId {
+        self.version
+    }
+
+    fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
+        (self.script)(delivery)
+    }
+}
