@@ -3,5 +3,8 @@
 mod find;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use find::find;
 pub use tree::{Delivery, Node, Tree, tree};
