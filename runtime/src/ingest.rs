@@ -2,6 +2,7 @@
 
 mod acceptor;
 pub mod message_pack;
+mod trace_context;
 mod valid_event;
 
 pub use acceptor::{Acceptor, Invalid, Limits, NewEvent};

@@ -140,3 +140,17 @@ pub(super) fn escaped(text: &str) -> String {
             out
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trace_of_the_longest_chain_with_the_deepest_data_can_be_read() {
+        let depth = 64 * 4 + 100 + 10;
+        let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(serde_json::from_str::<Value>(&deep).is_err(), "this is why");
+        assert_eq!(whole(&deep).unwrap().to_string(), deep);
+        assert!(whole("[] []").is_err());
+    }
+}

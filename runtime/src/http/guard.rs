@@ -18,8 +18,17 @@ pub(super) struct Guard(Arc<[String]>);
 impl Guard {
     pub(super) fn new(address: SocketAddr) -> Self {
         let port = address.port();
-        let names = ["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}"));
-        Self(names.into_iter().chain([address.to_string()]).collect())
+        let loopback = ["localhost", "127.0.0.1", "[::1]"];
+        let names = loopback.map(|name| format!("{name}:{port}"));
+        // Clients leave out the port that a scheme has anyway.
+        let bare = loopback.into_iter().filter(|_| port == 80).map(str::to_owned);
+        Self(
+            names
+                .into_iter()
+                .chain([address.to_string()])
+                .chain(bare)
+                .collect(),
+        )
     }
 
     fn refusal(&self, headers: &HeaderMap, authority: Option<&str>) -> Option<Problem> {
@@ -82,6 +91,14 @@ mod tests {
             code("127.0.0.1:7117", Some("http://evil.example")),
             "origin-refused"
         );
+        assert_eq!(
+            code("127.0.0.1:7117", Some("http://localhost:8080")),
+            "origin-refused"
+        );
         assert_eq!(code("127.0.0.1:7117", Some("null")), "origin-refused");
+        let guard = Guard::new("127.0.0.1:80".parse().unwrap());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "localhost".parse().unwrap());
+        assert!(guard.refusal(&headers, None).is_none());
     }
 }
