@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::Done;
 use super::api::Api;
@@ -33,22 +34,8 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn run(&self, api: &Api, printer: &Printer) -> Done {
-        let mut event = json!({
-            "specversion": "1.0",
-            "id": self.id.clone().unwrap_or_else(|| format!("{:032x}", fastrand::u128(..))),
-            "source": self.source,
-            "type": self.r#type,
-            "partitionkey": self.key,
-            "subject": self.subject,
-        });
-        if let Some(data) = &self.data {
-            event["data"] = read(data)?;
-        }
-        let answer = api.post(
-            "/v1/events",
-            "application/cloudevents+json",
-            event.to_string().as_bytes(),
-        )?;
+        let body = self.body()?;
+        let answer = api.post("/v1/events", "application/cloudevents+json", &body)?;
         printer.print(&answer, || {
             let again = if answer["duplicate"] == true {
                 " (it was there before)"
@@ -63,9 +50,37 @@ impl Publish {
         });
         Ok(())
     }
+
+    fn body(&self) -> anyhow::Result<Vec<u8>> {
+        let random = || format!("{:032x}", fastrand::u128(..));
+        let stated = Stated {
+            specversion: "1.0",
+            id: self.id.clone().unwrap_or_else(random),
+            source: &self.source,
+            r#type: &self.r#type,
+            partitionkey: self.key.as_deref(),
+            subject: self.subject.as_deref(),
+            data: self.data.as_deref().map(read).transpose()?,
+        };
+        Ok(serde_json::to_vec(&stated)?)
+    }
 }
 
-fn read(data: &str) -> anyhow::Result<Value> {
+/// The event in structured mode. Its data goes to the host as it was written, so that the host, which knows what would
+/// be lost, refuses it.
+#[derive(Serialize)]
+struct Stated<'a> {
+    specversion: &'static str,
+    id: String,
+    source: &'a str,
+    r#type: &'a str,
+    partitionkey: Option<&'a str>,
+    subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+}
+
+fn read(data: &str) -> anyhow::Result<Box<RawValue>> {
     let text = if data == "-" {
         let mut text = String::new();
         std::io::stdin()
@@ -83,4 +98,36 @@ fn read(data: &str) -> anyhow::Result<Value> {
             format!("the data is no JSON ({bad}): quote it for the shell, such as '{{\"user\":\"ann\"}}'"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_goes_to_the_host_as_it_was_written() {
+        let mut publish = Publish {
+            r#type: "t".into(),
+            data: Some(r#"{"n": 18446744073709551616}"#.into()),
+            key: None,
+            id: Some("a".into()),
+            source: "cli".into(),
+            subject: None,
+        };
+        let body = String::from_utf8(publish.body().unwrap()).unwrap();
+        assert!(
+            body.ends_with(
+                r#""type":"t","partitionkey":null,"subject":null,"data":{"n": 18446744073709551616}}"#
+            ),
+            "{body}"
+        );
+        publish.data = Some("{user: ann}".into());
+        assert!(
+            publish
+                .body()
+                .unwrap_err()
+                .to_string()
+                .contains("quote it for the shell")
+        );
+    }
 }
