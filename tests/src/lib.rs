@@ -1,1 +1,272 @@
-//! What the black-box tests share.
+//! What the black-box tests share: a real host process on a folder of its own.
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a test's fixture ends the test when something is wrong"
+)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's fixture ends the test when something is wrong"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// The `nerve` program: `NERVE_BIN`, or what cargo built beside this test.
+pub fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os("NERVE_BIN") {
+        return named.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let beside = test.parent().and_then(Path::parent).unwrap().join("nerve");
+    assert!(
+        beside.is_file(),
+        "{} is not there: run `make host` first",
+        beside.display()
+    );
+    beside
+}
+
+/// A plugin that `scripts/build-plugins` built: `fixtures/trap`, or `plugins/login`.
+pub fn built(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target-wasm/{name}.wasm"));
+    fs::read(&path).unwrap_or_else(|cause| panic!("{}: {cause}; run `make plugins` first", path.display()))
+}
+
+/// Run `nerve` to its end.
+pub fn nerve(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command
+        .current_dir(folder)
+        .args(args)
+        .env_remove("NERVE_SERVER")
+        .stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+/// A host process.
+pub struct Host {
+    folder: TempDir,
+    process: Option<Child>,
+    address: String,
+}
+
+/// An answer: its status, and its body as JSON where it is JSON.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body; null where it is no JSON.
+    pub body: Value,
+}
+
+impl Host {
+    /// A host on a new folder, with these plugins in it.
+    pub fn start(plugins: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("plugins")).unwrap();
+        let mut host = Self {
+            folder,
+            process: None,
+            address: String::new(),
+        };
+        for plugin in plugins {
+            host.drop_built(plugin);
+        }
+        host.run();
+        for plugin in plugins {
+            let name = plugin.rsplit('/').next().unwrap();
+            host.until(&format!("{name} is live"), |host| {
+                host.plugin(name)["status"] == "live"
+            });
+        }
+        host
+    }
+
+    /// Start the process on its folder, and wait until it answers.
+    pub fn run(&mut self) {
+        let address = self.path("data/address");
+        fs::remove_file(&address).ok();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("host.log"))
+            .unwrap();
+        let child = Command::new(program())
+            .args(["run", "--listen", "127.0.0.1:0"])
+            .current_dir(self.folder.path())
+            .env_remove("NERVE_SERVER")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(child);
+        self.until("the host answers", |host| {
+            let written = fs::read_to_string(&address).unwrap_or_default();
+            written.trim().clone_into(&mut host.address);
+            !host.address.is_empty() && host.try_get("/readyz").is_some()
+        });
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// SIGTERM; answers the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut process = self.process.take().unwrap();
+        let sent = Command::new("kill")
+            .args(["-TERM", &process.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        process.wait().unwrap().code()
+    }
+
+    /// A path in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Its address.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Drop a built plugin, whole at once.
+    pub fn drop_built(&self, plugin: &str) {
+        self.drop_bytes(plugin.rsplit('/').next().unwrap(), &built(plugin));
+    }
+
+    /// Drop bytes as a plugin, whole at once.
+    pub fn drop_bytes(&self, name: &str, bytes: &[u8]) {
+        let beside = self.path(&format!("plugins/.{name}"));
+        fs::write(&beside, bytes).unwrap();
+        fs::rename(beside, self.path(&format!("plugins/{name}.wasm"))).unwrap();
+    }
+
+    /// `GET`, whatever the answer.
+    pub fn get(&self, path: &str) -> Answer {
+        self.try_get(path)
+            .unwrap_or_else(|| panic!("no answer to GET {path}"))
+    }
+
+    fn try_get(&self, path: &str) -> Option<Answer> {
+        answer(agent().get(format!("{}{path}", self.address)).call())
+    }
+
+    /// `POST`, whatever the answer.
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        let request = agent()
+            .post(format!("{}{path}", self.address))
+            .header("content-type", content_type);
+        answer(request.send(body)).unwrap_or_else(|| panic!("no answer to POST {path}"))
+    }
+
+    /// Publish, and answer the offset.
+    pub fn publish(&self, kind: &str, id: &str, key: Option<&str>, data: &Value) -> u64 {
+        let answer = self.try_publish(kind, id, key, data);
+        let answer = answer.unwrap_or_else(|| panic!("no answer"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body["offset"].as_u64().unwrap()
+    }
+
+    /// Publish; `None` where the host does not answer.
+    pub fn try_publish(&self, kind: &str, id: &str, key: Option<&str>, data: &Value) -> Option<Answer> {
+        let event = json!({
+            "specversion": "1.0", "id": id, "source": "test", "type": kind, "partitionkey": key, "data": data,
+        });
+        let request = agent()
+            .post(format!("{}/v1/events", self.address))
+            .header("content-type", "application/cloudevents+json");
+        answer(request.send(event.to_string().as_bytes()))
+    }
+
+    /// A plugin, as the API shows it; null where there is none.
+    pub fn plugin(&self, name: &str) -> Value {
+        let answer = self.get(&format!("/v1/plugins/{name}"));
+        if answer.status == 404 {
+            Value::Null
+        } else {
+            answer.body
+        }
+    }
+
+    /// What a plugin keeps at a key once it has settled everything up to `offset`.
+    pub fn state(&self, plugin: &str, key: &str, offset: u64) -> Value {
+        let mut answer = self.get(&format!(
+            "/v1/plugins/{plugin}/state/{key}?min_offset={offset}&timeout_ms=30000"
+        ));
+        assert!(matches!(answer.status, 200 | 404), "{}", answer.body);
+        answer.body["value"].take()
+    }
+
+    /// All events, of a type.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let mut page = self
+                .get(&format!("/v1/events?type={kind}&limit=1000&after={after}"))
+                .body;
+            all.extend(page["events"].as_array_mut().unwrap().iter_mut().map(Value::take));
+            let next = page["next"].as_u64().unwrap();
+            if next == after {
+                return all;
+            }
+            after = next;
+        }
+    }
+
+    /// Wait until `holds`.
+    pub fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+        let begun = Instant::now();
+        while !holds(self) {
+            if begun.elapsed() > LONGEST {
+                let log = fs::read_to_string(self.path("host.log")).unwrap_or_default();
+                panic!("this does not come true: {what}\nthe host says:\n{log}");
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill().ok();
+            process.wait().ok();
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .new_agent()
+}
+
+fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+    let mut response = response.ok()?;
+    let text = response
+        .body_mut()
+        .with_config()
+        .limit(256 << 20)
+        .read_to_string()
+        .ok()?;
+    Some(Answer {
+        status: response.status().as_u16(),
+        body: serde_json::from_str(&text).unwrap_or_default(),
+    })
+}

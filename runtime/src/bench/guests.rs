@@ -115,6 +115,9 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     out
 }
 
+/// Makes the records 256 bytes long.
+const NOTE: &str = "leave it at the neighbour's, please; the bell does not ring: knock twice, and mind the dog, for it barks";
+
 #[derive(Serialize)]
 struct In<'a> {
     id: u64,
@@ -130,9 +133,25 @@ pub(super) fn data(n: usize) -> Vec<u8> {
         id: n as u64,
         user: &user,
         amount: n as u64 % 977,
-        note: "leave it at the neighbour's, please",
+        note: NOTE,
     };
     rmp_serde::to_vec_named(&event).expect("plain fields can be encoded")
+}
+
+/// Event number `n` in structured mode.
+pub(super) fn structured(run: &str, n: u64) -> String {
+    let user = format!("user-{:05}", n % 1000);
+    let data = In {
+        id: n,
+        user: &user,
+        amount: n % 977,
+        note: NOTE,
+    };
+    serde_json::json!({
+        "specversion": "1.0", "id": format!("{run}-{n}"), "source": "bench", "type": TYPE, "partitionkey": user,
+        "data": data,
+    })
+    .to_string()
 }
 
 /// Valid events with numbers from `from` on.

@@ -90,6 +90,9 @@ impl Run {
         };
         let opened = tokio::task::spawn_blocking(move || Host::open(options)).await?;
         let host = opened.with_context(|| format!("the host can't start on {}", self.data.display()))?;
+        let pid = std::process::id();
+        std::fs::write(self.data.join("pid"), format!("{pid}\n"))
+            .with_context(|| format!("{} can't be written to", self.data.display()))?;
         // Written beside and renamed, so that nobody reads half an address.
         let beside = self.data.join(".address");
         std::fs::write(&beside, format!("http://{address}\n"))

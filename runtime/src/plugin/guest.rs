@@ -16,7 +16,7 @@ use super::v1::Plugin;
 use super::v1::nerve::plugin::types;
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler};
 use crate::ingest::message_pack;
-use crate::log::record::{FailureClass, VersionId};
+use crate::log::record::{FailureClass, Level, VersionId};
 use crate::state::KeyValues;
 
 /// Elements of the largest table.
@@ -190,7 +190,12 @@ impl WasmHandler {
         let guest = store.data_mut();
         let mut handled = guest.end();
         handled.took = begun.elapsed();
-        let (class, reason) = guest.hit.take().unwrap_or_else(|| self.classify(cause));
+        let panicked = handled
+            .lines
+            .last()
+            .filter(|line| line.level == Level::Error)
+            .map(|line| &*line.text);
+        let (class, reason) = guest.hit.take().unwrap_or_else(|| self.classify(cause, panicked));
         handled.failure = Some(Failure {
             class,
             reason: cut(reason),
@@ -199,7 +204,8 @@ impl WasmHandler {
         handled
     }
 
-    fn classify(&self, cause: &wasmtime::Error) -> (FailureClass, String) {
+    /// What ended the guest. `panicked` is its last line, where it was an error: a panic logs its message before the trap.
+    fn classify(&self, cause: &wasmtime::Error, panicked: Option<&str>) -> (FailureClass, String) {
         match cause.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => {
                 let limit = self.loaded.settings.limits.time_ms;
@@ -208,6 +214,10 @@ impl WasmHandler {
                     format!("limit time_ms: it ran longer than {limit} ms"),
                 )
             }
+            Some(Trap::UnreachableCodeReached) if panicked.is_some() => (
+                FailureClass::Trap,
+                format!("trap: {}", panicked.unwrap_or_default()),
+            ),
             _ => (FailureClass::Trap, trap_in_words(cause)),
         }
     }
@@ -268,7 +278,7 @@ fn asked_for(failure: types::Failure) -> Failure {
 
 /// What a trap says, and where it was.
 fn trap_in_words(cause: &wasmtime::Error) -> String {
-    let what = cause.root_cause().to_string();
+    let what = cause.root_cause().to_string().replace("wasm trap: ", "");
     let at = cause.downcast_ref::<wasmtime::WasmBacktrace>().and_then(|trace| {
         trace
             .frames()

@@ -250,3 +250,70 @@ fn describe(
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(component: &[u8]) -> String {
+        let engine = Engine::new(None).unwrap();
+        let name = PluginName::parse("x").unwrap();
+        load(&engine, &name, component, None)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn invariant_09_a_component_is_refused_what_it_was_not_given() {
+        for (import, says) in [
+            ("wasi:filesystem/types@0.2.0", "which plugins are not given"),
+            ("wasi:sockets/tcp@0.2.0", "which plugins are not given"),
+            ("nerve:plugin/state@9.0.0", "this host speaks nerve:plugin@1.0.0"),
+            ("other:thing/x@1.0.0", "not part of nerve:plugin@1.0.0"),
+        ] {
+            let text = format!("(component (import \"{import}\" (instance)))");
+            let refused = refusal(&wat::parse_str(text).unwrap());
+            assert!(refused.contains(import) && refused.contains(says), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plugin_is_refused_in_words() {
+        for (bytes, says) in [
+            (b"".to_vec(), "no WebAssembly"),
+            (b"hello, world".to_vec(), "hello, w"),
+            (b"\0asm\x01\0\0\0\xff".to_vec(), "damaged or cut off"),
+            (b"\0asm\x0d\0\x01\0\xff".to_vec(), "damaged or cut off"),
+            (
+                wat::parse_str("(module)").unwrap(),
+                "does not export nerve:plugin/handler@1.0.0",
+            ),
+            (
+                wat::parse_str("(component)").unwrap(),
+                "does not export nerve:plugin/handler@1.0.0",
+            ),
+            (
+                wat::parse_str("(module (import \"env\" \"f\" (func)))").unwrap(),
+                "nerve-sdk",
+            ),
+        ] {
+            let refused = refusal(&bytes);
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_with_the_file() {
+        let engine = Engine::new(None).unwrap();
+        let name = PluginName::parse("x").unwrap();
+        let refused = load(&engine, &name, b"", Some("strat = 1"))
+            .map(drop)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.starts_with("x.toml: ") && refused.contains("did you mean `start`?"),
+            "{refused}"
+        );
+    }
+}

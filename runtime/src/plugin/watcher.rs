@@ -10,6 +10,8 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -86,6 +88,9 @@ pub enum WatchError {
 /// Watches until it is dropped.
 pub struct Watcher {
     _notify: notify::RecommendedWatcher,
+    /// How often the folder was looked at.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests count"))]
+    looks: Arc<AtomicU64>,
 }
 
 impl Watcher {
@@ -103,34 +108,51 @@ impl Watcher {
             folder: folder.clone(),
             cause,
         };
-        let mut notify = notify::recommended_watcher(move |_| {
-            // Whatever it was, and also when it failed: look at the folder.
-            ring.send(()).ok();
+        let mut notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Looking at the folder is an access too, and must not make it look again. Whatever else it was, and also
+            // when the notification failed: look.
+            if !event.is_ok_and(|event| event.kind.is_access() && !is_written(event.kind)) {
+                ring.send(()).ok();
+            }
         })
         .map_err(no_notify)?;
         notify
             .watch(&folder, RecursiveMode::NonRecursive)
             .map_err(no_notify)?;
         let (changes, receiver) = mpsc::channel(16);
+        let looks: Arc<AtomicU64> = Arc::default();
         let run = {
-            let folder = folder.clone();
-            move || follow(&folder, &rings, &changes)
+            let (folder, looks) = (folder.clone(), looks.clone());
+            move || follow(&folder, &rings, &changes, &looks)
         };
         std::thread::Builder::new()
             .name("plugin-watch".into())
             .spawn(run)
             .map_err(refused)?;
-        Ok((Self { _notify: notify }, receiver))
+        Ok((
+            Self {
+                _notify: notify,
+                looks,
+            },
+            receiver,
+        ))
     }
 }
 
+/// Whether a file was closed that had been open for writing.
+fn is_written(kind: notify::EventKind) -> bool {
+    use notify::event::{AccessKind, AccessMode};
+    kind == notify::EventKind::Access(AccessKind::Close(AccessMode::Write))
+}
+
 /// Look at the folder until nobody listens, or the watcher is dropped.
-fn follow(folder: &Path, rings: &Receiver<()>, changes: &Sender<FolderChange>) {
+fn follow(folder: &Path, rings: &Receiver<()>, changes: &Sender<FolderChange>, looks: &AtomicU64) {
     let begun = Instant::now();
     let mut watch = Watch::default();
     let mut first = true;
     let mut unreadable = false;
     loop {
+        looks.fetch_add(1, Ordering::Relaxed);
         match scan(folder) {
             Ok((seen, ignored)) => {
                 unreadable = false;
@@ -257,5 +279,77 @@ pub fn pair(name: PluginName, component: Bytes, settings: Option<String>, settle
         settings,
         hash: Hash(*hasher.finalize().as_bytes()),
         settled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Changes until `wanted` answers for one.
+    fn wait<T>(
+        changes: &mut mpsc::Receiver<FolderChange>,
+        mut wanted: impl FnMut(&FolderChange) -> Option<T>,
+    ) -> T {
+        loop {
+            let change = changes.blocking_recv().unwrap();
+            if let Some(found) = wanted(&change) {
+                return found;
+            }
+        }
+    }
+
+    fn settled(change: &FolderChange) -> Option<Pair> {
+        match change {
+            FolderChange::Present(pair) if pair.settled => Some(pair.clone()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn looking_at_the_folder_does_not_make_it_look_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.wasm"), b"component").unwrap();
+        let (watcher, mut changes) = Watcher::start(folder.path()).unwrap();
+        wait(&mut changes, settled);
+        let looks = watcher.looks.load(Ordering::Relaxed);
+        assert!(looks < 10, "it looked {looks} times while nothing changed");
+    }
+
+    #[test]
+    fn files_links_and_settings_are_seen_and_the_rest_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugins = folder.path().join("plugins");
+        let (_watcher, mut changes) = Watcher::start(&plugins).unwrap();
+        fs::create_dir(plugins.join("folder.wasm")).unwrap();
+        let ignored = |change: &FolderChange| match change {
+            FolderChange::Ignored { path, reason } => Some((path.clone(), reason.clone())),
+            _ => None,
+        };
+        let (path, reason) = wait(&mut changes, ignored);
+        assert!(
+            path.ends_with("folder.wasm") && reason.contains("directory"),
+            "{reason}"
+        );
+        fs::write(folder.path().join("elsewhere"), b"one").unwrap();
+        symlink(folder.path().join("elsewhere"), plugins.join("linked.wasm")).unwrap();
+        assert_eq!(wait(&mut changes, settled).component, b"one"[..]);
+        fs::write(plugins.join("linked.toml"), "start = \"now\"").unwrap();
+        let with_settings = wait(&mut changes, |change| {
+            settled(change).filter(|pair| pair.settings.is_some())
+        });
+        fs::write(plugins.join(".new"), b"two").unwrap();
+        fs::rename(plugins.join(".new"), plugins.join("linked.wasm")).unwrap();
+        let replaced = wait(&mut changes, |change| {
+            settled(change).filter(|pair| pair.component == b"two"[..])
+        });
+        assert_ne!(replaced.hash, with_settings.hash);
+        fs::remove_file(plugins.join("linked.wasm")).unwrap();
+        wait(&mut changes, |change| {
+            matches!(change, FolderChange::Gone(_)).then_some(())
+        });
     }
 }

@@ -1,0 +1,11 @@
+//! The whole process from outside.
+#![expect(clippy::unwrap_used, reason = "a test ends when something is wrong")]
+
+#[path = "blackbox/bad_input.rs"]
+mod bad_input;
+#[path = "blackbox/crash.rs"]
+mod crash;
+#[path = "blackbox/deployment.rs"]
+mod deployment;
+#[path = "blackbox/hostile.rs"]
+mod hostile;

@@ -1,0 +1,192 @@
+//! Plugins that misbehave: their trouble stays their own, and its reason can be read.
+
+use nerve_tests::Host;
+use serde_json::json;
+
+/// Wait for the only dead letter of a plugin; answers its class and reason.
+fn dead_letter(host: &mut Host, plugin: &str) -> (String, String) {
+    host.until(&format!("{plugin} has a dead letter"), |host| {
+        host.plugin(plugin)["dead_letters"] == 1
+    });
+    let list = host.get(&format!("/v1/dead-letters?plugin={plugin}")).body;
+    let letter = &list["dead_letters"][0];
+    (
+        letter["class"].as_str().unwrap().to_owned(),
+        letter["reason"].as_str().unwrap().to_owned(),
+    )
+}
+
+/// Few and quick attempts, and a short time limit.
+const IMPATIENT: &str = "[limits]\ntime_ms = 50\n[retry]\nattempts = 2\nfirst_ms = 1\n";
+
+fn start(plugins: &[&str]) -> Host {
+    let host = Host::start(&[]);
+    for plugin in plugins {
+        let name = plugin.rsplit('/').next().unwrap();
+        std::fs::write(host.path(&format!("plugins/{name}.toml")), IMPATIENT).unwrap();
+        host.drop_built(plugin);
+    }
+    let mut host = host;
+    for plugin in plugins {
+        let name = plugin.rsplit('/').next().unwrap();
+        host.until("it is live", |host| host.plugin(name)["status"] == "live");
+    }
+    host
+}
+
+#[test]
+fn invariant_04_an_endless_loop_is_stopped_and_delays_nobody_else() {
+    let mut host = start(&["fixtures/loop-forever", "fixtures/counter"]);
+    host.publish("test.loop", "l", None, &json!({}));
+    let mut last = 0;
+    for n in 0..50 {
+        last = host.publish("test.ok", &format!("ok{n}"), None, &json!({}));
+    }
+    assert_eq!(
+        host.state("counter", "count/type/test.ok", last),
+        50,
+        "another plugin goes on"
+    );
+    assert_eq!(
+        host.state("loop-forever", "handled", last),
+        50,
+        "and so do its own other keys"
+    );
+    let (class, reason) = dead_letter(&mut host, "loop-forever");
+    assert_eq!(
+        (class.as_str(), reason.as_str()),
+        ("time", "limit time_ms: it ran longer than 50 ms")
+    );
+}
+
+#[test]
+fn a_memory_bomb_is_stopped_by_its_limit() {
+    let mut host = start(&["fixtures/memory-bomb"]);
+    host.publish("test.bomb", "b", None, &json!({}));
+    let (class, reason) = dead_letter(&mut host, "memory-bomb");
+    assert!(
+        class == "memory" && reason.starts_with("limit memory_bytes"),
+        "{class}: {reason}"
+    );
+    assert_eq!(host.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_trap_is_dead_lettered_with_its_reason_and_leaves_no_effect() {
+    let mut host = start(&["fixtures/trap"]);
+    let at = host.publish("test.trap", "t", None, &json!({}));
+    let (class, reason) = dead_letter(&mut host, "trap");
+    assert_eq!(class, "trap");
+    assert!(
+        reason.contains(&format!("a trap at offset {at}")),
+        "the panic's message is kept: {reason}"
+    );
+    let last = host.publish("test.maybe", "m", None, &json!({ "trap": false }));
+    assert_eq!(
+        host.state("trap", "handled", last),
+        1,
+        "what it wrote before it trapped is not there"
+    );
+}
+
+#[test]
+fn invariant_12_what_is_dropped_at_a_limit_is_counted_and_named() {
+    let mut host = start(&["fixtures/flood"]);
+    let at = host.publish("test.flood.emit", "e", None, &json!({}));
+    let (class, reason) = dead_letter(&mut host, "flood");
+    assert!(
+        class == "limit" && reason.starts_with("limit emit"),
+        "{class}: {reason}"
+    );
+    let tree = host.get(&format!("/v1/events/@{at}/trace")).body;
+    for delivery in tree["root"]["deliveries"].as_array().unwrap() {
+        assert_eq!(
+            delivery["emitted"].as_array().unwrap().len(),
+            0,
+            "a failed attempt emits nothing"
+        );
+    }
+    let at = host.publish("test.flood.log", "l", None, &json!({}));
+    host.until("the log flood is settled", |host| {
+        let tree = host.get(&format!("/v1/events/@{at}/trace")).body;
+        tree["root"]["deliveries"][0]["lines_lost"]
+            .as_u64()
+            .unwrap_or_default()
+            > 0
+    });
+}
+
+#[test]
+fn invariant_08_guest_memory_is_only_a_cache() {
+    let counts = |isolation: &str| {
+        let host = Host::start(&[]);
+        std::fs::write(
+            host.path("plugins/counter.toml"),
+            format!("isolation = \"{isolation}\"\n"),
+        )
+        .unwrap();
+        host.drop_built("fixtures/counter");
+        let mut host = host;
+        host.until("it is live", |host| host.plugin("counter")["status"] == "live");
+        let mut last = 0;
+        for n in 0..100 {
+            last = host.publish(
+                "test.x",
+                &format!("x{n}"),
+                Some(&format!("k{}", n % 7)),
+                &json!({ "n": n }),
+            );
+        }
+        host.state("counter", "count/type/test.x", last);
+        host.get("/v1/plugins/counter/state?prefix=count/&limit=1000")
+            .body["entries"]
+            .clone()
+    };
+    let (reused, fresh) = (counts("reuse"), counts("event"));
+    assert_eq!(
+        reused, fresh,
+        "a fresh instance for every event comes to the same state"
+    );
+    assert_eq!(reused.as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn retries_keep_the_order_of_their_key_and_the_ids_of_what_they_emit() {
+    let mut host = start(&["fixtures/retry"]);
+    let at = host.publish("test.retry", "first", Some("k"), &json!({ "fail": 1 }));
+    let last = host.publish("test.retry", "second", Some("k"), &json!({ "fail": 0 }));
+    host.until("both are settled", |host| {
+        host.plugin("retry")["counters"]["done"] == 2
+    });
+    assert_eq!(host.state("retry", "done/first", last), 2);
+    assert_eq!(host.state("retry", "done/second", last), 1);
+    let emitted = host.events("test.retried");
+    assert_eq!(emitted.len(), 2, "a failed attempt emits nothing");
+    assert_eq!(
+        emitted[0]["event"]["causationoffset"], at,
+        "the first of the key is settled first"
+    );
+}
+
+#[test]
+fn invariant_11_a_stream_that_nobody_reads_holds_up_nobody() {
+    use std::io::Write;
+    let host = Host::start(&["fixtures/counter"]);
+    let address = host.address().trim_start_matches("http://").to_owned();
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(
+            stream,
+            "GET /v1/events HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n"
+        )
+        .unwrap();
+        streams.push(stream);
+    }
+    let text = "x".repeat(20_000);
+    let mut last = 0;
+    for n in 0..300 {
+        last = host.publish("test.x", &format!("x{n}"), None, &json!({ "text": text }));
+    }
+    assert_eq!(host.state("counter", "count/type/test.x", last), 300);
+}
