@@ -5,6 +5,9 @@
 # dependencies are compiled once; only bench builds for speed.
 
 CARGO ?= cargo
+# The same selection of packages and targets everywhere, so that nothing is compiled twice.
+ALL := --workspace --all-targets
+NERVE := $(or $(CARGO_TARGET_DIR),target)/debug/nerve
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
 TEST := $(CARGO) nextest run --no-fail-fast
@@ -25,21 +28,21 @@ plugins:
 	scripts/build-plugins
 
 host:
-	$(CARGO) build --workspace --exclude nerve-tests
+	$(CARGO) build $(ALL)
 
 demo: plugins host
-	$(CARGO) run -q -p nerve -- demo --built target-wasm
+	$(NERVE) demo --built target-wasm
 
 test: plugins host
-	$(TEST) --workspace
+	$(TEST) $(ALL)
 	$(CARGO) test -q --doc --workspace
 	$(CARGO) test -q --manifest-path plugins/Cargo.toml --workspace
 
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(ALL) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
-	$(CARGO) test -q -p nerve-tests --test tidy
+	$(CARGO) test -q --workspace --test tidy
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --workspace check; \
 	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
 

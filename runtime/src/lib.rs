@@ -2,32 +2,32 @@
 //!
 //! The modules stand in the order of an event's way; `ARCHITECTURE.md` draws it.
 
-/// 1 ACCEPT
+// 1 ACCEPT
 pub mod ingest;
 
-/// 2 APPEND, 3 DURABLE
+// 2 APPEND, 3 DURABLE
 pub mod log;
 
-/// 4 DELIVER, 6 SETTLE
+// 4 DELIVER, 6 SETTLE
 pub mod delivery;
 
-/// 5 HANDLE
+// 5 HANDLE
 pub mod plugin;
 
-/// What every record does to the host's state.
+// What every record does to the host's state.
 pub mod state;
 
-/// 7 OBSERVE
+// 7 OBSERVE
 pub mod trace;
 
-/// What one process owns.
+// What one process owns.
 pub mod host;
 
-/// The measurements of `nerve bench`.
+// The measurements of `nerve bench`.
 pub mod bench;
 
-/// The API.
+// The API.
 pub mod http;
 
-/// The commands.
+// The commands.
 pub mod cli;

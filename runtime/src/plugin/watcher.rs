@@ -1,7 +1,7 @@
 //! Sees what changes in the plugin folder.
 //!
 //! A thread looks at the whole folder whenever the system says that something changed in it, and every few seconds
-//! besides, for notifications get lost. What it makes of what it sees is decided by [`Watch`], which knows neither
+//! besides, for notifications get lost. What it makes of what it sees is decided by `Watch`, which knows neither
 //! the file system nor the time: a changed file is shown at once, so that a drop serves quickly, and shown again as
 //! settled when it has not changed for a while, so that only a file that is really there is ever refused.
 
