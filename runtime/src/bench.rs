@@ -95,7 +95,6 @@ pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Resu
     bench.publish().await?;
     bench.settle().await?;
     bench.latency().await?;
-    bench.latency_over_http().await?;
     bench.drop_in().await?;
     Ok(Report {
         machine: Machine::look(),

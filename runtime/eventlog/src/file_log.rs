@@ -391,7 +391,8 @@ impl Log for FileLog {
             state.hot.push(sealed.clone());
             state.undurable_bytes += sealed.len();
             state.pending.push_back((sealed, records));
-            if state.idle {
+            // One ring is enough: whoever appends before the thread is awake finds it rung for.
+            if std::mem::take(&mut state.idle) {
                 self.shared.work.notify_one();
             }
         }

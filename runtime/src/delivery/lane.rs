@@ -118,7 +118,11 @@ impl Lane {
             }
             match self.step() {
                 Ok(Step::Delivered) => {}
-                Ok(Step::Nothing(due)) => return Rest::Until(due),
+                Ok(Step::Nothing(due)) => {
+                    // Nothing is left: whatever anybody waits for, it is time to look.
+                    subscriber.notify_settled(Offset(u64::MAX - 1));
+                    return Rest::Until(due);
+                }
                 Err(LaneError::Stopped(_)) => return Rest::ForGood,
                 Err(trouble) => {
                     tracing::error!(plugin = %subscriber.name, "deliveries stop: {trouble}");
@@ -391,7 +395,7 @@ impl Lane {
             Verdict::Retry { due, .. } => queue.park(order_key(), Micros(due)),
             Verdict::Done | Verdict::Dead { .. } => queue.settled(event.key),
         }
-        subscriber.notify_settled();
+        subscriber.notify_settled(queue.passed());
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! One plugin as delivery sees it: its state, the version that runs, and the bell that wakes its lane.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nerve_eventlog::Offset;
 use parking_lot::{Mutex, MutexGuard};
@@ -34,7 +34,10 @@ pub struct Subscriber {
     /// Set when dead letters may have to be delivered again.
     pub redrive: AtomicBool,
     settled: Notify,
-    waiters: AtomicUsize,
+    /// How many wait; held while `wanted` changes.
+    waiters: Mutex<usize>,
+    /// The least offset that somebody waits for.
+    wanted: AtomicU64,
 }
 
 /// The version that runs.
@@ -78,7 +81,8 @@ impl Subscriber {
             state: Mutex::new(state),
             trouble: Mutex::default(),
             settled: Notify::new(),
-            waiters: AtomicUsize::new(0),
+            waiters: Mutex::default(),
+            wanted: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -95,9 +99,9 @@ impl Subscriber {
         }
     }
 
-    /// Tell those who wait in [`Self::wait_for_settled`] that something was settled.
-    pub fn notify_settled(&self) {
-        if self.waiters.load(Ordering::SeqCst) > 0 {
+    /// Everything up to `low` is settled, or waits behind a parked key: wake those who wait for no more than that.
+    pub fn notify_settled(&self, low: Offset) {
+        if self.wanted.load(Ordering::SeqCst) <= low.0 {
             self.settled.notify_waiters();
         }
     }
@@ -126,14 +130,22 @@ impl Subscriber {
     /// # Cancel safety
     /// May be cancelled at any time.
     pub async fn wait_for_settled(&self, offset: Offset, sequencer: &Sequencer) {
-        struct Waiting<'a>(&'a AtomicUsize);
+        struct Waiting<'a>(&'a Subscriber);
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::SeqCst);
+                let mut waiters = self.0.waiters.lock();
+                *waiters -= 1;
+                if *waiters == 0 {
+                    self.0.wanted.store(u64::MAX, Ordering::SeqCst);
+                }
             }
         }
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        let _waiting = Waiting(&self.waiters);
+        {
+            let mut waiters = self.waiters.lock();
+            *waiters += 1;
+            self.wanted.fetch_min(offset.0, Ordering::SeqCst);
+        }
+        let _waiting = Waiting(self);
         loop {
             let mut notified = std::pin::pin!(self.settled.notified());
             notified.as_mut().enable();
