@@ -34,7 +34,7 @@ fn events_that_are_none_are_refused_with_the_attribute_and_the_reason() {
             "application/cloudevents-batch+json",
             b"[]".to_vec(),
             400,
-            "0 events",
+            "no events",
         ),
         ("application/json", b"{}".to_vec(), 415, "without ce- headers"),
     ] {
