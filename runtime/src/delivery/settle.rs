@@ -45,8 +45,6 @@ pub fn decide<'a>(
 }
 
 /// The batch of one delivery: `outcome`, and the events it emitted where it is done.
-///
-/// `scratch` is used for encoding and left empty.
 pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, handled: &Handled) -> Batch {
     let emits = if outcome.verdict == Verdict::Done {
         &handled.effects.emits[..]
