@@ -69,23 +69,40 @@ impl Printer {
                     || format!("{exit:?}").to_lowercase(),
                     |problem| problem.code.clone(),
                 );
-                line(&json!({
-                    "error": {
-                        "code": code,
-                        "exit": exit as u8,
-                        "detail": problem.map_or_else(|| format!("{cause:#}"), |problem| problem.detail.clone()),
-                        "hint": problem.and_then(|problem| problem.hint.clone()),
-                    }
-                }).to_string());
+                line(
+                    &json!({
+                        "error": {
+                            "code": code,
+                            "exit": exit as u8,
+                            "detail": problem.map_or_else(|| chain(cause), |problem| problem.detail.clone()),
+                            "hint": problem.and_then(|problem| problem.hint.clone()),
+                        }
+                    })
+                    .to_string(),
+                );
             }
             Output::Text => {
-                error_line(&format!("error: {cause:#}"));
+                error_line(&format!("error: {}", chain(cause)));
                 if let Some(hint) = problem.and_then(|problem| problem.hint.as_deref()) {
                     error_line(&format!("  try: {hint}"));
                 }
             }
         }
     }
+}
+
+/// The chain of causes in one line. Messages that already end in their cause's words are not told it again.
+fn chain(cause: &anyhow::Error) -> String {
+    cause.chain().fold(String::new(), |told, cause| {
+        let cause = cause.to_string();
+        if told.is_empty() {
+            cause
+        } else if told.ends_with(&cause) {
+            told
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
 }
 
 /// Print clap's own message: help to standard output, mistakes to standard error, or as JSON where that was asked for.
@@ -154,5 +171,26 @@ pub(super) fn text_at(value: &Value, pointer: &str) -> String {
         None | Some(Value::Null) => "-".into(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("data/log: {cause}")]
+        struct File {
+            #[source]
+            cause: std::io::Error,
+        }
+        let cause = std::io::ErrorKind::PermissionDenied.into();
+        let failed = Err::<(), _>(File { cause }).context("the host can't start");
+        assert_eq!(
+            super::chain(&failed.unwrap_err()),
+            "the host can't start: data/log: permission denied"
+        );
     }
 }
