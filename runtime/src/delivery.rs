@@ -5,6 +5,7 @@
 //! decide what it came to, and appends the outcome with all effects in one batch. What it remembers over a
 //! restart is the fold's [`cursor`].
 
+pub mod breaker;
 pub mod cursor;
 pub mod handler;
 pub mod lane;

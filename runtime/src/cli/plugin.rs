@@ -30,6 +30,16 @@ pub(super) enum Plugin {
         /// Its name
         name: String,
     },
+    /// Deliver nothing to a plugin until it is resumed; its events wait
+    Pause {
+        /// Its name
+        name: String,
+    },
+    /// Deliver to a paused plugin again
+    Resume {
+        /// Its name
+        name: String,
+    },
     /// Show a plugin's last log lines
     Logs {
         /// Its name
@@ -63,6 +73,29 @@ impl Plugin {
                         "{name} is removed; its cursor ({}) and state are kept: put its file back to go on",
                         plugin["cursor"]
                     )
+                });
+            }
+            Self::Pause { name } => {
+                let plugin = api.post(
+                    &format!("/v1/plugins/{}/pause", escaped(&name)),
+                    "application/json",
+                    b"",
+                )?;
+                printer.print(&plugin, || {
+                    format!("{name} is paused; its events wait\nnext: nerve plugin resume {name}")
+                });
+            }
+            Self::Resume { name } => {
+                let plugin = api.post(
+                    &format!("/v1/plugins/{}/resume", escaped(&name)),
+                    "application/json",
+                    b"",
+                )?;
+                printer.print(&plugin, || match paused(&plugin) {
+                    Some(why) => {
+                        format!("{name} is given one event; it goes on when it succeeds\n  {why}")
+                    }
+                    None => format!("{name} goes on"),
                 });
             }
             Self::Logs { name, limit, follow } => {
@@ -104,11 +137,11 @@ fn list(plugins: &Value) -> String {
     ];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(plugins.iter().map(|plugin| {
-        let note = match (plugin.pointer("/refused/reason"), &plugin["trouble"]) {
-            (_, Value::String(trouble)) => trouble.clone(),
-            (Some(Value::String(reason)), _) => format!("refused: {reason}"),
-            _ => String::new(),
-        };
+        let trouble = plugin["trouble"].as_str().map(str::to_owned);
+        let refused = plugin.pointer("/refused/reason").and_then(Value::as_str);
+        let refused = refused.map(|reason| format!("refused: {reason}"));
+        let notes = [trouble, paused(plugin), refused];
+        let note = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
         let parked = plugin["parked"].as_array().map_or(0, Vec::len).to_string();
         vec![
             text_at(plugin, "/name"),
@@ -122,6 +155,21 @@ fn list(plugins: &Value) -> String {
         ]
     }));
     table(&rows)
+}
+
+/// Why a plugin is paused, and when it is tried, where it is paused.
+fn paused(plugin: &Value) -> Option<String> {
+    let why = match plugin.pointer("/paused/why")?.as_str()? {
+        "outage" => "it fails across keys",
+        "exhausted" => "the attempts at an event are used up",
+        _ => return Some("an operator paused it".into()),
+    };
+    let next = plugin.pointer("/paused/next_try").and_then(Value::as_str);
+    let next = next.map_or_else(
+        || "until another version or `nerve plugin resume`".to_owned(),
+        |at| format!("next try at {at}"),
+    );
+    Some(format!("{why}, {next}: {}", text_at(plugin, "/paused/reason")))
 }
 
 fn show(plugin: &Value) -> String {
@@ -174,7 +222,7 @@ fn show(plugin: &Value) -> String {
             .into_iter()
             .flatten();
         pairs
-            .map(|(name, value)| format!("{name} {value}"))
+            .map(|(name, value)| format!("{name} {}", text_at(value, "")))
             .collect::<Vec<_>>()
             .join(", ")
     };
@@ -182,6 +230,7 @@ fn show(plugin: &Value) -> String {
     row("outcomes", pairs("/counters"));
     row("limits", pairs("/limits"));
     row("retry", pairs("/retry"));
+    row("paused", paused(plugin).unwrap_or_else(|| "-".into()));
     for parked in plugin["parked"].as_array().into_iter().flatten() {
         row(
             "parked",

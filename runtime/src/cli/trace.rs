@@ -100,6 +100,15 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
             .unwrap_or_default();
         writeln!(out, "{below}{bar}{} {reason}{due}", text_at(one, "/verdict")).ok();
     }
+    if let Some(paused) = one["paused"].as_object() {
+        let why = paused.get("why").and_then(Value::as_str).unwrap_or_default();
+        let next = paused.get("next_try").and_then(Value::as_str);
+        let next = next.map_or_else(
+            || "until it is resumed".to_owned(),
+            |at| format!("next try at {at}"),
+        );
+        writeln!(out, "{below}{bar}the plugin is paused ({why}), {next}").ok();
+    }
     for line in one["lines"].as_array().into_iter().flatten() {
         writeln!(
             out,

@@ -60,6 +60,8 @@ pub struct Head {
     pub event: Offset,
     /// Attempts made.
     pub attempt: u32,
+    /// Those of them that cost nothing, since the breaker was open.
+    pub free: u32,
     /// Not before this time.
     pub due: Micros,
     /// Whether it was an operator's redrive.
@@ -93,9 +95,11 @@ impl Cursor {
                     waits_from,
                 });
                 parked.pass(event);
+                let before = parked.head.as_ref().filter(|head| head.event == event);
                 parked.head = Some(Head {
                     event,
                     attempt: outcome.attempt,
+                    free: before.map_or(0, |head| head.free) + u32::from(outcome.free),
                     due: Micros(due),
                     replay: outcome.replay,
                     class: failure.class,
@@ -168,6 +172,8 @@ mod tests {
             writes: vec![],
             lines: vec![],
             lines_lost: 0,
+            free: false,
+            opens: None,
         }
     }
 

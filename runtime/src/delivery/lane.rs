@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nerve_eventlog::{AppendError, Batch, Clock, Condition, Entry, Log, Micros, Offset, Reach, ReadError};
 
+use super::breaker::{Attempt, Leave};
 use super::cursor::OrderKey;
 use super::handler::{Delivery, Failure, Handled, Handler};
 use super::queue::{Queue, Turn};
 use super::retry::RetryPolicy;
-use super::settle::{self, LONGEST_CHAIN};
+use super::settle::{self, Decision, LONGEST_CHAIN};
 use super::subscriber::{Slot, Subscriber};
 use crate::host::Stopped;
 use crate::log::index::Next;
@@ -74,11 +75,21 @@ enum Step {
     Nothing(Option<Micros>),
 }
 
-/// Which of its deliveries an event has.
+/// An event's turn: which of its deliveries it gets.
 #[derive(Debug, Clone, Copy)]
-struct Attempt {
-    number: u32,
+struct Turned {
+    attempt: u32,
+    /// Attempts before this one that cost nothing.
+    free: u32,
     replay: bool,
+}
+
+impl Turned {
+    const FIRST: Self = Self {
+        attempt: 1,
+        free: 0,
+        replay: false,
+    };
 }
 
 impl Lane {
@@ -158,41 +169,47 @@ impl Lane {
         if self.queue.is_none() {
             self.queue = Some(self.recover_queue()?);
         }
-        if self.subscriber.redrive.load(Ordering::Relaxed) && self.redrive()? {
-            return Ok(Step::Delivered);
-        }
         let now = self.clock.now();
-        let queue = self.queue.as_mut().expect("it was made above");
-        match queue.next(now) {
+        let leave = self.subscriber.state.lock().breaker.leave(now);
+        let turn = match leave {
+            Leave::Wait(until) => return Ok(Step::Nothing(until)),
+            Leave::Probe { fresh } => self.probe(fresh)?,
+            Leave::Deliver if self.redrive()? => return Ok(Step::Delivered),
+            Leave::Deliver => self.queue().next(now),
+        };
+        match turn {
             Some(Turn::Retry(key)) => self.retry(&key)?,
-            Some(Turn::Behind(_, offset)) => self.deliver_at(
-                offset,
-                Attempt {
-                    number: 1,
-                    replay: false,
-                },
-            )?,
+            Some(Turn::Behind(_, offset)) => self.deliver_at(offset, Turned::FIRST)?,
             Some(Turn::Fresh(entry)) => {
                 let event = event_of(&entry)?;
-                if queue.pass(event.key, entry.offset) {
-                    self.deliver(
-                        &entry,
-                        &event,
-                        Attempt {
-                            number: 1,
-                            replay: false,
-                        },
-                    )?;
+                if self.queue().pass(event.key, entry.offset) {
+                    self.deliver(&entry, &event, Turned::FIRST)?;
                 }
             }
             None => {
-                let from = queue.wants_from().unwrap_or_default();
-                if !self.take(from)? {
-                    return Ok(Step::Nothing(self.queue.as_ref().and_then(Queue::next_due)));
+                let from = self.queue().wants_from().unwrap_or_default();
+                let probing = leave != Leave::Deliver;
+                let moved = self.take(from)? || (probing && self.redrive()?);
+                if !moved {
+                    return Ok(Step::Nothing(self.queue().next_due()));
                 }
             }
         }
         Ok(Step::Delivered)
+    }
+
+    /// What to try while the breaker is open.
+    fn probe(&mut self, fresh: bool) -> Result<Option<Turn>, LaneError> {
+        if fresh && let Some(from) = self.queue().wants_from() {
+            self.take(from)?;
+        }
+        Ok(self.queue().probe(fresh))
+    }
+
+    fn queue(&mut self) -> &mut Queue {
+        self.queue
+            .as_mut()
+            .expect("a lane delivers only when it has a queue")
     }
 
     /// Take events behind `after` from the log; whether the position moved.
@@ -270,8 +287,9 @@ impl Lane {
         let Some(head) = head else { return Ok(()) };
         self.deliver_at(
             head.event,
-            Attempt {
-                number: head.attempt + 1,
+            Turned {
+                attempt: head.attempt + 1,
+                free: head.free,
                 replay: head.replay,
             },
         )
@@ -279,6 +297,9 @@ impl Lane {
 
     /// Run the first redrive whose key is not parked; whether there was one.
     fn redrive(&mut self) -> Result<bool, LaneError> {
+        if !self.subscriber.redrive.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let asked: Vec<Offset> = {
             let state = self.subscriber.state.lock();
             if state.redrive.is_empty() {
@@ -294,28 +315,25 @@ impl Lane {
                 .as_ref()
                 .is_some_and(|queue| queue.is_parked(event.key))
             {
-                self.deliver(
-                    &entry,
-                    &event,
-                    Attempt {
-                        number: 1,
-                        replay: true,
-                    },
-                )?;
+                let again = Turned {
+                    replay: true,
+                    ..Turned::FIRST
+                };
+                self.deliver(&entry, &event, again)?;
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn deliver_at(&mut self, offset: Offset, attempt: Attempt) -> Result<(), LaneError> {
+    fn deliver_at(&mut self, offset: Offset, turned: Turned) -> Result<(), LaneError> {
         let entry = self.read_one(offset)?;
         let event = event_of(&entry)?;
-        self.deliver(&entry, &event, attempt)
+        self.deliver(&entry, &event, turned)
     }
 
     /// Hand one event to the handler and settle what comes of it.
-    fn deliver(&mut self, entry: &Entry, event: &Event<'_>, attempt: Attempt) -> Result<(), LaneError> {
+    fn deliver(&mut self, entry: &Entry, event: &Event<'_>, turned: Turned) -> Result<(), LaneError> {
         let running = self
             .running
             .as_mut()
@@ -324,8 +342,8 @@ impl Lane {
             offset: entry.offset,
             recorded: entry.time,
             event,
-            attempt: attempt.number,
-            replay: attempt.replay,
+            attempt: turned.attempt,
+            replay: turned.replay,
             started: self.clock.now(),
             seed: self.dice.u64(..),
         };
@@ -334,22 +352,31 @@ impl Lane {
         } else {
             running.handler.handle(&delivery)
         };
-        self.settle(&delivery, &handled)
+        self.settle(&delivery, turned.attempt - turned.free, &handled)
     }
 
     /// 6 SETTLE: append the outcome with its effects, and let the fold and the queue follow.
-    fn settle(&mut self, delivery: &Delivery<'_>, handled: &Handled) -> Result<(), LaneError> {
+    fn settle(&mut self, delivery: &Delivery<'_>, spent: u32, handled: &Handled) -> Result<(), LaneError> {
         let running = self.running.as_ref().expect("what is settled was run");
         let queue = self.queue.as_mut().expect("what is settled was queued");
         let event = delivery.event;
         let took = u64::try_from(handled.took.as_micros()).unwrap_or(u64::MAX);
         let ended = Micros(delivery.started.0.saturating_add(took));
-        let verdict = settle::decide(handled, delivery.attempt, &running.retry, ended, self.dice.f64());
-        let retried = matches!(verdict, Verdict::Retry { .. });
+        let order_key = || OrderKey::of(event.key, delivery.offset);
+        let attempt = Attempt {
+            key: event.key,
+            event: delivery.offset,
+            spent,
+            ended,
+            dice: self.dice.f64(),
+        };
 
         let subscriber = &self.subscriber;
         let mut state = subscriber.state.lock();
-        let order_key = || OrderKey::of(event.key, delivery.offset);
+        let Decision { verdict, free, opens } =
+            settle::decide(handled, &attempt, &state.breaker, &running.retry);
+        let retried = matches!(verdict, Verdict::Retry { .. });
+        let failed = verdict != Verdict::Done;
         let parked = !state.cursor.parked.is_empty() && state.cursor.parked.contains_key(&order_key());
         let previous: Vec<_> = handled
             .effects
@@ -357,7 +384,6 @@ impl Lane {
             .iter()
             .map(|(key, _)| state.key_values.get(key))
             .collect();
-        let done = verdict == Verdict::Done;
         let mut outcome = Outcome {
             plugin: &subscriber.name,
             version: running.handler.version(),
@@ -365,20 +391,22 @@ impl Lane {
             attempt: delivery.attempt,
             replay: delivery.replay,
             verdict,
-            key: event.key.filter(|_| parked || retried),
+            key: event.key.filter(|_| parked || failed),
             cleared: !retried && queue.behind(event.key) == 0,
             low_water: queue.passed().0,
             started: delivery.started.0,
             took,
             seed: handled.used_seed.then_some(delivery.seed),
             emitted: 0,
-            writes: if done {
-                settle::writes(handled, &previous)
-            } else {
+            writes: if failed {
                 Vec::new()
+            } else {
+                settle::writes(handled, &previous)
             },
             lines: settle::lines(handled),
             lines_lost: handled.lines_lost,
+            free,
+            opens,
         };
         let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
         let condition = Condition {

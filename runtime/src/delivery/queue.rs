@@ -91,6 +91,16 @@ impl Queue {
         self.next_fresh().or_else(|| self.next_behind())
     }
 
+    /// The next delivery for a probe, retries before they are due included: rather a `fresh` event, or rather
+    /// the retry that waits longest.
+    pub fn probe(&mut self, fresh: bool) -> Option<Turn> {
+        if fresh && let Some(turn) = self.next_fresh() {
+            return Some(turn);
+        }
+        let retry = self.due.pop_first().map(|(_, key)| Turn::Retry(key));
+        retry.or_else(|| self.next_behind()).or_else(|| self.next_fresh())
+    }
+
     /// When the next retry is due.
     pub fn next_due(&self) -> Option<Micros> {
         self.due.first().map(|(due, _)| *due)

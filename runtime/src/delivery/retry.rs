@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nerve_eventlog::Micros;
+use serde::Deserialize;
 
 /// How often and when a failed delivery is tried again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +19,30 @@ pub struct RetryPolicy {
     /// Which share of each wait is random, from 0 (none) to 1 (all of it), so that keys that failed together
     /// do not come back together.
     pub jitter: f64,
+    /// What happens when the attempts are used up.
+    pub at_end: AtEnd,
+    /// How many keys have to fail, with no success between, for an outage; 0 knows no outages.
+    pub outage_keys: u32,
+}
+
+/// What happens to an event whose attempts are used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtEnd {
+    /// It becomes a dead letter, and its key goes on.
+    #[default]
+    DeadLetter,
+    /// The plugin is paused until an operator or another version comes.
+    Pause,
+}
+
+/// The value of one setting.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Setting {
+    /// A number.
+    Number(f64),
+    /// One of a few words.
+    Word(&'static str),
 }
 
 impl Default for RetryPolicy {
@@ -28,38 +53,50 @@ impl Default for RetryPolicy {
             longest: Duration::from_mins(1),
             factor: 2.0,
             jitter: 0.2,
+            at_end: AtEnd::DeadLetter,
+            outage_keys: 3,
         }
     }
 }
 
 impl RetryPolicy {
     /// The policy by the names of its settings.
-    pub fn shown(&self) -> Vec<(&'static str, f64)> {
-        vec![
+    pub fn shown(&self) -> Vec<(&'static str, Setting)> {
+        let at_end = match self.at_end {
+            AtEnd::DeadLetter => "dead-letter",
+            AtEnd::Pause => "pause",
+        };
+        let numbers = [
             ("attempts", f64::from(self.attempts)),
             ("first_ms", self.first.as_secs_f64() * 1e3),
             ("longest_ms", self.longest.as_secs_f64() * 1e3),
             ("factor", self.factor),
             ("jitter", self.jitter),
-        ]
+            ("outage_keys", f64::from(self.outage_keys)),
+        ];
+        let numbers = numbers.into_iter().map(|(name, n)| (name, Setting::Number(n)));
+        numbers.chain([("at_end", Setting::Word(at_end))]).collect()
     }
 
     /// When the attempt after attempt number `attempt` is due, or `None` when there is none.
     ///
     /// `asked` is the shortest wait the plugin asked for, `dice` a random number in `0..1`.
     pub fn due(&self, attempt: u32, now: Micros, asked: Option<Duration>, dice: f64) -> Option<Micros> {
-        if attempt >= self.attempts {
-            return None;
-        }
-        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        (attempt < self.attempts).then(|| self.after(attempt, now, asked, dice))
+    }
+
+    /// The end of the wait after failure number `failure` in a row, from 1, however many attempts are allowed.
+    pub fn after(&self, failure: u32, now: Micros, asked: Option<Duration>, dice: f64) -> Micros {
+        let exponent = i32::try_from(failure.saturating_sub(1)).unwrap_or(i32::MAX);
         let full = (self.first.as_secs_f64() * self.factor.powi(exponent)).min(self.longest.as_secs_f64());
         let wait = full * (1.0 - self.jitter * dice);
         let wait = Duration::try_from_secs_f64(wait)
             .unwrap_or(self.longest)
             .max(asked.unwrap_or_default());
-        Some(Micros(now.0.saturating_add(
-            u64::try_from(wait.as_micros()).unwrap_or(u64::MAX),
-        )))
+        Micros(
+            now.0
+                .saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -73,6 +110,8 @@ mod tests {
         longest: Duration::from_millis(350),
         factor: 2.0,
         jitter: 0.0,
+        at_end: AtEnd::DeadLetter,
+        outage_keys: 3,
     };
 
     #[test]

@@ -1,46 +1,65 @@
 //! 6 SETTLE: from what a handler did to the one batch that says so.
 //!
-//! Both steps are pure. [`decide`] knows the rules: done, retry at a time, or dead. [`batch`] writes the
-//! outcome and, behind it, every emitted event.
+//! Both steps are pure. [`decide`] knows the rules: done, retry at a time, or dead, with what the breaker makes
+//! of it. [`batch`] writes the outcome and, behind it, every emitted event.
 
 use std::fmt::Write as _;
 
-use nerve_eventlog::{Batch, LogId, Micros};
+use nerve_eventlog::{Batch, LogId};
 
+use super::breaker::{Attempt, Breaker, Failed};
 use super::handler::{Delivery, Handled};
 use super::retry::RetryPolicy;
-use crate::log::record::{Cause, Event, FailureClass, FailureRecord, Line, Outcome, Record, Verdict, Write};
+use crate::log::record::{
+    Cause, Event, FailureClass, FailureRecord, Line, Opens, Outcome, Record, Verdict, Write,
+};
 
 /// A chain of events longer than this is taken for a loop: its next event becomes a dead letter.
 pub const LONGEST_CHAIN: u32 = 64;
 
-/// What a delivery came to: the rules of retry and dead letter.
-///
-/// `now` is when the attempt ended, `dice` a random number in `0..1` for the jitter.
+/// What a delivery came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decision<'a> {
+    /// Done, retry or dead.
+    pub verdict: Verdict<'a>,
+    /// Whether the attempt cost the event none of its retries.
+    pub free: bool,
+    /// What it makes of the breaker, where it opens it or leaves it open.
+    pub opens: Option<Opens>,
+}
+
+/// What a delivery comes to: the rules of retry, dead letter and pause.
 pub fn decide<'a>(
     handled: &'a Handled,
-    attempt: u32,
+    attempt: &Attempt<'_>,
+    breaker: &Breaker,
     policy: &RetryPolicy,
-    now: Micros,
-    dice: f64,
-) -> Verdict<'a> {
+) -> Decision<'a> {
+    let verdict = |verdict| Decision {
+        verdict,
+        free: false,
+        opens: None,
+    };
     let Some(failure) = &handled.failure else {
-        return Verdict::Done;
+        return verdict(Verdict::Done);
     };
     let record = FailureRecord {
         class: failure.class,
         reason: &failure.reason,
     };
-    let due = match failure.class {
-        FailureClass::Reject | FailureClass::Loop => None,
-        _ => policy.due(attempt, now, failure.retry_after, dice),
-    };
-    match due {
-        Some(due) => Verdict::Retry {
-            due: due.0,
-            failure: record,
+    if matches!(failure.class, FailureClass::Reject | FailureClass::Loop) {
+        return verdict(Verdict::Dead { failure: record });
+    }
+    match breaker.failed(attempt, failure.retry_after, policy) {
+        Failed::Exhausted => verdict(Verdict::Dead { failure: record }),
+        Failed::Retry { due, free, opens } => Decision {
+            verdict: Verdict::Retry {
+                due: due.0,
+                failure: record,
+            },
+            free,
+            opens,
         },
-        None => Verdict::Dead { failure: record },
     }
 }
 
@@ -150,6 +169,8 @@ pub fn writes<'a>(handled: &'a Handled, previous: &'a [Option<bytes::Bytes>]) ->
 mod tests {
     use std::time::Duration;
 
+    use nerve_eventlog::{Micros, Offset};
+
     use super::*;
     use crate::delivery::handler::Failure;
 
@@ -174,36 +195,32 @@ mod tests {
             first: Duration::from_micros(7),
             ..RetryPolicy::default()
         };
+        let decide = |handled: &Handled, spent| {
+            let attempt = Attempt {
+                key: None,
+                event: Offset(1),
+                spent,
+                ended: Micros(10),
+                dice: 0.5,
+            };
+            match super::decide(handled, &attempt, &Breaker::default(), &policy).verdict {
+                Verdict::Done => "done".to_owned(),
+                Verdict::Retry { due, .. } => format!("retry at {due}"),
+                Verdict::Dead { .. } => "dead".to_owned(),
+            }
+        };
         for class in [Retry, Trap, Time, Memory, Limit, Host] {
             let handled = failed(class);
-            assert!(
-                matches!(
-                    decide(&handled, 1, &policy, Micros(10), 0.5),
-                    Verdict::Retry { due: 17, .. }
-                ),
-                "{class:?}"
-            );
-            assert!(
-                matches!(
-                    decide(&handled, 2, &policy, Micros(10), 0.5),
-                    Verdict::Dead { .. }
-                ),
+            assert_eq!(
+                [decide(&handled, 1), decide(&handled, 2)],
+                ["retry at 17", "dead"],
                 "{class:?}"
             );
         }
         for class in [Reject, Loop] {
-            assert!(
-                matches!(
-                    decide(&failed(class), 1, &policy, Micros(10), 0.5),
-                    Verdict::Dead { .. }
-                ),
-                "{class:?}"
-            );
+            assert_eq!(decide(&failed(class), 1), "dead", "{class:?}");
         }
-        assert_eq!(
-            decide(&Handled::default(), 9, &policy, Micros(10), 0.5),
-            Verdict::Done
-        );
+        assert_eq!(decide(&Handled::default(), 9), "done");
     }
 
     #[test]

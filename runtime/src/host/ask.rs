@@ -124,6 +124,7 @@ impl Host {
             standing: match &state.live {
                 None => Standing::Refused,
                 Some(_) if state.removed => Standing::Removed,
+                Some(_) if state.breaker.open().is_some() => Standing::Paused,
                 Some(_) => Standing::Live,
             },
             version: state.live.as_ref().map(|live| VersionStatus {
@@ -151,6 +152,7 @@ impl Host {
                 .unwrap_or_default(),
             cursor: cursor.low,
             lag: fresh as u64,
+            paused: state.breaker.open().cloned(),
             parked: parked(&state),
             dead_letters: state.dead.len(),
             state_keys: state.key_values.len(),

@@ -49,6 +49,24 @@ impl Host {
         Ok(())
     }
 
+    /// Deliver nothing to the plugin until it is resumed. The delivery under way is settled.
+    pub async fn pause_plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
+        let subscriber = self.subscriber(name)?;
+        self.append(&subscriber, &mut subscriber.state.lock(), OperatorAction::Pause)?;
+        // Whoever stands between two events knows that none runs, and that the next one sees the pause.
+        let settled = tokio::task::spawn_blocking(move || drop(subscriber.between_events())).await;
+        settled.map_err(|panicked| super::Stopped::Poisoned(panicked.to_string()))?;
+        self.plugin(name).await
+    }
+
+    /// Deliver to the plugin again: where it was paused for its failures, one event first.
+    pub async fn resume_plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
+        let subscriber = self.subscriber(name)?;
+        self.append(&subscriber, &mut subscriber.state.lock(), OperatorAction::Resume)?;
+        subscriber.bell.notify_one();
+        self.plugin(name).await
+    }
+
     /// Remove the plugin's component from the folder, and answer when the plugin has stopped. Its settings stay.
     pub async fn remove_plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
         let subscriber = self.subscriber(name)?;
@@ -84,11 +102,12 @@ impl Host {
         };
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Operator(operator.clone()).encode(out));
-        self.inner
+        let appended = self
+            .inner
             .sequencer
             .append(batch, None, std::iter::empty())
             .map_err(|no| stopped(&no))?;
-        state.apply_operator(&operator);
+        state.apply_operator(appended.time, &operator);
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use nerve_eventlog::{Durability, Micros, Offset};
 
+use crate::delivery::breaker::Open;
+use crate::delivery::retry::Setting;
 use crate::log::record::{FailureClass, Hash, VersionId};
 
 /// What `GET /v1/plugins/{name}` shows.
@@ -18,11 +20,13 @@ pub struct PluginStatus {
     /// Limits that hold for it, by their setting's name and unit (`time_ms`, `memory_bytes`).
     pub limits: Vec<(&'static str, u64)>,
     /// Its retry policy, by setting's name.
-    pub retry: Vec<(&'static str, f64)>,
+    pub retry: Vec<(&'static str, Setting)>,
     /// Its low-water mark: everything up to it is settled or waits behind a parked key.
     pub cursor: Offset,
     /// Matching events that wait, at least: those below the hot window are not counted.
     pub lag: u64,
+    /// Why nothing is delivered to it, where its breaker is open.
+    pub paused: Option<Open>,
     /// Parked keys.
     pub parked: Vec<ParkedStatus>,
     /// Dead letters.
@@ -44,6 +48,8 @@ pub struct PluginStatus {
 pub enum Standing {
     /// It runs.
     Live,
+    /// It is live, and its deliveries are paused.
+    Paused,
     /// Its file is gone.
     Removed,
     /// Nothing of this name was ever live.

@@ -12,6 +12,7 @@ use super::events::{blocking, unreadable};
 use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::{follow, time};
+use crate::delivery::retry::Setting;
 use crate::host::{Host, PluginStatus, Standing};
 use crate::log::record::{Outcome, Record};
 
@@ -34,6 +35,27 @@ pub(super) async fn remove(
     Ok(Json(shown(&host.remove_plugin(&name).await?)))
 }
 
+pub(super) async fn pause(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(shown(&host.pause_plugin(&name).await?)))
+}
+
+pub(super) async fn resume(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(shown(&host.resume_plugin(&name).await?)))
+}
+
+fn setting(value: &Setting) -> Value {
+    match value {
+        Setting::Number(number) => json!(number),
+        Setting::Word(word) => json!(word),
+    }
+}
+
 fn shown(status: &PluginStatus) -> Value {
     let parked = status.parked.iter().map(|parked| {
         json!({
@@ -50,14 +72,19 @@ fn shown(status: &PluginStatus) -> Value {
         "name": status.name,
         "status": match status.standing {
             Standing::Live => "live",
+            Standing::Paused => "paused",
             Standing::Removed => "removed",
             Standing::Refused => "refused",
         },
         "subscriptions": subscriptions.collect::<Vec<_>>(),
         "limits": status.limits.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
-        "retry": status.retry.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
+        "retry": status.retry.iter().map(|(name, value)| ((*name).to_owned(), setting(value))).collect::<Map<_, _>>(),
         "cursor": status.cursor.0,
         "lag": status.lag,
+        "paused": status.paused.as_ref().map(|open| json!({
+            "why": open.why, "since": time::text(open.since), "next_try": open.probe.map(time::text),
+            "probes": open.probes, "reason": open.reason,
+        })),
         "parked": parked.collect::<Vec<_>>(),
         "dead_letters": status.dead_letters,
         "state": { "keys": status.state_keys, "bytes": status.state_bytes },

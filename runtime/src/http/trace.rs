@@ -69,6 +69,11 @@ fn delivery(delivery: &Delivery) -> Value {
         "verdict": verdict,
         "class": failure.map(|failure| failure.class),
         "reason": failure.map(|failure| failure.reason),
+        "free": outcome.free,
+        "paused": outcome.opens.map(|opens| json!({
+            "why": opens.why,
+            "next_try": opens.probe.map(|at| time::text(nerve_eventlog::Micros(at))),
+        })),
         "due": due.map(|due| time::text(nerve_eventlog::Micros(due))),
         "started": time::text(nerve_eventlog::Micros(outcome.started)),
         "waited_us": delivery.waited,

@@ -147,6 +147,33 @@ pub struct Outcome<'a> {
     pub lines: Vec<Line<'a>>,
     /// Log lines that were dropped or cut at a limit.
     pub lines_lost: u32,
+    /// Whether this attempt cost the event none of its retries, since the breaker was open.
+    #[serde(default)]
+    pub free: bool,
+    /// What this failed attempt makes of the breaker, where it opens it or leaves it open.
+    #[serde(default)]
+    pub opens: Option<Opens>,
+}
+
+/// The breaker is open behind a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opens {
+    /// Why.
+    pub why: OpenReason,
+    /// When one event is tried, in microseconds; `None` where an operator or another version has to come.
+    pub probe: Option<u64>,
+}
+
+/// Why deliveries to a plugin are paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenReason {
+    /// It failed across keys, with no success between.
+    Outage,
+    /// An event's attempts are used up, and its settings say to pause then.
+    Exhausted,
+    /// An operator asked for it.
+    Operator,
 }
 
 /// The three ends of a delivery.
@@ -306,6 +333,10 @@ pub enum OperatorAction {
     Redrive(Vec<u64>),
     /// Give dead letters up: offsets of their events.
     Drop(Vec<u64>),
+    /// Deliver nothing until told to go on.
+    Pause,
+    /// Go on: where the plugin was paused for its failures, with one event.
+    Resume,
 }
 
 /// A BLAKE3 hash.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::delivery::retry::RetryPolicy;
+use crate::delivery::breaker::MOST_FAILING;
+use crate::delivery::retry::{AtEnd, RetryPolicy};
 
 /// The settings of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -129,6 +130,8 @@ struct Retry {
     longest_ms: Option<u64>,
     factor: Option<f64>,
     jitter: Option<f64>,
+    at_end: AtEnd,
+    outage_keys: Option<u32>,
 }
 
 impl Settings {
@@ -159,6 +162,8 @@ impl Retry {
             longest: self.longest_ms.map_or(default.longest, Duration::from_millis),
             factor: self.factor.unwrap_or(default.factor),
             jitter: self.jitter.unwrap_or(default.jitter),
+            at_end: self.at_end,
+            outage_keys: self.outage_keys.unwrap_or(default.outage_keys),
         };
         let wrong = [
             (
@@ -172,6 +177,10 @@ impl Retry {
             (
                 !(0.0..=1.0).contains(&policy.jitter),
                 "retry.jitter must lie between 0 and 1",
+            ),
+            (
+                policy.outage_keys as usize > MOST_FAILING,
+                "retry.outage_keys is more than 100: the fewer keys it takes, the sooner an outage is seen",
             ),
         ];
         match wrong.iter().find(|(is_wrong, _)| *is_wrong) {
@@ -220,11 +229,14 @@ mod tests {
 
     #[test]
     fn settings_are_read_and_the_rest_has_defaults() {
-        let text = "start = \"beginning\"\n[limits]\ntime_ms = 5\n[retry]\nattempts = 2\n[config]\nname = \"x\"\nn = 3\nb = true";
+        let text = "start = \"beginning\"\n[limits]\ntime_ms = 5\n[retry]\nattempts = 2\nat_end = \"pause\"\n[config]\nname = \"x\"\nn = 3\nb = true";
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.start, Start::Beginning);
         assert_eq!((settings.limits.time_ms, settings.limits.emits), (5, 1000));
-        assert_eq!(settings.retry.attempts, 2);
+        assert_eq!(
+            (settings.retry.attempts, settings.retry.at_end),
+            (2, AtEnd::Pause)
+        );
         let config: Vec<_> = settings.config.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(config, ["b=true", "n=3", "name=x"]);
     }
@@ -236,6 +248,8 @@ mod tests {
             refused.contains("line 2") && refused.contains("did you mean `time_ms`?"),
             "{refused}"
         );
-        assert!(Settings::parse("[retry]\njitter = 3").is_err());
+        for wrong in ["jitter = 3", "at_end = \"stop\"", "outage_keys = 101"] {
+            assert!(Settings::parse(&format!("[retry]\n{wrong}")).is_err(), "{wrong}");
+        }
     }
 }

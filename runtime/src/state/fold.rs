@@ -23,7 +23,7 @@ impl Fold {
                 self.plugin(&deployment.plugin)
                     .apply_deployment(offset, time, deployment);
             }
-            Record::Operator(operator) => self.plugin(&operator.plugin).apply_operator(operator),
+            Record::Operator(operator) => self.plugin(&operator.plugin).apply_operator(time, operator),
         }
     }
 

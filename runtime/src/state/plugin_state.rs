@@ -7,6 +7,7 @@ use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
 
 use super::KeyValues;
+use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::Cursor;
 use crate::delivery::subscription::Subscription;
 use crate::log::record::{
@@ -29,6 +30,8 @@ pub struct PluginState {
     pub subscription: Subscription,
     /// How far it has settled.
     pub cursor: Cursor,
+    /// Whether deliveries to it are stopped.
+    pub breaker: Breaker,
     /// Events it gave up on.
     pub dead: BTreeMap<Offset, Dead>,
     /// Dead letters that wait to be delivered again.
@@ -70,6 +73,7 @@ impl PluginState {
     pub fn apply_outcome(&mut self, offset: Offset, time: Micros, outcome: &Outcome<'_>) {
         let event = outcome.event();
         self.cursor.apply(outcome);
+        self.breaker.apply(time, outcome);
         self.settled_at = Some(Offset(offset.0 + u64::from(outcome.emitted)));
         self.redrive.remove(&event);
         match outcome.verdict {
@@ -119,6 +123,7 @@ impl PluginState {
                     since: time,
                 });
                 (self.removed, self.refused, self.pair) = (false, None, deployment.pair);
+                self.breaker.half_open(time);
             }
             DeploymentAction::Refused { reason } => {
                 self.refused = Some((time, reason.clone()));
@@ -130,8 +135,8 @@ impl PluginState {
         }
     }
 
-    /// What the operator's action does.
-    pub fn apply_operator(&mut self, operator: &Operator) {
+    /// What the operator's action, appended at `time`, does.
+    pub fn apply_operator(&mut self, time: Micros, operator: &Operator) {
         match &operator.action {
             OperatorAction::Redrive(events) => {
                 let letters = events
@@ -146,6 +151,8 @@ impl PluginState {
                     self.redrive.remove(&Offset(*event));
                 }
             }
+            OperatorAction::Pause => self.breaker.pause(time),
+            OperatorAction::Resume => self.breaker.resume(time),
         }
     }
 

@@ -77,6 +77,8 @@ fn outcome(plugin: &'static str, event: u64, attempt: u32, started: u64, emitted
         writes: vec![],
         lines: vec![],
         lines_lost: 0,
+        free: false,
+        opens: None,
     }
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
 use crate::delivery::lane::{Lane, Rest};
-use crate::delivery::retry::RetryPolicy;
+use crate::delivery::retry::{AtEnd, RetryPolicy};
 use crate::delivery::subscriber::Subscriber;
 use crate::log::index::TypeIndex;
 use crate::log::record::{
@@ -40,7 +40,19 @@ pub(super) struct Fake {
     script: Script,
     saw: Arc<Mutex<Vec<Saw>>>,
     state: Arc<KeyValues>,
+    policy: RetryPolicy,
 }
+
+/// Three attempts, 10 ms, 20 ms apart.
+pub(super) const POLICY: RetryPolicy = RetryPolicy {
+    attempts: 3,
+    first: Duration::from_millis(10),
+    longest: Duration::from_mins(1),
+    factor: 2.0,
+    jitter: 0.0,
+    at_end: AtEnd::DeadLetter,
+    outage_keys: 3,
+};
 
 impl Version for Fake {
     fn id(&self) -> VersionId {
@@ -48,12 +60,7 @@ impl Version for Fake {
     }
 
     fn retry_policy(&self) -> RetryPolicy {
-        RetryPolicy {
-            attempts: 3,
-            first: Duration::from_millis(10),
-            jitter: 0.0,
-            ..RetryPolicy::default()
-        }
+        self.policy
     }
 
     fn limits(&self) -> Vec<(&'static str, u64)> {
@@ -107,11 +114,17 @@ pub(super) struct Bed {
     pub(super) saw: Arc<Mutex<Vec<Saw>>>,
     lane: Lane,
     version: u8,
+    policy: RetryPolicy,
 }
 
 impl Bed {
     /// The plugin is live, at offset 1, and runs `script`.
     pub(super) fn new(script: Script) -> Self {
+        Self::with_policy(script, POLICY)
+    }
+
+    /// The same, under `policy`.
+    pub(super) fn with_policy(script: Script, policy: RetryPolicy) -> Self {
         let clock = Arc::new(ManualClock::new(Micros(1_000_000)));
         let options = Options {
             durability: Durability::Memory,
@@ -121,6 +134,7 @@ impl Bed {
         let (log, _) = FileLog::open(storage, options, clock.clone(), &mut |_| {}).unwrap();
         let log = Arc::new(log);
         let mut bed = Self::start(clock, log, PluginState::default());
+        bed.policy = policy;
         bed.swap(script);
         bed
     }
@@ -131,7 +145,7 @@ impl Bed {
         let state = self.fold();
         let mut bed = Self::start(clock, log, state);
         bed.saw = self.saw;
-        bed.version = self.version;
+        (bed.version, bed.policy) = (self.version, self.policy);
         bed.put(script);
         bed
     }
@@ -208,6 +222,7 @@ impl Bed {
             saw: Arc::default(),
             lane,
             version: 0,
+            policy: POLICY,
         }
     }
 
@@ -251,6 +266,7 @@ impl Bed {
             script,
             saw: self.saw.clone(),
             state,
+            policy: self.policy,
         };
         self.subscriber.between_events().swap(Some(Arc::new(fake)));
     }
@@ -302,8 +318,8 @@ impl Bed {
         let mut state = self.subscriber.state.lock();
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Operator(operator.clone()).encode(out));
-        self.sequencer.append(batch, None, std::iter::empty()).unwrap();
-        state.apply_operator(&operator);
+        let appended = self.sequencer.append(batch, None, std::iter::empty()).unwrap();
+        state.apply_operator(appended.time, &operator);
         self.subscriber
             .redrive
             .store(true, std::sync::atomic::Ordering::Relaxed);

@@ -329,3 +329,66 @@ async fn a_trace_shows_every_attempt_and_every_event_it_led_to() {
     );
     assert!(retried["due"].is_string());
 }
+
+#[tokio::test]
+async fn a_plugin_is_paused_and_goes_on_where_it_stopped() {
+    let bed = Bed::new();
+    bed.deploy("p", "t", writes());
+    let ask = |what: &str| request("POST", &format!("/v1/plugins/p/{what}"), &[], "");
+    let paused = bed.send(ask("pause")).await.ok();
+    assert_eq!(
+        (
+            &paused["status"],
+            &paused["paused"]["why"],
+            &paused["paused"]["next_try"]
+        ),
+        (&json!("paused"), &json!("operator"), &Value::Null)
+    );
+    let offset = bed.publish(&event("a", "t")).await;
+    bed.get(&format!(
+        "/v1/plugins/p/state/open/a?min_offset={offset}&timeout_ms=1"
+    ))
+    .await
+    .problem(504, "wait-timed-out");
+    let resumed = bed.send(ask("resume")).await.ok();
+    assert_eq!(
+        (&resumed["status"], &resumed["paused"]),
+        (&json!("live"), &Value::Null)
+    );
+    bed.settled("p", offset).await;
+    bed.send(request("POST", "/v1/plugins/q/pause", &[], ""))
+        .await
+        .problem(404, "plugin-not-found");
+}
+
+#[tokio::test]
+async fn an_outage_is_shown_with_its_reason_and_its_next_try() {
+    let bed = Bed::new();
+    bed.deploy(
+        "p",
+        "t",
+        Arc::new(|_| failed(FailureClass::Retry, "the mail server is away")),
+    );
+    for id in ["a", "b", "c"] {
+        bed.publish(&event(id, "t")).await;
+    }
+    let subscriber = bed.host.subscribers().get("p").unwrap();
+    while subscriber.state.lock().breaker.open().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let shown = bed.get("/v1/plugins/p").await.ok();
+    assert_eq!(
+        (
+            &shown["status"],
+            &shown["paused"]["why"],
+            &shown["paused"]["reason"]
+        ),
+        (
+            &json!("paused"),
+            &json!("outage"),
+            &json!("the mail server is away")
+        )
+    );
+    assert!(shown["paused"]["next_try"].is_string());
+    assert_eq!(shown["dead_letters"], 0);
+}
