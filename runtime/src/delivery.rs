@@ -15,6 +15,7 @@ pub mod settle;
 pub mod subscriber;
 pub mod subscribers;
 pub mod subscription;
+pub mod timer;
 
 #[cfg(test)]
 mod tests;

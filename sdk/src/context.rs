@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use crate::error::EmitError;
 use crate::event::Event;
@@ -36,20 +37,41 @@ impl<P> Context<P> {
     where
         E: Event + EmittedBy<P>,
     {
-        let data = payload::encode(event).map_err(EmitError::Invalid)?;
-        self.emit_raw(RawEmit {
-            type_: E::TYPE,
-            subject: event.subject().as_deref(),
-            key: event.key().as_deref(),
-            content_type: None,
-            data: &data,
-        })
+        encoded(event, |raw| host::emit(&raw))
     }
 
     /// Emit an event whose type or content is known only at run time. Declare its type by its text:
     /// `emits("some.type")`.
     pub fn emit_raw(&mut self, event: RawEmit<'_>) -> Result<(), EmitError> {
         host::emit(&event)
+    }
+
+    /// The timer `name` (1 to 256 bytes, unique within the plugin): emits an event later.
+    ///
+    /// ```no_run
+    /// # use nerve_sdk::prelude::*;
+    /// # use std::time::Duration;
+    /// # #[derive(Event, Serialize, Deserialize)]
+    /// # #[event(type = "payment.timed_out", key = "order")]
+    /// # struct PaymentTimedOut { order: String }
+    /// # struct Orders;
+    /// # #[plugin(name = "orders", emits(PaymentTimedOut))]
+    /// # impl Orders {
+    /// #     #[on("order.placed")]
+    /// #     fn placed(ctx: &mut Context<Self>, event: RawEvent) -> Result<(), Failure> {
+    /// # let order = String::new();
+    /// ctx.timer("payment/42").after(Duration::from_mins(15), &PaymentTimedOut { order })?;
+    /// // and in the handler of the payment:
+    /// ctx.timer("payment/42").cancel()?;
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// ```
+    pub fn timer<'a>(&'a mut self, name: &'a str) -> Timer<'a, P> {
+        Timer {
+            name,
+            context: PhantomData,
+        }
     }
 
     /// The plugin's state.
@@ -76,6 +98,68 @@ impl<P> Context<P> {
     pub fn config(&self, key: &str) -> Option<String> {
         host::config(key)
     }
+}
+
+/// A timer by its name: see [`Context::timer`]. Like every effect, what is done to it is settled with the
+/// delivery, or dropped with it.
+#[derive(Debug)]
+pub struct Timer<'a, P> {
+    name: &'a str,
+    context: PhantomData<&'a mut Context<P>>,
+}
+
+impl<P> Timer<'_, P> {
+    /// Emit `event` when `wait` has passed since the start of this attempt, whole milliseconds. A timer of this
+    /// name that has not fired yet is replaced. The plugin must declare the event's type in `emits(..)`.
+    pub fn after<E>(self, wait: Duration, event: &E) -> Result<(), EmitError>
+    where
+        E: Event + EmittedBy<P>,
+    {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        encoded(event, |raw| self.set_raw(Moment::After(millis), raw))
+    }
+
+    /// Emit `event` at `micros` since 1970; a time that has passed means at once. A timer of this name that has
+    /// not fired yet is replaced. The plugin must declare the event's type in `emits(..)`.
+    pub fn at<E>(self, micros: u64, event: &E) -> Result<(), EmitError>
+    where
+        E: Event + EmittedBy<P>,
+    {
+        encoded(event, |raw| self.set_raw(Moment::At(micros), raw))
+    }
+
+    /// Emit an event whose type or content is known only at run time.
+    pub fn set_raw(self, moment: Moment, event: RawEmit<'_>) -> Result<(), EmitError> {
+        host::timer_set(self.name, moment, &event)
+    }
+
+    /// Cancel the timer. Cancelling one that is not set, or has fired, is no error.
+    pub fn cancel(self) -> Result<(), EmitError> {
+        host::timer_cancel(self.name)
+    }
+}
+
+/// When a timer fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Microseconds since 1970.
+    At(u64),
+    /// Milliseconds after the start of this attempt.
+    After(u64),
+}
+
+fn encoded<E: Event>(
+    event: &E,
+    then: impl FnOnce(RawEmit<'_>) -> Result<(), EmitError>,
+) -> Result<(), EmitError> {
+    let data = payload::encode(event).map_err(EmitError::Invalid)?;
+    then(RawEmit {
+        type_: E::TYPE,
+        subject: event.subject().as_deref(),
+        key: event.key().as_deref(),
+        content_type: None,
+        data: &data,
+    })
 }
 
 /// An event to be emitted, in the host's words.

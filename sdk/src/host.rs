@@ -3,28 +3,48 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use crate::testing::fake::{
     config, emit, log, now, random_bytes, random_u64, state_delete, state_get, state_scan, state_set,
+    timer_cancel, timer_set,
 };
 #[cfg(target_arch = "wasm32")]
 pub(crate) use wasm::*;
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
-    use crate::bindings::generated::nerve::plugin::{clock, config, events, log, random, state};
-    use crate::context::RawEmit;
+    use crate::bindings::generated::nerve::plugin::{clock, config, events, log, random, state, timers};
+    use crate::context::{Moment, RawEmit};
     use crate::error::{EmitError, StateError};
 
     pub(crate) fn emit(event: &RawEmit<'_>) -> Result<(), EmitError> {
-        events::emit(events::NewEvent {
+        events::emit(new_event(event)).map_err(emit_error)
+    }
+
+    pub(crate) fn timer_set(name: &str, moment: Moment, event: &RawEmit<'_>) -> Result<(), EmitError> {
+        let moment = match moment {
+            Moment::At(micros) => timers::Moment::At(micros),
+            Moment::After(millis) => timers::Moment::After(millis),
+        };
+        timers::set(name, moment, new_event(event)).map_err(emit_error)
+    }
+
+    pub(crate) fn timer_cancel(name: &str) -> Result<(), EmitError> {
+        timers::cancel(name).map_err(emit_error)
+    }
+
+    fn new_event<'a>(event: &RawEmit<'a>) -> events::NewEvent<'a> {
+        events::NewEvent {
             type_: event.type_,
             subject: event.subject,
             key: event.key,
             content_type: event.content_type,
             data: event.data,
-        })
-        .map_err(|error| match error {
+        }
+    }
+
+    fn emit_error(error: events::EmitError) -> EmitError {
+        match error {
             events::EmitError::Invalid(text) => EmitError::Invalid(text),
             events::EmitError::Limit(text) => EmitError::Limit(text),
-        })
+        }
     }
 
     pub(crate) fn state_get(key: &str) -> Option<Vec<u8>> {

@@ -56,7 +56,7 @@ mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-pub use context::{Context, RawEmit};
+pub use context::{Context, Moment, RawEmit, Timer};
 pub use error::{EmitError, Failure, ParseError, StateError};
 pub use event::{Delivered, Event, EventKey, RawEvent};
 pub use log::Level;

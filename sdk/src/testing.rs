@@ -37,7 +37,7 @@ use crate::plugin::{Plugin, matches};
 use crate::{bindings, payload};
 use fake::Attempt;
 
-pub use outcome::{Emitted, Ending, Line, Outcome};
+pub use outcome::{Emitted, Ending, Line, Outcome, TimerSet};
 
 /// Time of the first delivery, in microseconds since 1970: 2026-01-01T00:00:00Z.
 const START: u64 = 1_767_225_600_000_000;
@@ -47,6 +47,7 @@ const START: u64 = 1_767_225_600_000_000;
 #[derive(Debug)]
 pub struct Host<P> {
     state: BTreeMap<String, Vec<u8>>,
+    timers: BTreeMap<String, TimerSet>,
     config: BTreeMap<String, String>,
     offset: u64,
     now: u64,
@@ -65,6 +66,7 @@ impl<P: Plugin> Host<P> {
     pub fn new() -> Self {
         Self {
             state: BTreeMap::new(),
+            timers: BTreeMap::new(),
             config: BTreeMap::new(),
             offset: 0,
             now: START,
@@ -111,6 +113,33 @@ impl<P: Plugin> Host<P> {
     /// The keys of the plugin's state, in order.
     pub fn state_keys(&self) -> Vec<&str> {
         self.state.keys().map(String::as_str).collect()
+    }
+
+    /// The timers that are set, by name.
+    pub fn timers(&self) -> &BTreeMap<String, TimerSet> {
+        &self.timers
+    }
+
+    /// Let the timer `name` fire, now: deliver its event to the plugin, as a plugin that subscribes to its own
+    /// timers gets it.
+    ///
+    /// # Panics
+    /// When no such timer is set or the plugin does not subscribe to its type.
+    pub fn fire(&mut self, name: &str) -> Outcome {
+        let Some(timer) = self.timers.remove(name) else {
+            panic!(
+                "no timer is called {name:?}, only {:?}",
+                self.timers.keys().collect::<Vec<_>>()
+            )
+        };
+        self.now = self.now.max(timer.due);
+        self.deliver_raw(RawEvent {
+            subject: timer.event.subject,
+            key: timer.event.key,
+            data: timer.event.data,
+            source: format!("nerve:{}", P::NAME),
+            ..raw(&timer.event.type_)
+        })
     }
 
     /// Deliver an event from outside.
@@ -176,6 +205,7 @@ impl<P: Plugin> Host<P> {
         }
         fake::begin(Attempt::new(
             self.state.clone(),
+            self.timers.clone(),
             self.config.clone(),
             self.now,
             event.offset,
@@ -190,7 +220,7 @@ impl<P: Plugin> Host<P> {
         };
         let mut emitted = Vec::new();
         if ending == Ending::Done {
-            self.state = attempt.state;
+            (self.state, self.timers) = (attempt.state, attempt.timers);
             emitted = attempt.emitted;
         }
         Outcome {

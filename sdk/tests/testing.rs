@@ -287,3 +287,64 @@ fn a_scan_finds_every_key_of_its_prefix_once_and_in_order() {
     assert_eq!(host.state::<Vec<(String, u32)>>("found"), Some(wanted));
     assert_eq!(host.state::<u32>("a/1"), None);
 }
+
+#[derive(Event, Serialize, Deserialize, Debug, PartialEq)]
+#[event(type = "reminder.due", key = "who")]
+struct ReminderDue {
+    who: String,
+}
+
+struct Reminders;
+
+#[plugin(name = "reminders", emits(ReminderDue))]
+impl Reminders {
+    #[on("reminder.asked")]
+    fn asked(ctx: &mut Context<Self>, event: RawEvent) -> Result<(), Failure> {
+        let who: String = event.parse()?;
+        ctx.timer(&who)
+            .after(Duration::from_mins(1), &ReminderDue { who: who.clone() })?;
+        if who == "nobody" {
+            return Err(Failure::reject("who is that"));
+        }
+        Ok(())
+    }
+
+    #[on("reminder.given_up")]
+    fn given_up(ctx: &mut Context<Self>, event: RawEvent) -> Result<(), Failure> {
+        let who: String = event.parse()?;
+        ctx.timer(&who).cancel()?;
+        Ok(())
+    }
+
+    #[on]
+    fn due(ctx: &mut Context<Self>, event: Delivered<ReminderDue>) -> Result<(), Failure> {
+        ctx.state().set("reminded", &event.who)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_timer_is_set_and_cancelled_with_its_delivery_and_fires_once() {
+    let mut host = Host::<Reminders>::new();
+    host.deliver_as("reminder.asked", "ada").expect_done();
+    host.deliver_as("reminder.asked", "eve").expect_done();
+    host.deliver_as("reminder.given_up", "eve").expect_done();
+    host.deliver_as("reminder.asked", "nobody").expect_failure();
+    assert_eq!(host.timers().keys().collect::<Vec<_>>(), ["ada"]);
+    let timer = &host.timers()["ada"];
+    assert_eq!(timer.due, 1_767_225_600_000_000 + 61_000_000);
+    assert_eq!(
+        timer.event.parse::<ReminderDue>(),
+        ReminderDue { who: "ada".into() }
+    );
+    host.fire("ada").expect_done();
+    assert_eq!(host.state::<String>("reminded").as_deref(), Some("ada"));
+    assert!(host.timers().is_empty());
+}
+
+#[test]
+fn a_timer_without_a_name_fails_the_delivery() {
+    let mut host = Host::<Reminders>::new();
+    let outcome = host.deliver_as("reminder.asked", "");
+    assert!(matches!(outcome.ending, Ending::Broke(_)), "{outcome:?}");
+}

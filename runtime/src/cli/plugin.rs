@@ -226,6 +226,14 @@ fn show(plugin: &Value) -> String {
             .collect::<Vec<_>>()
             .join(", ")
     };
+    row(
+        "timers",
+        format!(
+            "{} set, next at {}",
+            text_at(plugin, "/timers/count"),
+            text_at(plugin, "/timers/next")
+        ),
+    );
     row("state", pairs("/state"));
     row("outcomes", pairs("/counters"));
     row("limits", pairs("/limits"));

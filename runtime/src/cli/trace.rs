@@ -127,6 +127,13 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
     if !writes.is_empty() {
         writeln!(out, "{below}{bar}wrote {}", writes.join(", ")).ok();
     }
+    for timer in one["timers"].as_array().into_iter().flatten() {
+        let what = match timer["due"].as_str() {
+            Some(due) => format!("set timer {} to {due}", text_at(timer, "/name")),
+            None => format!("cancelled timer {}", text_at(timer, "/name")),
+        };
+        writeln!(out, "{below}{bar}{what}").ok();
+    }
     for (at, node) in emitted.iter().enumerate() {
         let (own, next) = branch(below, at + 1 == emitted.len());
         event(node, &own, &next, out);

@@ -174,6 +174,7 @@ mod tests {
             lines_lost: 0,
             free: false,
             opens: None,
+            timers: vec![],
         }
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
 
 use super::retry::RetryPolicy;
+use super::timer::TimerLimits;
 use crate::log::record::{Event, FailureClass, Level, VersionId};
 use crate::state::KeyValues;
 
@@ -56,6 +57,17 @@ pub struct Effects {
     pub emits: Vec<Emit>,
     /// State to write, by ascending key, each key once; `None` removes it.
     pub writes: Vec<(Box<str>, Option<Bytes>)>,
+    /// Timers to set, by ascending name, each name once; `None` cancels it.
+    pub timers: Vec<(Box<str>, Option<SetTimer>)>,
+}
+
+/// A timer to set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetTimer {
+    /// When it fires.
+    pub due: Micros,
+    /// The event it then emits.
+    pub emit: Emit,
 }
 
 /// An event to emit. Its parts were checked where the guest handed them over.
@@ -109,6 +121,9 @@ pub trait Version: Send + Sync {
 
     /// What happens to its failed deliveries.
     fn retry_policy(&self) -> RetryPolicy;
+
+    /// How many timers may be set at a time, and how large.
+    fn timer_limits(&self) -> TimerLimits;
 
     /// The limits it runs in, by the name of their setting, which ends in the unit.
     fn limits(&self) -> Vec<(&'static str, u64)>;

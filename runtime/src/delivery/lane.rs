@@ -3,22 +3,25 @@
 //! A lane delivers one event at a time, on a thread that the system can preempt, for as long as there is
 //! something to deliver; then it rests. Between two events it lets go of the gate, where a swap may come in.
 
+mod settling;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nerve_eventlog::{AppendError, Batch, Clock, Condition, Entry, Log, Micros, Offset, Reach, ReadError};
+use nerve_eventlog::{Clock, Entry, Log, Micros, Offset, Reach, ReadError};
 
-use super::breaker::{Attempt, Leave};
+use super::breaker::Leave;
 use super::cursor::OrderKey;
 use super::handler::{Delivery, Failure, Handled, Handler};
 use super::queue::{Queue, Turn};
 use super::retry::RetryPolicy;
-use super::settle::{self, Decision, LONGEST_CHAIN};
+use super::settle::LONGEST_CHAIN;
 use super::subscriber::{Slot, Subscriber};
+use super::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::index::Next;
-use crate::log::record::{self, Event, FailureClass, Outcome, Verdict};
-use crate::log::sequencer::{Sequencer, stopped};
+use crate::log::record::{self, Event, FailureClass};
+use crate::log::sequencer::Sequencer;
 
 /// Events taken from the hot window at a time.
 const TAKE: usize = 256;
@@ -65,6 +68,7 @@ struct Running {
     generation: u64,
     handler: Box<dyn Handler>,
     retry: RetryPolicy,
+    timers: TimerLimits,
 }
 
 /// What a lane did.
@@ -157,6 +161,7 @@ impl Lane {
             generation: slot.generation,
             handler: version.handler(self.subscriber.state.lock().key_values.clone()),
             retry: version.retry_policy(),
+            timers: version.timer_limits(),
         });
         if let Some(queue) = &mut self.queue {
             queue.swapped(self.clock.now());
@@ -347,113 +352,18 @@ impl Lane {
             started: self.clock.now(),
             seed: self.dice.u64(..),
         };
-        let handled = if event.hops() > LONGEST_CHAIN {
+        let mut handled = if event.hops() > LONGEST_CHAIN {
             looped(event)
         } else {
             running.handler.handle(&delivery)
         };
-        self.settle(&delivery, turned.attempt - turned.free, &handled)
-    }
-
-    /// 6 SETTLE: append the outcome with its effects, and let the fold and the queue follow.
-    fn settle(&mut self, delivery: &Delivery<'_>, spent: u32, handled: &Handled) -> Result<(), LaneError> {
-        let running = self.running.as_ref().expect("what is settled was run");
-        let queue = self.queue.as_mut().expect("what is settled was queued");
-        let event = delivery.event;
-        let took = u64::try_from(handled.took.as_micros()).unwrap_or(u64::MAX);
-        let ended = Micros(delivery.started.0.saturating_add(took));
-        let order_key = || OrderKey::of(event.key, delivery.offset);
-        let attempt = Attempt {
-            key: event.key,
-            event: delivery.offset,
-            spent,
-            ended,
-            dice: self.dice.f64(),
-        };
-
-        let subscriber = &self.subscriber;
-        let mut state = subscriber.state.lock();
-        let Decision { verdict, free, opens } =
-            settle::decide(handled, &attempt, &state.breaker, &running.retry);
-        let retried = matches!(verdict, Verdict::Retry { .. });
-        let failed = verdict != Verdict::Done;
-        let parked = !state.cursor.parked.is_empty() && state.cursor.parked.contains_key(&order_key());
-        let previous: Vec<_> = handled
-            .effects
-            .writes
-            .iter()
-            .map(|(key, _)| state.key_values.get(key))
-            .collect();
-        let mut outcome = Outcome {
-            plugin: &subscriber.name,
-            version: running.handler.version(),
-            event: delivery.offset.0,
-            attempt: delivery.attempt,
-            replay: delivery.replay,
-            verdict,
-            key: event.key.filter(|_| parked || failed),
-            cleared: !retried && queue.behind(event.key) == 0,
-            low_water: queue.passed().0,
-            started: delivery.started.0,
-            took,
-            seed: handled.used_seed.then_some(delivery.seed),
-            emitted: 0,
-            writes: if failed {
-                Vec::new()
-            } else {
-                settle::writes(handled, &previous)
-            },
-            lines: settle::lines(handled),
-            lines_lost: handled.lines_lost,
-            free,
-            opens,
-        };
-        let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
-        let condition = Condition {
-            writer: &subscriber.writer,
-            last: state.settled_at,
-        };
-        let emits = handled.effects.emits.iter().take(outcome.emitted as usize);
-        let types = (1..).zip(emits.map(|emit| &*emit.r#type));
-        let appended = append(&self.sequencer, batch, condition, &types)?;
-        state.apply_outcome(appended.first, appended.time, &outcome);
-        drop(state);
-
-        match outcome.verdict {
-            Verdict::Retry { due, .. } => queue.park(order_key(), Micros(due)),
-            Verdict::Done | Verdict::Dead { .. } => queue.settled(event.key),
-        }
-        subscriber.notify_settled(queue.passed());
-        Ok(())
+        self.settle(&delivery, turned.attempt - turned.free, &mut handled)
     }
 
     fn read_one(&mut self, offset: Offset) -> Result<Entry, LaneError> {
         let mut found = Vec::with_capacity(1);
         self.log.read_at(&[offset], &mut found)?;
         found.pop().ok_or(LaneError::NoEvent(offset))
-    }
-}
-
-/// Append a settled delivery. Waits while too much waits for the disk: what was handled must not be refused.
-fn append<'a>(
-    sequencer: &Sequencer,
-    mut batch: Batch,
-    condition: Condition<'_>,
-    events: &(impl Iterator<Item = (u64, &'a str)> + Clone),
-) -> Result<nerve_eventlog::Appended, LaneError> {
-    loop {
-        match sequencer.append(batch, Some(condition), events.clone()) {
-            Ok(appended) => return Ok(appended),
-            Err(AppendError::Full { batch: back, .. }) => {
-                batch = back;
-                let next = sequencer.log().bounds().durable.next();
-                sequencer
-                    .log()
-                    .wait_durable(next)
-                    .map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
-            }
-            Err(refused) => return Err(stopped(&refused).into()),
-        }
     }
 }
 

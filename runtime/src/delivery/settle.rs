@@ -5,17 +5,22 @@
 
 use std::fmt::Write as _;
 
-use nerve_eventlog::{Batch, LogId};
+use nerve_eventlog::{Batch, LogId, Micros};
 
 use super::breaker::{Attempt, Breaker, Failed};
-use super::handler::{Delivery, Handled};
+use super::handler::{Delivery, Emit, Handled};
 use super::retry::RetryPolicy;
 use crate::log::record::{
-    Cause, Event, FailureClass, FailureRecord, Line, Opens, Outcome, Record, Verdict, Write,
+    Cause, Event, FailureClass, FailureRecord, Line, Opens, Outcome, Record, TimerChange, TimerSet, Verdict,
+    Write,
 };
 
 /// A chain of events longer than this is taken for a loop: its next event becomes a dead letter.
 pub const LONGEST_CHAIN: u32 = 64;
+
+/// A timer that waits at least so long, in microseconds, begins a chain of its own length: what comes back so
+/// slowly is a schedule and no loop.
+const HOT_LOOP: u64 = 1_000_000;
 
 /// What a delivery came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,28 +79,56 @@ pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, han
     let size: usize = emits.iter().map(|emit| emit.data.len() + 256).sum();
     let mut batch = Batch::with_capacity(size + 256);
     batch.push_with(|out| Record::encode_outcome(outcome, out));
-    if emits.is_empty() {
-        return batch;
+    if !emits.is_empty() {
+        let mut emitter = Emitter::new(log, outcome.plugin, delivery);
+        for (index, emit) in (0..).zip(emits) {
+            batch.push_with(|out| emitter.encode(emit, index, delivery.event.hops() + 1, out));
+        }
     }
-    let event = delivery.event;
-    let mut source = String::with_capacity(64);
-    let (mut id, mut traceparent) = (String::with_capacity(32), String::with_capacity(55));
-    source.push_str(PLUGIN_SOURCE);
-    source.push_str(outcome.plugin);
-    for (index, emit) in (0u32..).zip(emits) {
-        id.clear();
-        write!(id, "{:08x}-{:x}-{index}", log.short(), delivery.offset.0).expect("a string takes everything");
-        traceparent.clear();
+    batch
+}
+
+/// Makes the records of the events that a delivery emits, now or by a timer.
+struct Emitter<'a> {
+    delivery: &'a Delivery<'a>,
+    plugin: &'a str,
+    log: LogId,
+    source: String,
+    id: String,
+    traceparent: String,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(log: LogId, plugin: &'a str, delivery: &'a Delivery<'a>) -> Self {
+        let mut source = String::with_capacity(64);
+        source.push_str(PLUGIN_SOURCE);
+        source.push_str(plugin);
+        Self {
+            delivery,
+            plugin,
+            log,
+            source,
+            id: String::with_capacity(32),
+            traceparent: String::with_capacity(55),
+        }
+    }
+
+    /// Append the record of `emit` to `out`. It is the delivery's effect number `index`.
+    fn encode(&mut self, emit: &Emit, index: u32, hops: u32, out: &mut Vec<u8>) {
+        let (event, offset) = (self.delivery.event, self.delivery.offset.0);
+        self.id.clear();
+        write!(self.id, "{:08x}-{offset:x}-{index}", self.log.short()).expect("a string takes everything");
+        self.traceparent.clear();
         child_span(
             event.traceparent,
-            delivery.offset.0,
-            outcome.plugin,
+            offset,
+            self.plugin,
             index,
-            &mut traceparent,
+            &mut self.traceparent,
         );
         let record = Event {
-            id: &id,
-            source: &source,
+            id: &self.id,
+            source: &self.source,
             r#type: &emit.r#type,
             key: emit.key.as_deref(),
             subject: emit.subject.as_deref(),
@@ -105,19 +138,61 @@ pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, han
             correlation: Some(event.chain()),
             cause: Some(Cause {
                 id: event.id,
-                offset: delivery.offset.0,
-                hops: event.hops() + 1,
+                offset,
+                hops,
                 index,
             }),
-            traceparent: Some(&traceparent)
-                .filter(|text| !text.is_empty())
-                .map(String::as_str),
+            traceparent: Some(&*self.traceparent).filter(|text| !text.is_empty()),
             data_schema: None,
             extensions: Vec::new(),
         };
-        batch.push_with(|out| Record::encode_event(&record, out));
+        Record::encode_event(&record, out);
     }
-    batch
+}
+
+/// A timer that a delivery sets or cancels, with the record of its event.
+pub struct Timer<'a> {
+    name: &'a str,
+    set: Option<(Micros, Vec<u8>)>,
+}
+
+/// The timers that a delivery of `plugin` sets and cancels. Their events are its effects behind those it emits.
+pub fn timers<'a>(log: LogId, plugin: &str, delivery: &Delivery<'_>, handled: &'a Handled) -> Vec<Timer<'a>> {
+    let timers = &handled.effects.timers;
+    if timers.is_empty() {
+        return Vec::new();
+    }
+    let mut emitter = Emitter::new(log, plugin, delivery);
+    let mut index = u32::try_from(handled.effects.emits.len()).unwrap_or(u32::MAX);
+    timers
+        .iter()
+        .map(|(name, set)| {
+            let set = set.as_ref().map(|set| {
+                let hops = if set.due.0.saturating_sub(delivery.started.0) < HOT_LOOP {
+                    delivery.event.hops() + 1
+                } else {
+                    0
+                };
+                let mut event = Vec::with_capacity(set.emit.data.len() + 256);
+                emitter.encode(&set.emit, index, hops, &mut event);
+                index = index.saturating_add(1);
+                (set.due, event)
+            });
+            Timer { name, set }
+        })
+        .collect()
+}
+
+/// `timers` as the outcome keeps them.
+pub fn timer_changes<'a>(timers: &'a [Timer<'_>]) -> Vec<TimerChange<'a>> {
+    let change = |timer: &'a Timer<'_>| TimerChange {
+        name: timer.name,
+        set: timer
+            .set
+            .as_ref()
+            .map(|(due, event)| TimerSet { due: due.0, event }),
+    };
+    timers.iter().map(change).collect()
 }
 
 /// Sources that begin with this are plugins.
@@ -169,7 +244,7 @@ pub fn writes<'a>(handled: &'a Handled, previous: &'a [Option<bytes::Bytes>]) ->
 mod tests {
     use std::time::Duration;
 
-    use nerve_eventlog::{Micros, Offset};
+    use nerve_eventlog::Offset;
 
     use super::*;
     use crate::delivery::handler::Failure;

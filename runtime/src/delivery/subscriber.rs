@@ -33,6 +33,8 @@ pub struct Subscriber {
     pub trouble: Mutex<Option<String>>,
     /// Set when dead letters may have to be delivered again.
     pub redrive: AtomicBool,
+    /// Rung when a timer is set to fire before every other one of the plugin.
+    pub timer_bell: Bell,
     settled: Notify,
     /// How many wait; held while `wanted` changes.
     waiters: Mutex<usize>,
@@ -67,7 +69,7 @@ impl Between<'_> {
 
 impl Subscriber {
     /// A plugin with nothing running yet.
-    pub fn new(name: &str, state: PluginState, sequencer: &Sequencer) -> Arc<Self> {
+    pub fn new(name: &str, state: PluginState, sequencer: &Sequencer, timer_bell: Bell) -> Arc<Self> {
         let bell = Bell::default();
         let id = sequencer.add_subscriber(bell.clone());
         Arc::new(Self {
@@ -80,6 +82,7 @@ impl Subscriber {
             redrive: AtomicBool::new(!state.redrive.is_empty()),
             state: Mutex::new(state),
             trouble: Mutex::default(),
+            timer_bell,
             settled: Notify::new(),
             waiters: Mutex::default(),
             wanted: AtomicU64::new(u64::MAX),

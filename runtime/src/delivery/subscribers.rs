@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::lane::{Lane, Rest};
 use super::subscriber::Subscriber;
+use super::timer;
 use crate::log::index::Bell;
 use crate::log::sequencer::Sequencer;
 use crate::state::PluginState;
@@ -24,22 +25,26 @@ pub struct Subscribers {
     sequencer: Arc<Sequencer>,
     clock: Arc<dyn Clock>,
     by_name: RwLock<BTreeMap<Box<str>, Arc<Subscriber>>>,
+    timer_bell: Bell,
     lanes: TaskTracker,
     stop: CancellationToken,
     stopping: Arc<AtomicBool>,
 }
 
 impl Subscribers {
-    /// No plugins yet.
+    /// No plugins yet. Must be called within a tokio runtime.
     pub fn new(sequencer: Arc<Sequencer>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self {
+        let subscribers = Arc::new(Self {
             sequencer,
             clock,
             by_name: RwLock::default(),
+            timer_bell: Bell::default(),
             lanes: TaskTracker::new(),
             stop: CancellationToken::new(),
             stopping: Arc::default(),
-        })
+        });
+        subscribers.lanes.spawn(fire_timers(subscribers.clone()));
+        subscribers
     }
 
     /// The plugin called `name`.
@@ -60,7 +65,7 @@ impl Subscribers {
             return subscriber.clone();
         }
         let subscription = state.subscription.clone();
-        let subscriber = Subscriber::new(name, state, &self.sequencer);
+        let subscriber = Subscriber::new(name, state, &self.sequencer, self.timer_bell.clone());
         self.sequencer.subscribe(subscriber.id, subscription);
         by_name.insert(name.into(), subscriber.clone());
         let lane = Lane::new(
@@ -70,6 +75,7 @@ impl Subscribers {
             self.stopping.clone(),
             fastrand::Rng::new(),
         );
+        self.timer_bell.notify_one();
         let bell = subscriber.bell.clone();
         self.lanes
             .spawn(drive(lane, bell, self.clock.clone(), self.stop.clone()));
@@ -112,6 +118,36 @@ async fn drive(mut lane: Lane, bell: Bell, clock: Arc<dyn Clock>, stop: Cancella
                     () = rung_or_due(&bell, due, &*clock) => {}
                 }
             }
+        }
+    }
+}
+
+/// Let timers fire when they are due, those of paused and removed plugins too.
+async fn fire_timers(subscribers: Arc<Subscribers>) {
+    loop {
+        let (all, sequencer) = (subscribers.all(), subscribers.sequencer.clone());
+        let now = subscribers.clock.now();
+        let fired = tokio::task::spawn_blocking(move || {
+            let mut next = None;
+            for subscriber in all {
+                let due = timer::fire(&subscriber, &sequencer, now)?;
+                next = [next, due].into_iter().flatten().min();
+            }
+            Ok::<_, crate::host::Stopped>(next)
+        });
+        let next = match fired.await {
+            Ok(Ok(next)) => next,
+            Ok(Err(_)) => return,
+            Err(panicked) => {
+                tracing::error!(
+                    "timers ended by a fault of the host; none fires until a restart: {panicked}"
+                );
+                return;
+            }
+        };
+        tokio::select! {
+            () = subscribers.stop.cancelled() => return,
+            () = rung_or_due(&subscribers.timer_bell, next, &*subscribers.clock) => {}
         }
     }
 }

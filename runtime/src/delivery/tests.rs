@@ -4,3 +4,4 @@ mod bed;
 mod breaker;
 mod rules;
 mod simulation;
+mod timers;

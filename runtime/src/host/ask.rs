@@ -155,6 +155,7 @@ impl Host {
             paused: state.breaker.open().cloned(),
             parked: parked(&state),
             dead_letters: state.dead.len(),
+            timers: (state.timers.len(), state.timers.next()),
             state_keys: state.key_values.len(),
             state_bytes: state.key_values.bytes(),
             counters: state.counters,

@@ -31,6 +31,8 @@ pub struct PluginStatus {
     pub parked: Vec<ParkedStatus>,
     /// Dead letters.
     pub dead_letters: usize,
+    /// How many timers are set, and when the next one fires.
+    pub timers: (usize, Option<Micros>),
     /// Keys of its state.
     pub state_keys: usize,
     /// Bytes of its state.

@@ -87,6 +87,7 @@ fn shown(status: &PluginStatus) -> Value {
         })),
         "parked": parked.collect::<Vec<_>>(),
         "dead_letters": status.dead_letters,
+        "timers": { "count": status.timers.0, "next": status.timers.1.map(time::text) },
         "state": { "keys": status.state_keys, "bytes": status.state_bytes },
         "counters": { "done": done, "retry": retry, "dead": dead },
         "refused": status.refused.as_ref().map(|(at, reason)| json!({ "at": time::text(*at), "reason": reason })),

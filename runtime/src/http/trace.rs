@@ -79,6 +79,10 @@ fn delivery(delivery: &Delivery) -> Value {
         "waited_us": delivery.waited,
         "took_us": outcome.took,
         "writes": writes.collect::<Vec<_>>(),
+        "timers": outcome.timers.iter().map(|timer| json!({
+            "name": timer.name,
+            "due": timer.set.map(|set| time::text(nerve_eventlog::Micros(set.due))),
+        })).collect::<Vec<_>>(),
         "lines": outcome.lines.iter().map(|line| json!({ "level": line.level, "text": line.text })).collect::<Vec<_>>(),
         "lines_lost": outcome.lines_lost,
         "emitted": delivery.emitted.iter().map(node).collect::<Vec<_>>(),

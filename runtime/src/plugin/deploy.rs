@@ -21,6 +21,7 @@ use super::watcher::{FolderChange, Pair};
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscribers::Subscribers;
+use crate::delivery::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::record::{Deployment, DeploymentAction, Hash, LiveVersion, Record};
 use crate::log::sequencer::{Sequencer, stopped};
@@ -231,6 +232,13 @@ impl Deployer {
 impl Version for Loaded {
     fn id(&self) -> crate::log::record::VersionId {
         self.version
+    }
+
+    fn timer_limits(&self) -> TimerLimits {
+        TimerLimits {
+            count: self.settings.limits.timers,
+            bytes: self.settings.limits.timer_bytes,
+        }
     }
 
     fn retry_policy(&self) -> crate::delivery::retry::RetryPolicy {

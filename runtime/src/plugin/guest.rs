@@ -14,7 +14,7 @@ use super::loader::Loaded;
 use super::settings::{Isolation, Settings};
 use super::v1::Plugin;
 use super::v1::nerve::plugin::types;
-use crate::delivery::handler::{Delivery, Failure, Handled, Handler};
+use crate::delivery::handler::{Delivery, Failure, Handled, Handler, SetTimer};
 use crate::ingest::message_pack;
 use crate::log::record::{FailureClass, Level, VersionId};
 use crate::state::KeyValues;
@@ -34,7 +34,9 @@ pub struct Guest {
     pub(super) dice: fastrand::Rng,
     pub(super) handled: Handled,
     pub(super) writes: BTreeMap<Box<str>, Option<Bytes>>,
+    pub(super) timers: BTreeMap<Box<str>, Option<SetTimer>>,
     pub(super) written_bytes: usize,
+    pub(super) emitted: usize,
     pub(super) emitted_bytes: usize,
     calls: u64,
     hit: Option<(FailureClass, String)>,
@@ -50,7 +52,9 @@ impl Guest {
             dice: fastrand::Rng::with_seed(0),
             handled: Handled::default(),
             writes: BTreeMap::new(),
+            timers: BTreeMap::new(),
             written_bytes: 0,
+            emitted: 0,
             emitted_bytes: 0,
             calls: 0,
             hit: None,
@@ -79,12 +83,13 @@ impl Guest {
     fn begin(&mut self, started: Micros, seed: u64) {
         self.started = started;
         self.dice = fastrand::Rng::with_seed(seed);
-        (self.written_bytes, self.emitted_bytes, self.calls) = (0, 0, 0);
+        (self.written_bytes, self.emitted, self.emitted_bytes, self.calls) = (0, 0, 0, 0);
     }
 
     fn end(&mut self) -> Handled {
         let mut handled = std::mem::take(&mut self.handled);
         handled.effects.writes = std::mem::take(&mut self.writes).into_iter().collect();
+        handled.effects.timers = std::mem::take(&mut self.timers).into_iter().collect();
         handled
     }
 }

@@ -65,6 +65,10 @@ pub struct Limits {
     pub state_value_bytes: usize,
     /// Bytes of all keys and values in the state. Default 256 MiB.
     pub state_bytes: usize,
+    /// Timers that may be set at a time. Default 100,000.
+    pub timers: usize,
+    /// Bytes of the events of all timers. Default 64 MiB.
+    pub timer_bytes: usize,
     /// Calls of host functions in one delivery. Default 100,000.
     pub host_calls: u64,
     /// Bytes of the component. Default 16 MiB.
@@ -82,6 +86,8 @@ impl Default for Limits {
             log_line_bytes: 4096,
             state_value_bytes: 1 << 20,
             state_bytes: 256 << 20,
+            timers: 100_000,
+            timer_bytes: 64 << 20,
             host_calls: 100_000,
             component_bytes: 16 << 20,
         }
@@ -100,6 +106,8 @@ impl Limits {
             ("log_line_bytes", self.log_line_bytes as u64),
             ("state_value_bytes", self.state_value_bytes as u64),
             ("state_bytes", self.state_bytes as u64),
+            ("timers", self.timers as u64),
+            ("timer_bytes", self.timer_bytes as u64),
             ("host_calls", self.host_calls),
             ("component_bytes", self.component_bytes as u64),
         ]

@@ -6,6 +6,7 @@ mod events;
 mod log;
 mod random;
 mod state;
+mod timers;
 
 use super::guest::Guest;
 
@@ -30,7 +31,9 @@ impl nerve::plugin::types::Host for Guest {}
 pub const VERSION: &str = "1.0.0";
 
 /// The interfaces of the world that a guest may import.
-pub const IMPORTS: [&str; 7] = ["types", "events", "state", "log", "clock", "random", "config"];
+pub const IMPORTS: [&str; 8] = [
+    "types", "events", "state", "timers", "log", "clock", "random", "config",
+];
 
 /// The interface that a guest must export.
 pub const EXPORT: &str = "handler";

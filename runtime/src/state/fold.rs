@@ -23,6 +23,7 @@ impl Fold {
                 self.plugin(&deployment.plugin)
                     .apply_deployment(offset, time, deployment);
             }
+            Record::Fired(fired) => self.plugin(fired.plugin).apply_fired(offset, fired),
             Record::Operator(operator) => self.plugin(&operator.plugin).apply_operator(time, operator),
         }
     }

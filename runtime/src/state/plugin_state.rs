@@ -10,8 +10,9 @@ use super::KeyValues;
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::Cursor;
 use crate::delivery::subscription::Subscription;
+use crate::delivery::timer::Timers;
 use crate::log::record::{
-    Deployment, DeploymentAction, FailureClass, Hash, LiveVersion, Operator, OperatorAction, Outcome,
+    Deployment, DeploymentAction, FailureClass, Fired, Hash, LiveVersion, Operator, OperatorAction, Outcome,
     Verdict, VersionId,
 };
 
@@ -38,6 +39,8 @@ pub struct PluginState {
     pub redrive: BTreeSet<Offset>,
     /// Its key-value space.
     pub key_values: Arc<KeyValues>,
+    /// Timers that are set.
+    pub timers: Timers,
     /// Outcomes so far: done, retry, dead.
     pub counters: [u64; 3],
     /// The last record of its last settled batch: the condition of the next one.
@@ -80,6 +83,7 @@ impl PluginState {
             Verdict::Done => {
                 self.counters[0] += 1;
                 self.dead.remove(&event);
+                self.timers.apply(offset, &outcome.timers);
                 for write in &outcome.writes {
                     self.key_values
                         .write(write.key, write.value.map(Bytes::copy_from_slice));
@@ -98,6 +102,12 @@ impl PluginState {
                 self.dead.insert(event, dead);
             }
         }
+    }
+
+    /// What the timer that fired at `offset` does; its event is the record behind it.
+    pub fn apply_fired(&mut self, offset: Offset, fired: &Fired<'_>) {
+        self.timers.remove(fired.name);
+        self.settled_at = Some(offset.next());
     }
 
     /// What the deployment at `offset` does.

@@ -79,6 +79,7 @@ fn outcome(plugin: &'static str, event: u64, attempt: u32, started: u64, emitted
         lines_lost: 0,
         free: false,
         opens: None,
+        timers: vec![],
     }
 }
 

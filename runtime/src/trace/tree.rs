@@ -1,6 +1,6 @@
 //! The causal tree of an event: its deliveries, the events they emitted, and so on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use nerve_eventlog::{Entry, Log, Offset, Reach, ReadError};
 
@@ -72,6 +72,8 @@ struct Pass {
     emitted: HashMap<Offset, Vec<Offset>>,
     /// When the next attempt of an event in a plugin is due.
     due: HashMap<(Offset, String), u64>,
+    /// Outcomes of the tree.
+    delivered: HashSet<Offset>,
     /// The outcome whose emitted events are being read: its offset, and how many are left.
     open: Option<(Offset, u32)>,
     nodes: usize,
@@ -88,7 +90,7 @@ impl Pass {
         let payload = entry.payload.clone();
         match Record::decode(&payload) {
             Ok(Record::Event(_)) => {
-                // An emitted event follows its outcome in the same batch.
+                // An emitted event follows its outcome, or the firing of its timer, in the same batch.
                 let emitter = self.open.take().filter(|(_, left)| *left > 0);
                 if let Some((outcome, left)) = emitter {
                     self.emitted.entry(outcome).or_default().push(offset);
@@ -111,9 +113,14 @@ impl Pass {
                     self.due.insert(who, due);
                 }
                 self.open = Some((offset, outcome.emitted));
+                self.delivered.insert(offset);
                 let waited = outcome.started.saturating_sub(since);
                 self.outcomes.entry(event).or_default().push((entry, waited));
                 self.nodes += 1;
+            }
+            Ok(Record::Fired(fired)) => {
+                let set_at = Offset(fired.set_at);
+                self.open = self.delivered.contains(&set_at).then_some((set_at, 1));
             }
             _ => self.open = None,
         }

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::outcome::{Emitted, Line};
-use crate::context::RawEmit;
+use super::outcome::{Emitted, Line, TimerSet};
+use crate::context::{Moment, RawEmit};
 use crate::error::{EmitError, StateError};
 use crate::log::Level;
 
 const MAX_STATE_KEY: usize = 512;
 const MAX_EVENT_KEY: usize = 256;
 const MAX_TYPE: usize = 256;
+const MAX_TIMER_NAME: usize = 256;
 const MAX_SCAN: usize = 1000;
 const MAX_RANDOM: u32 = 65536;
 
@@ -20,6 +21,7 @@ const MAX_RANDOM: u32 = 65536;
 pub(crate) struct Attempt {
     pub(super) state: BTreeMap<String, Vec<u8>>,
     pub(super) emitted: Vec<Emitted>,
+    pub(super) timers: BTreeMap<String, TimerSet>,
     pub(super) lines: Vec<Line>,
     /// The first refusal: the delivery fails with it.
     pub(super) broken: Option<String>,
@@ -31,12 +33,14 @@ pub(crate) struct Attempt {
 impl Attempt {
     pub(super) fn new(
         state: BTreeMap<String, Vec<u8>>,
+        timers: BTreeMap<String, TimerSet>,
         config: BTreeMap<String, String>,
         now: u64,
         seed: u64,
     ) -> Self {
         Self {
             state,
+            timers,
             emitted: Vec::new(),
             lines: Vec::new(),
             broken: None,
@@ -75,31 +79,68 @@ fn with<T>(what: &str, then: impl FnOnce(&mut Attempt) -> T) -> T {
 
 pub(crate) fn emit(event: &RawEmit<'_>) -> Result<(), EmitError> {
     with("an event was emitted", |attempt| {
-        let token = |t: &str| {
-            !t.is_empty()
-                && t.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        };
-        if event.type_.len() > MAX_TYPE || !event.type_.split('.').all(token) {
-            return Err(EmitError::Invalid(
-                attempt.refuse(format!("{:?} is not an event type", event.type_)),
-            ));
-        }
-        if event
-            .key
-            .is_some_and(|key| key.is_empty() || key.len() > MAX_EVENT_KEY)
-        {
-            let reason = format!("the key of {} has not 1 to {MAX_EVENT_KEY} bytes", event.type_);
-            return Err(EmitError::Invalid(attempt.refuse(reason)));
-        }
-        attempt.emitted.push(Emitted {
-            type_: event.type_.to_owned(),
-            subject: event.subject.map(str::to_owned),
-            key: event.key.map(str::to_owned),
-            content_type: event.content_type.map(str::to_owned),
-            data: event.data.to_vec(),
-        });
+        let emitted = checked(attempt, event)?;
+        attempt.emitted.push(emitted);
         Ok(())
+    })
+}
+
+pub(crate) fn timer_set(name: &str, moment: Moment, event: &RawEmit<'_>) -> Result<(), EmitError> {
+    with("a timer was set", |attempt| {
+        check_name(attempt, name)?;
+        let event = checked(attempt, event)?;
+        let due = match moment {
+            Moment::At(micros) => micros,
+            Moment::After(millis) => attempt.now.saturating_add(millis.saturating_mul(1000)),
+        };
+        attempt.timers.insert(name.to_owned(), TimerSet { due, event });
+        Ok(())
+    })
+}
+
+pub(crate) fn timer_cancel(name: &str) -> Result<(), EmitError> {
+    with("a timer was cancelled", |attempt| {
+        check_name(attempt, name)?;
+        attempt.timers.remove(name);
+        Ok(())
+    })
+}
+
+fn check_name(attempt: &mut Attempt, name: &str) -> Result<(), EmitError> {
+    if name.is_empty() || name.len() > MAX_TIMER_NAME {
+        let reason = format!(
+            "the name of a timer has {} bytes: it must have 1 to {MAX_TIMER_NAME}",
+            name.len()
+        );
+        return Err(EmitError::Invalid(attempt.refuse(reason)));
+    }
+    Ok(())
+}
+
+fn checked(attempt: &mut Attempt, event: &RawEmit<'_>) -> Result<Emitted, EmitError> {
+    let token = |t: &str| {
+        !t.is_empty()
+            && t.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
+    if event.type_.len() > MAX_TYPE || !event.type_.split('.').all(token) {
+        return Err(EmitError::Invalid(
+            attempt.refuse(format!("{:?} is not an event type", event.type_)),
+        ));
+    }
+    if event
+        .key
+        .is_some_and(|key| key.is_empty() || key.len() > MAX_EVENT_KEY)
+    {
+        let reason = format!("the key of {} has not 1 to {MAX_EVENT_KEY} bytes", event.type_);
+        return Err(EmitError::Invalid(attempt.refuse(reason)));
+    }
+    Ok(Emitted {
+        type_: event.type_.to_owned(),
+        subject: event.subject.map(str::to_owned),
+        key: event.key.map(str::to_owned),
+        content_type: event.content_type.map(str::to_owned),
+        data: event.data.to_vec(),
     })
 }
 

@@ -45,6 +45,15 @@ impl Emitted {
     }
 }
 
+/// A timer that is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimerSet {
+    /// When it fires, in microseconds since 1970.
+    pub due: u64,
+    /// The event it then emits.
+    pub event: Emitted,
+}
+
 /// A log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {

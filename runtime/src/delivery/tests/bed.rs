@@ -12,7 +12,8 @@ use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
 use crate::delivery::lane::{Lane, Rest};
 use crate::delivery::retry::{AtEnd, RetryPolicy};
 use crate::delivery::subscriber::Subscriber;
-use crate::log::index::TypeIndex;
+use crate::delivery::timer::TimerLimits;
+use crate::log::index::{Bell, TypeIndex};
 use crate::log::record::{
     Deployment, DeploymentAction, Event, FailureClass, Hash, LiveVersion, Operator, OperatorAction, Record,
     VersionId,
@@ -57,6 +58,13 @@ pub(super) const POLICY: RetryPolicy = RetryPolicy {
 impl Version for Fake {
     fn id(&self) -> VersionId {
         VersionId([self.version; 8])
+    }
+
+    fn timer_limits(&self) -> TimerLimits {
+        TimerLimits {
+            count: 3,
+            bytes: 1 << 20,
+        }
     }
 
     fn retry_policy(&self) -> RetryPolicy {
@@ -203,7 +211,7 @@ impl Bed {
         }
         let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), Order { index, window });
         let subscription = state.subscription.clone();
-        let subscriber = Subscriber::new("p", state, &sequencer);
+        let subscriber = Subscriber::new("p", state, &sequencer, Bell::default());
         sequencer.subscribe(subscriber.id, subscription);
         let stopping = Arc::new(AtomicBool::new(false));
         let dice = fastrand::Rng::with_seed(7);

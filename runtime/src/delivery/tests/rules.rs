@@ -96,6 +96,7 @@ fn a_restart_finds_parked_keys_and_what_waits_behind_them() {
 #[test]
 fn invariant_02_a_failed_attempt_leaves_no_effect_but_its_outcome() {
     let effects = || Effects {
+        timers: vec![],
         emits: vec![Emit {
             r#type: "out".into(),
             key: None,
@@ -159,6 +160,7 @@ fn invariant_02_two_writers_never_settle_the_same_delivery() {
 fn a_chain_longer_than_the_longest_is_a_dead_letter() {
     let mut bed = Bed::new(Arc::new(|_, _| Handled {
         effects: Effects {
+            timers: vec![],
             emits: vec![Emit {
                 r#type: "in.again".into(),
                 key: None,

@@ -23,6 +23,7 @@ fn script(seed: u64) -> Script {
                 let writes = vec![("count".into(), Some(vec![0; count + 1].into()))];
                 Handled {
                     effects: Effects {
+                        timers: vec![],
                         emits: vec![],
                         writes,
                     },

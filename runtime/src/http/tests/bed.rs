@@ -15,6 +15,7 @@ use tower::ServiceExt;
 
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
 use crate::delivery::retry::RetryPolicy;
+use crate::delivery::timer::TimerLimits;
 use crate::host::{Host, HostOptions};
 use crate::ingest::Limits;
 use crate::log::record::{Deployment, DeploymentAction, FailureClass, Hash, LiveVersion, Record, VersionId};
@@ -245,6 +246,13 @@ struct Fake {
 impl Version for Fake {
     fn id(&self) -> VersionId {
         self.version
+    }
+
+    fn timer_limits(&self) -> TimerLimits {
+        TimerLimits {
+            count: 3,
+            bytes: 1 << 20,
+        }
     }
 
     fn retry_policy(&self) -> RetryPolicy {

@@ -24,6 +24,7 @@ fn writes() -> Script {
         };
         Handled {
             effects: Effects {
+                timers: vec![],
                 emits: if delivery.event.r#type == "t" {
                     vec![emit]
                 } else {

@@ -12,31 +12,41 @@ const LONGEST_TEXT: usize = 256;
 impl wit::Host for Guest {
     fn emit(&mut self, event: wit::NewEvent) -> wasmtime::Result<Result<(), wit::EmitError>> {
         self.count_call()?;
+        Ok(self
+            .taken(event)
+            .map(|emit| self.handled.effects.emits.push(emit)))
+    }
+}
+
+impl Guest {
+    /// An event that is emitted now or by a timer, checked against limits and form. A refusal fails the delivery.
+    pub(super) fn taken(&mut self, event: wit::NewEvent) -> Result<Emit, wit::EmitError> {
         let limits = &self.settings.limits;
-        if self.handled.effects.emits.len() >= limits.emits {
-            let reason = format!("limit emits: one delivery may emit {} events", limits.emits);
-            self.limit_hit(reason.clone());
-            return Ok(Err(wit::EmitError::Limit(reason)));
-        }
-        self.emitted_bytes += event.data.len();
-        if self.emitted_bytes > limits.emit_bytes {
-            let reason = format!(
+        (self.emitted, self.emitted_bytes) = (self.emitted + 1, self.emitted_bytes + event.data.len());
+        let passed = if self.emitted > limits.emits {
+            Some(format!(
+                "limit emits: one delivery may emit {} events",
+                limits.emits
+            ))
+        } else if self.emitted_bytes > limits.emit_bytes {
+            Some(format!(
                 "limit emit_bytes: one delivery may emit {} bytes",
                 limits.emit_bytes
-            );
+            ))
+        } else {
+            None
+        };
+        if let Some(reason) = passed {
             self.limit_hit(reason.clone());
-            return Ok(Err(wit::EmitError::Limit(reason)));
+            return Err(wit::EmitError::Limit(reason));
         }
-        Ok(match checked(event, self.json) {
-            Ok(emit) => {
-                self.handled.effects.emits.push(emit);
-                Ok(())
-            }
-            Err(reason) => {
-                self.limit_hit(reason.clone());
-                Err(wit::EmitError::Invalid(reason))
-            }
-        })
+        checked(event, self.json).map_err(|reason| self.invalid(reason))
+    }
+
+    /// What is not well-formed fails the delivery.
+    pub(super) fn invalid(&mut self, reason: String) -> wit::EmitError {
+        self.limit_hit(reason.clone());
+        wit::EmitError::Invalid(reason)
     }
 }
 

@@ -1,0 +1,179 @@
+//! Timers: events that a plugin emits later.
+//!
+//! A timer is part of the fold. An outcome sets, replaces or cancels it by name and carries the record of its
+//! event; when it is due, one batch says that it fired and holds that event, so that it fires once, whatever is
+//! stopped or crashes between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
+
+use super::handler::SetTimer;
+use super::subscriber::Subscriber;
+use crate::host::Stopped;
+use crate::log::record::{self, Fired, Record, TimerChange};
+use crate::log::sequencer::{Sequencer, stopped};
+
+/// Timers that fire in one batch at most.
+const MOST_AT_ONCE: usize = 256;
+
+/// How many timers of a plugin may be set at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerLimits {
+    /// Their number.
+    pub count: usize,
+    /// Bytes of the data of their events.
+    pub bytes: usize,
+}
+
+/// The timers of one plugin that are set.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Timers {
+    by_name: BTreeMap<Box<str>, Timer>,
+    by_due: BTreeSet<(Micros, Box<str>)>,
+    bytes: usize,
+}
+
+/// A timer that is set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timer {
+    /// When it fires.
+    pub due: Micros,
+    /// The record of its event.
+    pub event: Bytes,
+    /// The outcome that set it.
+    pub set_at: Offset,
+}
+
+impl Timers {
+    /// What the outcome at `offset` does.
+    pub fn apply(&mut self, offset: Offset, changes: &[TimerChange<'_>]) {
+        for change in changes {
+            self.remove(change.name);
+            if let Some(set) = change.set {
+                let due = Micros(set.due);
+                self.bytes += set.event.len();
+                self.by_due.insert((due, change.name.into()));
+                let timer = Timer {
+                    due,
+                    event: Bytes::copy_from_slice(set.event),
+                    set_at: offset,
+                };
+                self.by_name.insert(change.name.into(), timer);
+            }
+        }
+    }
+
+    /// The timer `name` fired, or is cancelled.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(timer) = self.by_name.remove(name) {
+            self.bytes -= timer.event.len();
+            self.by_due.remove(&(timer.due, name.into()));
+        }
+    }
+
+    /// When the next timer fires.
+    pub fn next(&self) -> Option<Micros> {
+        self.by_due.first().map(|(due, _)| *due)
+    }
+
+    /// How many are set.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The timers by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Timer)> {
+        self.by_name.iter().map(|(name, timer)| (&**name, timer))
+    }
+
+    /// Why `changes` would pass `limits`, where they would.
+    pub fn refuse(&self, changes: &[(Box<str>, Option<SetTimer>)], limits: TimerLimits) -> Option<String> {
+        let (mut count, mut bytes) = (self.by_name.len(), self.bytes);
+        for (name, set) in changes {
+            if let Some(timer) = self.by_name.get(name) {
+                (count, bytes) = (count - 1, bytes - timer.event.len());
+            }
+            if let Some(set) = set {
+                (count, bytes) = (count + 1, bytes + set.emit.data.len());
+            }
+        }
+        if count > limits.count {
+            return Some(format!("limit timers: {} may be set at a time", limits.count));
+        }
+        (bytes > limits.bytes).then(|| {
+            format!(
+                "limit timer_bytes: the events of all timers may have {} bytes",
+                limits.bytes
+            )
+        })
+    }
+
+    fn due(&self, now: Micros) -> Vec<Box<str>> {
+        let due = self.by_due.iter().take_while(|(due, _)| *due <= now);
+        due.take(MOST_AT_ONCE).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Let the timers of `subscriber` fire that are due at `now`, some at a time; when the next one is due.
+///
+/// Waits while too much waits for the disk.
+pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Result<Option<Micros>, Stopped> {
+    loop {
+        let mut state = subscriber.state.lock();
+        let names = state.timers.due(now);
+        if names.is_empty() {
+            return Ok(state.timers.next());
+        }
+        let mut batch = Batch::new();
+        let mut types = Vec::with_capacity(names.len());
+        for (place, name) in (0u64..).step_by(2).zip(&names) {
+            let timer = &state.timers.by_name[name];
+            let fired = fired(subscriber, name, timer);
+            batch.push_with(|out| Record::Fired(fired).encode(out));
+            batch.push(&timer.event);
+            if let Ok(Some(event)) = record::event(&timer.event) {
+                types.push((place + 1, event.r#type));
+            }
+        }
+        let condition = Condition {
+            writer: &subscriber.writer,
+            last: state.settled_at,
+        };
+        let appended = sequencer.append(
+            batch.writer(&subscriber.writer),
+            Some(condition),
+            types.into_iter(),
+        );
+        match appended {
+            Ok(appended) => {
+                for (place, name) in (0..).step_by(2).zip(&names) {
+                    let timer = &state.timers.by_name[name];
+                    let fired = fired(subscriber, name, timer);
+                    state.apply_fired(Offset(appended.first.0 + place), &fired);
+                }
+            }
+            Err(AppendError::Full { .. }) => {
+                drop(state);
+                let next = sequencer.log().bounds().durable.next();
+                let waited = sequencer.log().wait_durable(next);
+                waited.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
+            }
+            Err(refused) => return Err(stopped(&refused)),
+        }
+    }
+}
+
+fn fired<'a>(subscriber: &'a Subscriber, name: &'a str, timer: &Timer) -> Fired<'a> {
+    Fired {
+        plugin: &subscriber.name,
+        name,
+        set_at: timer.set_at.0,
+    }
+}

@@ -1,0 +1,127 @@
+//! What became of deployments, what operators did, and how versions are named.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What became of a request to deploy or remove a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The plugin.
+    pub plugin: String,
+    /// Hash of the pair of component and `.toml` that was asked for; the removed plugin's has none.
+    pub pair: Option<Hash>,
+    /// What became of it.
+    pub action: DeploymentAction,
+}
+
+/// What became of a request to deploy or remove.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeploymentAction {
+    /// It is live from this record on.
+    Live(Box<LiveVersion>),
+    /// It was refused; what was live before goes on.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The file is gone: the plugin stops, its cursor and state stay.
+    Removed,
+}
+
+/// A version that went live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveVersion {
+    /// Hash of component and configuration.
+    pub version: VersionId,
+    /// Hash of the component's bytes, under which they are kept.
+    pub component: Hash,
+    /// The author's version text.
+    pub label: String,
+    /// Text of the `NAME.toml` it runs with, where there is one. Secrets stand in it by reference only.
+    pub settings: Option<String>,
+    /// Patterns it subscribes to.
+    pub subscriptions: Vec<String>,
+    /// Types it declares to emit.
+    pub emits: Vec<String>,
+    /// Prefixes of state keys that applications may read.
+    pub readable: Vec<String>,
+    /// What it asks for: capability and scope.
+    pub asks: Vec<(String, Vec<String>)>,
+    /// Whether a new plugin starts at the first event of the log, instead of here.
+    pub from_beginning: bool,
+}
+
+/// What an operator did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Operator {
+    /// The plugin it was done to.
+    pub plugin: String,
+    /// What was done.
+    pub action: OperatorAction,
+}
+
+/// What an operator can do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorAction {
+    /// Deliver dead letters again: offsets of their events.
+    Redrive(Vec<u64>),
+    /// Give dead letters up: offsets of their events.
+    Drop(Vec<u64>),
+    /// Deliver nothing until told to go on.
+    Pause,
+    /// Go on: where the plugin was paused for its failures, with one event.
+    Resume,
+}
+
+/// A BLAKE3 hash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Hash(#[serde(with = "serde_bytes")] pub [u8; 32]);
+
+impl Hash {
+    /// The hash of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A version of a plugin: the first 8 bytes of the hash of its component and its configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VersionId(#[serde(with = "serde_bytes")] pub [u8; 8]);
+
+impl VersionId {
+    /// The version that a component and its configuration make.
+    pub fn of(component: Hash, configuration: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&component.0).update(configuration);
+        let mut id = [0; 8];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Self(id)
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,205 @@
+//! What a delivery came to, and what follows from it.
+
+use nerve_eventlog::Offset;
+use serde::{Deserialize, Serialize};
+
+use super::VersionId;
+
+/// What one delivery came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome<'a> {
+    /// The plugin.
+    pub plugin: &'a str,
+    /// The version that ran.
+    pub version: VersionId,
+    /// The event that was delivered.
+    pub event: u64,
+    /// From 1.
+    pub attempt: u32,
+    /// Whether an operator's redrive asked for this delivery.
+    pub replay: bool,
+    /// What it came to.
+    #[serde(borrow)]
+    pub verdict: Verdict<'a>,
+    /// The event's key, where the key is parked by this outcome or was parked before it.
+    pub key: Option<&'a str>,
+    /// Whether no event of `key` waits any more: the key is then parked no longer.
+    pub cleared: bool,
+    /// Every matching event up to this offset is settled, or waits behind a parked key.
+    pub low_water: u64,
+    /// Wall-clock start of the attempt, in microseconds; also what the plugin's clock said.
+    pub started: u64,
+    /// How long the handler ran, in microseconds.
+    pub took: u64,
+    /// Seed of the plugin's randomness, where it used any.
+    pub seed: Option<u64>,
+    /// Events emitted: the records that follow in the same batch.
+    pub emitted: u32,
+    /// State writes, in the order of their keys.
+    #[serde(borrow)]
+    pub writes: Vec<Write<'a>>,
+    /// Log lines.
+    #[serde(borrow)]
+    pub lines: Vec<Line<'a>>,
+    /// Log lines that were dropped or cut at a limit.
+    pub lines_lost: u32,
+    /// Whether this attempt cost the event none of its retries, since the breaker was open.
+    #[serde(default)]
+    pub free: bool,
+    /// What this failed attempt makes of the breaker, where it opens it or leaves it open.
+    #[serde(default)]
+    pub opens: Option<Opens>,
+    /// Timers set and cancelled, in the order of their names.
+    #[serde(borrow, default)]
+    pub timers: Vec<TimerChange<'a>>,
+}
+
+/// A timer is set or cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TimerChange<'a> {
+    /// Its name, unique within the plugin.
+    pub name: &'a str,
+    /// What it is set to; `None` cancels it.
+    #[serde(borrow)]
+    pub set: Option<TimerSet<'a>>,
+}
+
+/// What a timer is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TimerSet<'a> {
+    /// When it fires, in microseconds.
+    pub due: u64,
+    /// The record of the event that it then emits.
+    #[serde(with = "serde_bytes")]
+    pub event: &'a [u8],
+}
+
+/// A timer fired.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Fired<'a> {
+    /// The plugin that set it.
+    pub plugin: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// The outcome that set it.
+    pub set_at: u64,
+}
+
+/// The breaker is open behind a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opens {
+    /// Why.
+    pub why: OpenReason,
+    /// When one event is tried, in microseconds; `None` where an operator or another version has to come.
+    pub probe: Option<u64>,
+}
+
+/// Why deliveries to a plugin are paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenReason {
+    /// It failed across keys, with no success between.
+    Outage,
+    /// An event's attempts are used up, and its settings say to pause then.
+    Exhausted,
+    /// An operator asked for it.
+    Operator,
+}
+
+/// The three ends of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict<'a> {
+    /// Its effects are in.
+    Done,
+    /// It is tried again.
+    Retry {
+        /// Not before this time, in microseconds.
+        due: u64,
+        /// What went wrong.
+        #[serde(borrow)]
+        failure: FailureRecord<'a>,
+    },
+    /// The plugin gave up on it.
+    Dead {
+        /// What went wrong last.
+        #[serde(borrow)]
+        failure: FailureRecord<'a>,
+    },
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FailureRecord<'a> {
+    /// Its class.
+    pub class: FailureClass,
+    /// For people.
+    pub reason: &'a str,
+}
+
+/// The classes of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureClass {
+    /// The plugin asked to be tried again.
+    Retry,
+    /// The plugin said that it will never succeed.
+    Reject,
+    /// The guest trapped.
+    Trap,
+    /// The time limit was hit.
+    Time,
+    /// The memory limit was hit.
+    Memory,
+    /// Another limit was hit; the reason names it.
+    Limit,
+    /// The causal chain is longer than the hop limit.
+    Loop,
+    /// The host could not run it.
+    Host,
+}
+
+/// One state write.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Write<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// The new value; `None` removes the key.
+    #[serde(with = "serde_bytes")]
+    pub value: Option<&'a [u8]>,
+    /// What was there before, so that state can be recovered going backwards.
+    #[serde(with = "serde_bytes")]
+    pub previous: Option<&'a [u8]>,
+}
+
+/// One log line of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Line<'a> {
+    /// How much it matters.
+    pub level: Level,
+    /// What it says.
+    pub text: &'a str,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// For following single steps.
+    Trace,
+    /// For finding faults.
+    Debug,
+    /// Worth knowing.
+    Info,
+    /// Unexpected, but handled.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl Outcome<'_> {
+    /// The event that was delivered.
+    pub fn event(&self) -> Offset {
+        Offset(self.event)
+    }
+}
