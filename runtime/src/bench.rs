@@ -8,6 +8,7 @@ mod guests;
 mod latency;
 mod machine;
 mod native;
+mod open;
 mod publish;
 mod settle;
 mod stats;
@@ -33,6 +34,8 @@ pub struct BenchOptions {
     pub runs: usize,
     /// Events of one run.
     pub events: usize,
+    /// Records of the log that is opened.
+    pub records: usize,
     /// Seconds of a latency run.
     pub seconds: u64,
     /// Where the data folders are made; the system's folder for temporary files where `None`, which may be memory.
@@ -96,6 +99,7 @@ pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Resu
     bench.settle().await?;
     bench.latency().await?;
     bench.drop_in().await?;
+    bench.open().await?;
     Ok(Report {
         machine: Machine::look(),
         durability: options.durability.to_string(),

@@ -5,6 +5,7 @@
 //! could have seen is on disk.
 
 mod ask;
+mod checkpoint;
 mod error;
 mod open;
 mod operate;
@@ -19,12 +20,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::checkpoint::Checkpoints;
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{Acceptor, ValidEvent};
 use crate::log::sequencer::Sequencer;
 use crate::plugin::deploy::Deployer;
 use crate::plugin::watcher::Watcher;
 
+pub use checkpoint::CheckpointError;
 pub use error::{AskError, PublishError, Stopped};
 pub use open::{HostOptions, OpenError};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
@@ -44,6 +47,7 @@ struct Inner {
     recovered: Option<String>,
     durability: Durability,
     store: Arc<nerve_eventlog::FileLog>,
+    checkpoints: Checkpoints,
     watcher: Mutex<Option<Watcher>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -136,8 +140,16 @@ impl Host {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.inner.subscribers.stop().await;
-        let log = self.log().clone();
-        tokio::task::spawn_blocking(move || log.close())
+        let host = self.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            if host.inner.durability != Durability::Memory
+                && let Err(refused) = host.checkpoint()
+            {
+                tracing::warn!("no checkpoint, so that the next start reads more of the log: {refused}");
+            }
+            host.log().close()
+        });
+        closed
             .await
             .map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?
             .map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))

@@ -4,6 +4,7 @@
 //! with every record just appended, so that a restart finds exactly what was there. Nothing in the fold was
 //! decided here: records say what happened, the fold only keeps count.
 
+pub mod checkpoint;
 mod fold;
 mod key_values;
 mod plugin_state;

@@ -17,7 +17,10 @@ const LONG: &[(&str, &str)] = &[(
 
 /// Folder, and what its files must not mention.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("runtime/eventlog/src", &["tokio", "wasmtime", "serde", "plugin"]),
+    (
+        "runtime/eventlog/src",
+        &["tokio", "wasmtime", "rmp_serde", "serde_json", "plugin"],
+    ),
     (
         "runtime/src/delivery",
         &[

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::batch::Entry;
 use crate::hot::Hot;
-use crate::recovery::{self, Recovered};
+use crate::recovery::{self, Known, Recovered};
 use crate::segment::{self, Segment};
 use crate::storage::Storage;
 use crate::sync::{self, Writer};
@@ -107,6 +107,7 @@ pub(crate) struct State {
     /// Sealed batches that are not on disk, with the number of their records.
     pub(crate) pending: VecDeque<(Bytes, usize)>,
     pub(crate) undurable_bytes: usize,
+    appended_bytes: u64,
     pub(crate) durable: Offset,
     pub(crate) closing: bool,
     pub(crate) poisoned: Option<Poisoned>,
@@ -127,11 +128,15 @@ pub struct FileLog {
 impl FileLog {
     /// Open the log in `storage`, or make one, and call `visit` with every record in it.
     ///
+    /// With `known`, segments that lie before what is known are not read: `visit` begins somewhere at or before the
+    /// first record behind it.
+    ///
     /// A torn tail is copied aside and cut; damage to acknowledged records is an error that changes nothing.
     pub fn open(
         storage: Arc<dyn Storage>,
         options: Options,
         clock: Arc<dyn Clock>,
+        known: Option<&Known>,
         visit: &mut dyn FnMut(&Entry),
     ) -> Result<(Self, Recovered), OpenError> {
         let io = |cause| OpenError::Io {
@@ -148,6 +153,7 @@ impl FileLog {
                 &*storage,
                 options.durability,
                 clock.now(),
+                known,
                 &mut |first, bytes, entries| {
                     let hot = hot.get_or_insert_with(|| Hot::new(first.prev()));
                     hot.push(bytes);
@@ -163,6 +169,7 @@ impl FileLog {
             hot: hot.unwrap_or_else(|| Hot::new(last)),
             pending: VecDeque::new(),
             undurable_bytes: 0,
+            appended_bytes: 0,
             durable: last,
             closing: false,
             poisoned: None,
@@ -206,6 +213,16 @@ impl FileLog {
             },
             found.recovered,
         ))
+    }
+
+    /// The time of the last record.
+    pub fn time(&self) -> Micros {
+        self.shared.state.lock().time
+    }
+
+    /// Bytes that were appended since the log was opened.
+    pub fn appended_bytes(&self) -> u64 {
+        self.shared.state.lock().appended_bytes
     }
 
     /// Number of segments, and bytes in them.
@@ -260,7 +277,7 @@ impl FileLog {
         let file = self.shared.storage.open(&name).map_err(io)?;
         let (mut first, mut at, mut previous) = place;
         let (mut out, mut bytes) = (Vec::new(), 0);
-        let mut buffer = Vec::new();
+        let (mut buffer, mut places) = (Vec::new(), Vec::new());
         while at < segment.bytes && bytes < max_bytes && next.is_none_or(|next| first < next) {
             let damaged = |what: &str, offset| ReadError::Damaged {
                 file: name.clone(),
@@ -287,7 +304,17 @@ impl FileLog {
                 }
             })
             .ok_or_else(|| damaged("the frame's batches are not well-formed", first))?;
+            places.push((first, at, previous));
             (first, at, previous) = (header.last().next(), at + header.size(), chain);
+        }
+        if segment.is_unread() {
+            let mut segments = self.shared.segments.lock();
+            let known = segments.iter_mut().find(|known| known.first == segment.first);
+            if let Some(known) = known {
+                for (first, at, previous) in places {
+                    known.learn(first, at, previous);
+                }
+            }
         }
         Ok(out)
     }
@@ -379,6 +406,7 @@ impl Log for FileLog {
             }
         }
         let sealed = batch.seal(time);
+        state.appended_bytes += sealed.len() as u64;
         if self.shared.options.durability == Durability::Memory {
             state.hot.push(sealed);
             state.durable = last;

@@ -9,7 +9,7 @@
 //! use nerve_eventlog::{Batch, FileLog, Log, Offset, Options, Reach, SystemClock, storage::MemoryStorage};
 //!
 //! let storage = Arc::new(MemoryStorage::default());
-//! let (log, _) = FileLog::open(storage, Options::default(), Arc::new(SystemClock), &mut |_| {})?;
+//! let (log, _) = FileLog::open(storage, Options::default(), Arc::new(SystemClock), None, &mut |_| {})?;
 //! let mut batch = Batch::new();
 //! batch.push(b"a record");
 //! let appended = log.append(batch, None).map_err(|refused| refused.to_string())?;
@@ -39,7 +39,7 @@ pub use ids::{LogId, Micros, Offset};
 pub use log::{
     AppendError, Appended, Bounds, Condition, DropError, Log, OpenError, Poisoned, Reach, ReadError,
 };
-pub use recovery::{Recovered, TornTail};
+pub use recovery::{Known, Recovered, TornTail};
 
 #[cfg(test)]
 mod tests;

@@ -214,6 +214,19 @@ pub enum OpenError {
         /// What is wrong.
         what: String,
     },
+    /// The log ends before, or begins behind, what a checkpoint knows to have been durable.
+    #[error(
+        "{folder} ends at offset {last}, but a checkpoint says that {through} was on disk: records are missing. \
+         Restore the folder from a copy"
+    )]
+    Behind {
+        /// The folder.
+        folder: String,
+        /// What the checkpoint knows.
+        through: Offset,
+        /// The last record that is there.
+        last: Offset,
+    },
     /// The files were written by another version.
     #[error("{file} has log format {found}; this version reads format {known}")]
     Format {

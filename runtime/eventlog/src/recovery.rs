@@ -1,4 +1,5 @@
-//! Opening a log: every segment is read and verified; a torn tail is cut, damage refuses to start.
+//! Opening a log: everything since the checkpoint is read and verified, and the header of every segment before;
+//! a torn tail is cut, damage refuses to start.
 //!
 //! Torn or rotten? Every frame says what was on disk when it was written. When a bad place should hold offset
 //! *o* and a whole frame header behind it says that *o* was synced, acknowledged records are damaged. When none
@@ -43,6 +44,19 @@ pub struct TornTail {
     pub may_hold_acknowledged: bool,
 }
 
+/// What a checkpoint knows of a log, so that the records before need not be read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The log.
+    pub log: LogId,
+    /// Everything up to here was durable, and is known.
+    pub through: Offset,
+    /// The time of the last record then.
+    pub time: Micros,
+    /// The last record of each writer then, or a later one.
+    pub writers: Vec<(Box<str>, Offset)>,
+}
+
 /// What an opened log goes on from.
 pub(crate) struct Opened {
     pub(crate) id: LogId,
@@ -79,6 +93,7 @@ pub(crate) fn recover(
     storage: &dyn Storage,
     durability: Durability,
     now: Micros,
+    known: Option<&Known>,
     visit: Visit<'_>,
 ) -> Result<Opened, OpenError> {
     let io = |cause| OpenError::Io {
@@ -95,10 +110,28 @@ pub(crate) fn recover(
     let mut scan = Scan {
         storage,
         durability,
+        known,
         opened: None,
     };
+    // The segment that holds the first record behind what is known is the first one that is read.
+    let mut begin = known.map_or(0, |known| {
+        let before = firsts.partition_point(|first| *first <= known.through.next());
+        before.saturating_sub(1)
+    });
+    // One whose making was cut off says nothing of what stands before it.
+    if begin > 0 && begin + 1 == firsts.len() && !scan.has_header(firsts[begin])? {
+        begin -= 1;
+    }
     for (at, first) in firsts.iter().enumerate() {
-        scan.segment(*first, at + 1 == firsts.len(), visit)?;
+        let is_last = at + 1 == firsts.len();
+        if at < begin {
+            scan.skip(*first, firsts[at + 1])?;
+        } else {
+            scan.segment(*first, is_last, visit)?;
+        }
+    }
+    if let Some(known) = known {
+        scan.meets(known)?;
     }
     let torn = scan
         .opened
@@ -122,10 +155,97 @@ pub(crate) fn recover(
 struct Scan<'a> {
     storage: &'a dyn Storage,
     durability: Durability,
+    known: Option<&'a Known>,
     opened: Option<Opened>,
 }
 
 impl Scan<'_> {
+    /// Whether the log holds what is `known` of it.
+    fn meets(&mut self, known: &Known) -> Result<(), OpenError> {
+        let last = self
+            .opened
+            .as_ref()
+            .map_or(Offset(0), |opened| opened.next.prev());
+        let begins = self.opened.as_ref().and_then(|opened| opened.segments.first());
+        if last < known.through || begins.is_some_and(|segment| segment.first > known.through.next()) {
+            return Err(OpenError::Behind {
+                folder: self.storage.place(),
+                through: known.through,
+                last,
+            });
+        }
+        if let Some(opened) = &mut self.opened {
+            opened.time = opened.time.max(known.time);
+            for (writer, last) in &known.writers {
+                let ends = opened.writers.entry(writer.clone()).or_insert(*last);
+                *ends = (*ends).max(*last);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the segment that begins with `first` has a whole header.
+    fn has_header(&self, first: Offset) -> Result<bool, OpenError> {
+        let name = segment::name(first);
+        let mut bytes = [0; segment::HEADER];
+        let read = self
+            .storage
+            .open(&name)
+            .and_then(|file| file.read_at(0, &mut bytes))
+            .map_err(|cause| OpenError::Io { file: name, cause })?;
+        Ok(segment::Header::read(&bytes[..read]).is_some())
+    }
+
+    /// Check the header of the segment that begins with `first` and lies before all that is read; `next` begins the
+    /// one behind it.
+    fn skip(&mut self, first: Offset, next: Offset) -> Result<(), OpenError> {
+        let name = segment::name(first);
+        let io = |cause| OpenError::Io {
+            file: name.clone(),
+            cause,
+        };
+        let file = self.storage.open(&name).map_err(io)?;
+        let mut bytes = [0; segment::HEADER];
+        let read = file.read_at(0, &mut bytes).map_err(io)?;
+        let length = file.length().map_err(io)?;
+        let header = self.header(&name, first, &bytes[..read])?;
+        let opened = self.opened.get_or_insert_with(|| empty(header.log));
+        opened
+            .segments
+            .push(Segment::unread(first, length, header.previous));
+        opened.next = next;
+        Ok(())
+    }
+
+    /// The header of the segment called `name`, which must be sound and of this log.
+    fn header(&self, name: &str, first: Offset, bytes: &[u8]) -> Result<segment::Header, OpenError> {
+        let damaged = |byte, what: &str| OpenError::Damaged {
+            file: name.to_owned(),
+            byte,
+            offset: first,
+            what: what.to_owned(),
+        };
+        let Some(header) = segment::Header::read(bytes) else {
+            return Err(damaged(0, "the segment's header is damaged"));
+        };
+        if header.format != segment::FORMAT {
+            return Err(OpenError::Format {
+                file: name.to_owned(),
+                found: header.format,
+                known: segment::FORMAT,
+            });
+        }
+        if header.first != first {
+            return Err(damaged(32, "the segment's name and header disagree"));
+        }
+        let opened = self.opened.as_ref().map(|opened| opened.id);
+        let log = opened.or(self.known.map(|known| known.log));
+        if log.is_some_and(|log| log != header.log) {
+            return Err(damaged(16, "the segment belongs to another log"));
+        }
+        Ok(header)
+    }
+
     /// Read the segment that begins with `first`.
     fn segment(&mut self, first: Offset, is_last: bool, visit: Visit<'_>) -> Result<(), OpenError> {
         let name = segment::name(first);
@@ -141,31 +261,18 @@ impl Scan<'_> {
         };
         let file = self.storage.open(&name).map_err(io)?;
         let bytes = Bytes::from(read_all(&*file, 0).map_err(io)?);
-        let Some(header) = segment::Header::read(&bytes) else {
-            // Frames are written only into a segment whose header is on disk.
-            if !is_last || has_frame(&bytes) {
-                return Err(damaged(0, first, "the segment's header is damaged"));
-            }
+        // Frames are written only into a segment whose header is on disk.
+        if segment::Header::read(&bytes).is_none() && is_last && !has_frame(&bytes) {
             return self.discard(&name, first, &bytes).map_err(io);
-        };
-        if header.format != segment::FORMAT {
-            return Err(OpenError::Format {
-                file: name,
-                found: header.format,
-                known: segment::FORMAT,
-            });
         }
+        let header = self.header(&name, first, &bytes)?;
+        let unread = |opened: &Opened| opened.segments.last().is_some_and(Segment::is_unread);
         let opened = self.opened.get_or_insert_with(|| Opened {
-            chain: header.previous,
             next: first,
-            synced: first.prev(),
             ..empty(header.log)
         });
-        if header.first != first {
-            return Err(damaged(32, first, "the segment's name and header disagree"));
-        }
-        if header.log != opened.id {
-            return Err(damaged(16, first, "the segment belongs to another log"));
+        if opened.segments.is_empty() || unread(opened) {
+            opened.chain = header.previous;
         }
         if header.first != opened.next || header.previous != opened.chain {
             let what = "the segment does not follow the one before it: records are missing between them";
@@ -188,8 +295,9 @@ impl Scan<'_> {
                         Found::Bad(what) => what,
                         _ => "the file ends within a frame",
                     };
-                    let proof = frame::proof_of_sync(&bytes, at, opened.id, opened.next);
-                    if !is_last || proof.is_some() {
+                    let proof = frame::proof_of_sync(&bytes, at, opened.id, opened.next).is_some()
+                        || self.known.is_some_and(|known| opened.next <= known.through);
+                    if !is_last || proof {
                         return Err(damaged(at, opened.next, what));
                     }
                     let short = found == Found::Short && self.durability == Durability::Fsync;

@@ -80,8 +80,10 @@ pub(crate) fn first_of(name: &str) -> Option<Offset> {
 pub(crate) struct Segment {
     pub(crate) first: Offset,
     pub(crate) bytes: u64,
-    /// Places of frames, ascending: first offset, position in the file, and the CRC of the frame before.
+    /// Places of frames, ascending: first offset, position in the file, and the CRC of the frame before. Grows as
+    /// the segment is written or read.
     index: Vec<(Offset, u64, u32)>,
+    unread: bool,
 }
 
 impl Segment {
@@ -90,19 +92,40 @@ impl Segment {
             first,
             bytes: HEADER as u64,
             index: Vec::new(),
+            unread: false,
         }
+    }
+
+    /// A segment of `bytes` whose frames were not read. `previous` is the CRC of the frame before its first.
+    pub(crate) fn unread(first: Offset, bytes: u64, previous: u32) -> Self {
+        Self {
+            first,
+            bytes,
+            index: vec![(first, HEADER as u64, previous)],
+            unread: true,
+        }
+    }
+
+    /// Whether its frames were not read when the log was opened.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// A frame of `size` bytes was added at the end.
     pub(crate) fn add(&mut self, first: Offset, size: u64, previous: u32) {
+        self.learn(first, self.bytes, previous);
+        self.bytes += size;
+    }
+
+    /// A frame that begins with `first` stands at `at`, behind one whose CRC is `previous`.
+    pub(crate) fn learn(&mut self, first: Offset, at: u64, previous: u32) {
         if self
             .index
             .last()
-            .is_none_or(|(_, at, _)| at + INDEX_STEP <= self.bytes)
+            .is_none_or(|(_, last, _)| last + INDEX_STEP <= at)
         {
-            self.index.push((first, self.bytes, previous));
+            self.index.push((first, at, previous));
         }
-        self.bytes += size;
     }
 
     /// The last known place of a frame that begins at or before `offset`.

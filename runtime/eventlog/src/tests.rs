@@ -1,6 +1,7 @@
 //! Tests of the log on its storages: conformance, crashes, rot, and a comparison with a plain vector.
 
 mod crash;
+mod known;
 mod model;
 mod rot;
 
@@ -27,7 +28,7 @@ fn open(
 ) -> Result<(FileLog, Recovered, Vec<Vec<u8>>), OpenError> {
     let mut seen = Vec::new();
     let clock = Arc::new(ManualClock::new(Micros(1)));
-    let (log, recovered) = FileLog::open(storage, options, clock, &mut |entry| {
+    let (log, recovered) = FileLog::open(storage, options, clock, None, &mut |entry| {
         assert_eq!(
             entry.offset.0,
             seen.len() as u64 + 1,
@@ -157,7 +158,10 @@ fn retention_drops_whole_segments_and_says_what_is_gone() {
     drop(log);
     let mut visited = Vec::new();
     let clock = Arc::new(ManualClock::default());
-    let (log, _) = FileLog::open(storage, small(), clock, &mut |entry| visited.push(entry.offset)).unwrap();
+    let (log, _) = FileLog::open(storage, small(), clock, None, &mut |entry| {
+        visited.push(entry.offset);
+    })
+    .unwrap();
     assert_eq!((visited[0], visited.len() as u64), (first, 101 - first.0));
     assert_eq!(log.bounds().first, first);
 }
@@ -168,7 +172,7 @@ fn times_never_go_backwards_also_over_a_restart() {
     let clock = Arc::new(ManualClock::new(Micros(50)));
     for (now, expected) in [(50, 50), (40, 50), (60, 60), (1, 60)] {
         clock.set(Micros(now));
-        let (log, _) = FileLog::open(storage.clone(), small(), clock.clone(), &mut |_| {}).unwrap();
+        let (log, _) = FileLog::open(storage.clone(), small(), clock.clone(), None, &mut |_| {}).unwrap();
         assert_eq!(log.append(batch(&[b"r"]), None).unwrap().time, Micros(expected));
         log.close().unwrap();
     }

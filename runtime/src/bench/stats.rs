@@ -29,6 +29,9 @@ pub enum Unit {
     /// Milliseconds.
     #[serde(rename = "ms")]
     Millis,
+    /// Mebibytes.
+    #[serde(rename = "MiB")]
+    Mebibytes,
     /// One figure divided by another of the same run.
     #[serde(rename = "ratio")]
     Ratio,

@@ -23,6 +23,9 @@ pub(super) struct Bench {
     /// Events of one run
     #[arg(long, default_value_t = 200_000)]
     events: usize,
+    /// Records of the log that is opened
+    #[arg(long, default_value_t = 1_000_000)]
+    records: usize,
     /// Seconds of a latency run
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -41,6 +44,7 @@ impl Bench {
             durability: self.durability,
             runs: self.runs.max(1),
             events: self.events.max(1000),
+            records: self.records,
             seconds: self.seconds.max(1),
             folder: Some(self.folder),
             only: self.only,
@@ -96,6 +100,7 @@ fn unit(figure: &Figure) -> &'static str {
         Unit::PerSecond => "events/s",
         Unit::Micros => "µs",
         Unit::Millis => "ms",
+        Unit::Mebibytes => "MiB",
         Unit::Ratio => "times",
     }
 }

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use nerve_eventlog::{Micros, Offset};
+use serde::{Deserialize, Serialize};
 
 use super::cursor::OrderKey;
 use super::retry::{AtEnd, RetryPolicy};
@@ -21,7 +22,7 @@ use crate::log::record::{FailureClass, OpenReason, Opens, Outcome, Verdict};
 pub const MOST_FAILING: usize = 100;
 
 /// Whether deliveries to a plugin are stopped.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Breaker {
     /// Keys that failed since the last success, each once.
     failing: Vec<OrderKey>,
@@ -30,7 +31,7 @@ pub struct Breaker {
 }
 
 /// An open breaker.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Open {
     /// Why.
     pub why: OpenReason,

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 
 use nerve_eventlog::{Micros, Offset};
+use serde::{Deserialize, Serialize};
 
 use crate::log::record::{FailureClass, Outcome, Verdict};
 
 /// What must stay in order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum OrderKey {
     /// The events of one key.
     Key(Box<str>),
@@ -36,7 +37,7 @@ impl OrderKey {
 }
 
 /// How far a plugin has settled.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Cursor {
     /// Every matching event up to here is settled, or belongs to a parked key.
     pub low: Offset,
@@ -45,7 +46,7 @@ pub struct Cursor {
 }
 
 /// A parked key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Parked {
     /// The event that waits for a retry; `None` while the events behind a settled one are worked off.
     pub head: Option<Head>,
@@ -54,7 +55,7 @@ pub struct Parked {
 }
 
 /// The event of a parked key that waits for its next attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// Its offset.
     pub event: Offset,

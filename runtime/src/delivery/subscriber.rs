@@ -67,6 +67,11 @@ impl Between<'_> {
     }
 }
 
+/// The name under which the plugin `name` writes to the log.
+pub fn writer(name: &str) -> Box<str> {
+    format!("plugin/{name}").into()
+}
+
 impl Subscriber {
     /// A plugin with nothing running yet.
     pub fn new(name: &str, state: PluginState, sequencer: &Sequencer, timer_bell: Bell) -> Arc<Self> {
@@ -74,7 +79,7 @@ impl Subscriber {
         let id = sequencer.add_subscriber(bell.clone());
         Arc::new(Self {
             name: name.into(),
-            writer: format!("plugin/{name}").into(),
+            writer: writer(name),
             id,
             bell,
             gate: Mutex::default(),

@@ -1,6 +1,7 @@
 //! Which events a plugin subscribes to.
 
 use nerve_eventlog::Offset;
+use serde::{Deserialize, Serialize};
 
 /// Bytes that an event type or a pattern may have at most.
 pub const LONGEST_TYPE: usize = 256;
@@ -51,7 +52,7 @@ fn token_problem(token: &str) -> Option<&'static str> {
 }
 
 /// A pattern of event types: exact tokens, `*` for any one token, and at the end `>` for one or more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern(Box<str>);
 
 impl std::str::FromStr for Pattern {
@@ -109,7 +110,7 @@ impl Pattern {
 }
 
 /// What a plugin subscribes to: patterns, each with the first offset it holds for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     patterns: Vec<(Pattern, Offset)>,
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
+use serde::{Deserialize, Serialize};
 
 use super::handler::SetTimer;
 use super::subscriber::Subscriber;
@@ -28,7 +29,8 @@ pub struct TimerLimits {
 }
 
 /// The timers of one plugin that are set.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<Box<str>, Timer>", into = "BTreeMap<Box<str>, Timer>")]
 pub struct Timers {
     by_name: BTreeMap<Box<str>, Timer>,
     by_due: BTreeSet<(Micros, Box<str>)>,
@@ -36,7 +38,7 @@ pub struct Timers {
 }
 
 /// A timer that is set.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timer {
     /// When it fires.
     pub due: Micros,
@@ -44,6 +46,25 @@ pub struct Timer {
     pub event: Bytes,
     /// The outcome that set it.
     pub set_at: Offset,
+}
+
+impl From<Timers> for BTreeMap<Box<str>, Timer> {
+    fn from(timers: Timers) -> Self {
+        timers.by_name
+    }
+}
+
+impl From<BTreeMap<Box<str>, Timer>> for Timers {
+    fn from(by_name: BTreeMap<Box<str>, Timer>) -> Self {
+        Self {
+            by_due: by_name
+                .iter()
+                .map(|(name, timer)| (timer.due, name.clone()))
+                .collect(),
+            bytes: by_name.values().map(|timer| timer.event.len()).sum(),
+            by_name,
+        }
+    }
 }
 
 impl Timers {

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nerve_eventlog::storage::{FsStorage, MemoryStorage, Storage};
-use nerve_eventlog::{Clock, FileLog, Log, Options, Recovered, SystemClock};
+use nerve_eventlog::{Clock, Durability, FileLog, Log, Offset, Options, Recovered, SystemClock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::checkpoint::Checkpoints;
 use super::{Host, Inner};
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{self, Acceptor, Identity};
@@ -21,6 +22,7 @@ use crate::plugin::deploy::Deployer;
 use crate::plugin::engine::{Engine, EngineError};
 use crate::plugin::watcher::{WatchError, Watcher};
 use crate::state::Fold;
+use crate::state::checkpoint::{self, Checkpoint};
 
 /// How to start a host.
 #[derive(Clone)]
@@ -37,6 +39,8 @@ pub struct HostOptions {
     pub accept: ingest::Limits,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Bytes of the log after which a checkpoint is made, which bounds what a start has to read. Default 128 MiB.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for HostOptions {
@@ -48,6 +52,7 @@ impl Default for HostOptions {
             window: WindowOptions::default(),
             accept: ingest::Limits::default(),
             clock: Arc::new(SystemClock),
+            checkpoint_bytes: 128 << 20,
         }
     }
 }
@@ -62,10 +67,31 @@ pub enum OpenError {
     #[error("the record at offset {offset} can't be read: {cause}")]
     Record {
         /// Where.
-        offset: nerve_eventlog::Offset,
+        offset: Offset,
         /// Why.
         #[source]
         cause: DecodeError,
+    },
+    /// The folder of checkpoints can't be used.
+    #[error("{folder}: {cause}")]
+    Checkpoints {
+        /// The folder.
+        folder: String,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The log's beginning is gone, and what it said is in no checkpoint that can be read.
+    #[error(
+        "the log begins at offset {first}, and no checkpoint says what came before it ({}); \
+         restore the folder of checkpoints from a copy",
+        if passed_over.is_empty() { "there is none".to_owned() } else { passed_over.join(", ") }
+    )]
+    NoCheckpoint {
+        /// The first offset that is left.
+        first: Offset,
+        /// The checkpoints that are there, each with what is wrong.
+        passed_over: Vec<String>,
     },
     /// The engine that runs plugins does not start.
     #[error(transparent)]
@@ -81,29 +107,40 @@ pub enum OpenError {
 impl Host {
     /// Start a host. Must be called within a tokio runtime; blocks while the log is read.
     pub fn open(options: HostOptions) -> Result<Self, OpenError> {
-        let storage: Arc<dyn Storage> = match &options.data {
-            Some(data) => Arc::new(FsStorage::new(data.join("log"))),
-            None => Arc::new(MemoryStorage::default()),
+        let Some(data) = &options.data else {
+            let log: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+            return Self::open_on(&log, Arc::new(MemoryStorage::default()), options);
         };
-        Self::open_on(storage, options)
+        let folder = data.join("checkpoints");
+        std::fs::create_dir_all(&folder).map_err(|cause| OpenError::Checkpoints {
+            folder: folder.display().to_string(),
+            cause,
+        })?;
+        let log: Arc<dyn Storage> = Arc::new(FsStorage::new(data.join("log")));
+        Self::open_on(&log, Arc::new(FsStorage::new(folder)), options)
     }
 
-    /// The same, with the log in `storage`.
-    pub(crate) fn open_on(storage: Arc<dyn Storage>, options: HostOptions) -> Result<Self, OpenError> {
-        let acceptor = Acceptor::new(options.accept);
+    /// The same, with the log and the checkpoints in these storages.
+    pub(crate) fn open_on(
+        storage: &Arc<dyn Storage>,
+        checkpoints: Arc<dyn Storage>,
+        options: HostOptions,
+    ) -> Result<Self, OpenError> {
+        let (rebuilt, log, recovered) = rebuild(storage, &*checkpoints, &options)?;
         let durability = options.log.durability;
-        let mut rebuilt = Rebuilt::new(options.window);
-        let (log, recovered) = FileLog::open(storage, options.log, options.clock.clone(), &mut |entry| {
-            rebuilt.follow(&acceptor, entry);
-        })?;
-        if let Some((offset, cause)) = rebuilt.unreadable {
-            return Err(OpenError::Record { offset, cause });
-        }
         let log = Arc::new(log);
-        rebuilt.order.index.forget_below(log.bounds().hot_first);
-        let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), rebuilt.order);
+        let Rebuilt {
+            acceptor,
+            fold,
+            mut order,
+            through,
+            passed_over,
+            ..
+        } = rebuilt;
+        order.index.forget_below(log.bounds().hot_first);
+        let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), order);
         let subscribers = Subscribers::new(sequencer.clone(), options.clock.clone());
-        for (name, state) in rebuilt.fold.into_plugins() {
+        for (name, state) in fold.into_plugins() {
             subscribers.get_or_start(&name, state);
         }
         let deployer = match &options.data {
@@ -117,15 +154,19 @@ impl Host {
                 subscribers,
                 deployer,
                 plugins: options.plugins,
-                recovered: in_words(&recovered),
+                recovered: in_words(&recovered, &passed_over),
                 durability,
                 store: log,
+                checkpoints: Checkpoints::new(checkpoints, options.checkpoint_bytes, through),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 watcher: Mutex::default(),
             }),
         };
         host.start_plugins()?;
+        if durability != Durability::Memory {
+            host.inner.tasks.spawn(super::checkpoint::keep(host.clone()));
+        }
         Ok(host)
     }
 
@@ -148,33 +189,124 @@ impl Host {
     }
 }
 
-/// What the records of the log make.
+/// The fold at the end of the log, from the newest checkpoint that can be used.
+fn rebuild(
+    storage: &Arc<dyn Storage>,
+    checkpoints: &dyn Storage,
+    options: &HostOptions,
+) -> Result<(Rebuilt, FileLog, Recovered), OpenError> {
+    let of_checkpoints = |cause| OpenError::Checkpoints {
+        folder: checkpoints.place(),
+        cause,
+    };
+    let mut passed_over = Vec::new();
+    if options.log.durability != Durability::Memory {
+        for through in checkpoint::list(checkpoints).map_err(of_checkpoints)? {
+            let bytes = checkpoint::read(checkpoints, through).map_err(of_checkpoints)?;
+            let found = match checkpoint::parse(&bytes) {
+                Ok(found) => found,
+                Err(unusable) => {
+                    tracing::warn!(
+                        "checkpoint {} is passed over: {unusable}",
+                        checkpoint::name(through)
+                    );
+                    passed_over.push(format!("{}: {unusable}", checkpoint::name(through)));
+                    continue;
+                }
+            };
+            match follow(storage, options, Some(found), &passed_over) {
+                // What is only written may be lost with the system, and a checkpoint can outlive it.
+                Err(OpenError::Log(nerve_eventlog::OpenError::Behind { .. }))
+                    if options.log.durability == Durability::Os =>
+                {
+                    passed_over.push(format!("{}: the log ends before it", checkpoint::name(through)));
+                }
+                other => return other,
+            }
+        }
+    }
+    let rebuilt = follow(storage, options, None, &passed_over)?;
+    let first = rebuilt.1.bounds().first;
+    if first > Offset(1) {
+        return Err(OpenError::NoCheckpoint { first, passed_over });
+    }
+    Ok(rebuilt)
+}
+
+/// The fold at the end of the log, from `checkpoint` on.
+fn follow(
+    storage: &Arc<dyn Storage>,
+    options: &HostOptions,
+    checkpoint: Option<Checkpoint<'_>>,
+    passed_over: &[String],
+) -> Result<(Rebuilt, FileLog, Recovered), OpenError> {
+    let known = checkpoint.as_ref().map(Checkpoint::known);
+    let mut rebuilt = Rebuilt::new(options, checkpoint, passed_over.to_vec());
+    let (log, recovered) = FileLog::open(
+        storage.clone(),
+        options.log.clone(),
+        options.clock.clone(),
+        known.as_ref(),
+        &mut |entry| rebuilt.follow(entry),
+    )?;
+    match rebuilt.unreadable {
+        Some((offset, cause)) => Err(OpenError::Record { offset, cause }),
+        None => Ok((rebuilt, log, recovered)),
+    }
+}
+
+/// What a checkpoint and the records behind it make.
 struct Rebuilt {
+    acceptor: Acceptor,
     fold: Fold,
     order: Order,
-    unreadable: Option<(nerve_eventlog::Offset, DecodeError)>,
+    /// The checkpoint's offset.
+    through: Offset,
+    /// Identities up to here are in the window.
+    window_through: Offset,
+    passed_over: Vec<String>,
+    unreadable: Option<(Offset, DecodeError)>,
 }
 
 impl Rebuilt {
-    fn new(window: WindowOptions) -> Self {
-        let order = Order {
-            index: TypeIndex::default(),
-            window: Window::new(window),
+    fn new(options: &HostOptions, checkpoint: Option<Checkpoint<'_>>, passed_over: Vec<String>) -> Self {
+        let (acceptor, window, fold, through, window_through) = match checkpoint {
+            Some(found) => (
+                Acceptor::with_key(options.accept.clone(), found.key),
+                Window::from_bytes(options.window, &found.window),
+                Fold::new(found.plugins),
+                found.through,
+                found.window_through,
+            ),
+            None => (
+                Acceptor::new(options.accept.clone()),
+                Window::new(options.window),
+                Fold::default(),
+                Offset(0),
+                Offset(0),
+            ),
         };
         Self {
-            fold: Fold::default(),
-            order,
+            acceptor,
+            fold,
+            order: Order {
+                index: TypeIndex::default(),
+                window,
+            },
+            through,
+            window_through,
+            passed_over,
             unreadable: None,
         }
     }
 
-    fn follow(&mut self, acceptor: &Acceptor, entry: &nerve_eventlog::Entry) {
+    fn follow(&mut self, entry: &nerve_eventlog::Entry) {
         match Record::decode(&entry.payload) {
             Ok(record) => {
                 if let Record::Event(event) = &record {
                     self.order.index.push(event.r#type, entry.offset);
-                    if event.cause.is_none() {
-                        let identity = Identity::of_record(event, acceptor.identity_key());
+                    if event.cause.is_none() && entry.offset > self.window_through {
+                        let identity = Identity::of_record(event, self.acceptor.identity_key());
                         self.order.window.insert(identity, entry.offset, entry.time);
                     }
                 }
@@ -203,8 +335,8 @@ fn deployer(
 }
 
 /// What recovery did, where it did anything.
-fn in_words(recovered: &Recovered) -> Option<String> {
-    recovered.torn.as_ref().map(|torn| {
+fn in_words(recovered: &Recovered, passed_over: &[String]) -> Option<String> {
+    let torn = recovered.torn.as_ref().map(|torn| {
         let told = if torn.may_hold_acknowledged {
             "which may hold acknowledged records"
         } else {
@@ -214,5 +346,10 @@ fn in_words(recovered: &Recovered) -> Option<String> {
             "a torn tail of {} bytes, {told}, was cut off and kept in {}",
             torn.bytes, torn.copied_to
         )
-    })
+    });
+    let passed_over = passed_over
+        .iter()
+        .map(|why| format!("a checkpoint was passed over, {why}"));
+    let all: Vec<String> = torn.into_iter().chain(passed_over).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }

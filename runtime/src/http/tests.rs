@@ -4,5 +4,6 @@ mod bed;
 mod events;
 mod plugins;
 mod refusals;
+mod restart;
 mod server;
 mod stuck;

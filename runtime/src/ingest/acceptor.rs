@@ -145,10 +145,12 @@ pub struct Acceptor {
 impl Acceptor {
     /// An acceptor with a key of its own.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            key: IdentityKey::random(),
-        }
+        Self::with_key(limits, IdentityKey::random())
+    }
+
+    /// The same, with the key that the window's identities were made with.
+    pub fn with_key(limits: Limits, key: IdentityKey) -> Self {
+        Self { limits, key }
     }
 
     /// What it accepts.

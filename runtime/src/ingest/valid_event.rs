@@ -2,6 +2,7 @@
 
 use std::hash::Hasher as _;
 
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 
@@ -43,8 +44,8 @@ pub struct Identity {
     pub(crate) content: u64,
 }
 
-/// The key of the hashes. Random in every process, so that nobody can prepare two names with one hash.
-#[derive(Debug, Clone, Copy)]
+/// The key of the hashes. Random, and kept only in checkpoints, so that nobody can prepare two names with one hash.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct IdentityKey([u64; 2]);
 
 impl IdentityKey {

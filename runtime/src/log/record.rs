@@ -151,6 +151,17 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The plugin it is about; an event is about none.
+    pub fn plugin(&self) -> Option<&str> {
+        match self {
+            Self::Event(_) => None,
+            Self::Outcome(outcome) => Some(outcome.plugin),
+            Self::Deployment(deployment) => Some(&deployment.plugin),
+            Self::Operator(operator) => Some(&operator.plugin),
+            Self::Fired(fired) => Some(fired.plugin),
+        }
+    }
+
     /// Append the record's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::index::{Bell, Next, SubscriberId, TypeIndex};
-use super::window::{Seen, Window};
+use super::window::{Remembered, Seen, Window};
 use crate::delivery::subscription::Subscription;
 use crate::host::{PublishError, Published, Stopped};
 use crate::ingest::ValidEvent;
@@ -144,6 +144,12 @@ impl Sequencer {
         }
         self.forget_now_and_then(&mut order);
         Ok(appended)
+    }
+
+    /// The identities that are remembered, and the last record when they were looked at.
+    pub fn remembered(&self) -> (Remembered, Offset) {
+        let order = self.order.lock();
+        (order.window.remembered(), self.log.bounds().last)
     }
 
     /// Register a subscriber.

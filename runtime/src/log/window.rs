@@ -1,6 +1,7 @@
 //! Which identities were published lately: publishing one again answers with the first.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -42,7 +43,74 @@ pub enum Seen {
 pub struct Window {
     options: WindowOptions,
     seen: HashMap<u128, (Offset, u64)>,
-    order: VecDeque<(u128, Micros)>,
+    order: Remembered,
+}
+
+/// An identity, and where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    identity: Identity,
+    offset: Offset,
+    time: Micros,
+}
+
+/// Identities in the order of the log. Cloning shares all but the newest few thousand.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    full: VecDeque<Arc<Vec<Entry>>>,
+    newest: Vec<Entry>,
+    /// Entries forgotten at the front of the oldest part.
+    forgotten: usize,
+}
+
+/// Entries of a full part.
+const PART: usize = 4096;
+
+/// Bytes of an entry in a checkpoint.
+const ENTRY: usize = 40;
+
+impl Remembered {
+    fn parts(&self) -> impl Iterator<Item = &[Entry]> {
+        let parts = self.full.iter().map(|part| &part[..]).chain([&self.newest[..]]);
+        parts
+            .enumerate()
+            .map(|(at, part)| if at == 0 { &part[self.forgotten..] } else { part })
+    }
+
+    fn oldest(&self) -> Option<&Entry> {
+        self.full
+            .front()
+            .map_or(&self.newest[..], |part| &part[..])
+            .get(self.forgotten)
+    }
+
+    fn forget_oldest(&mut self) {
+        self.forgotten += 1;
+        if self.full.front().is_some_and(|part| part.len() == self.forgotten) {
+            self.full.pop_front();
+            self.forgotten = 0;
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.newest.push(entry);
+        if self.newest.len() == PART {
+            let part = std::mem::replace(&mut self.newest, Vec::with_capacity(PART));
+            self.full.push_back(Arc::new(part));
+        }
+    }
+
+    /// The entries as a checkpoint keeps them.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.parts().map(<[Entry]>::len).sum::<usize>() * ENTRY);
+        for entry in self.parts().flatten() {
+            out.extend_from_slice(&entry.identity.name.to_le_bytes());
+            for word in [entry.identity.content, entry.offset.0, entry.time.0] {
+                out.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        out
+    }
 }
 
 impl Window {
@@ -51,8 +119,27 @@ impl Window {
         Self {
             options,
             seen: HashMap::new(),
-            order: VecDeque::new(),
+            order: Remembered::default(),
         }
+    }
+
+    /// The window that a checkpoint holds in `bytes`.
+    pub fn from_bytes(options: WindowOptions, bytes: &[u8]) -> Self {
+        let mut window = Self::new(options);
+        window.seen.reserve(bytes.len() / ENTRY);
+        let (words, _) = bytes.as_chunks::<8>();
+        let (entries, _) = words.as_chunks::<{ ENTRY / 8 }>();
+        for entry in entries {
+            let [low, high, content, offset, time] = entry.map(u64::from_le_bytes);
+            let name = u128::from(low) | u128::from(high) << 64;
+            window.insert(Identity { name, content }, Offset(offset), Micros(time));
+        }
+        window
+    }
+
+    /// What is remembered, in the order of the log.
+    pub fn remembered(&self) -> Remembered {
+        self.order.clone()
     }
 
     /// What is known of `identity`.
@@ -67,14 +154,25 @@ impl Window {
     /// Remember that `identity` is at `offset`, appended at `time`, and forget what is too old.
     pub fn insert(&mut self, identity: Identity, offset: Offset, time: Micros) {
         self.seen.insert(identity.name, (offset, identity.content));
-        self.order.push_back((identity.name, time));
+        self.order.push(Entry {
+            identity,
+            offset,
+            time,
+        });
         let longest = u64::try_from(self.options.time.as_micros()).unwrap_or(u64::MAX);
-        while self.order.front().is_some_and(|(_, then)| {
-            self.order.len() > self.options.count || time.0.saturating_sub(then.0) > longest
+        while let Some(oldest) = self.order.oldest().copied().filter(|oldest| {
+            self.seen.len() > self.options.count || time.0.saturating_sub(oldest.time.0) > longest
         }) {
-            if let Some((name, _)) = self.order.pop_front() {
+            let name = oldest.identity.name;
+            // It may have been published again since it was forgotten for its age.
+            if self
+                .seen
+                .get(&name)
+                .is_some_and(|(offset, _)| *offset == oldest.offset)
+            {
                 self.seen.remove(&name);
             }
+            self.order.forget_oldest();
         }
     }
 }
@@ -107,6 +205,26 @@ mod tests {
         assert_eq!(window.look_up(identity(2, 0)), Seen::Same(Offset(1)));
         window.insert(identity(4, 0), Offset(2), Micros(11));
         assert_eq!(window.look_up(identity(3, 0)), Seen::Never);
-        assert_eq!(window.seen.len(), window.order.len());
+        assert_eq!(window.seen.len(), window.order.parts().flatten().count());
+    }
+
+    #[test]
+    fn a_window_goes_through_a_checkpoint_and_forgets_as_before() {
+        let options = WindowOptions {
+            count: 5000,
+            ..WindowOptions::default()
+        };
+        let mut window = Window::new(options);
+        for n in 0..12_000 {
+            window.insert(identity(n, 7), Offset(1), Micros(0));
+        }
+        let remembered = window.remembered();
+        window.insert(identity(12_000, 7), Offset(1), Micros(0));
+        let mut again = Window::from_bytes(options, &remembered.to_bytes());
+        assert_eq!(again.look_up(identity(12_000, 7)), Seen::Never);
+        assert_eq!(again.look_up(identity(7000, 7)), Seen::Same(Offset(1)));
+        assert_eq!(again.look_up(identity(6999, 7)), Seen::Never);
+        again.insert(identity(12_000, 7), Offset(1), Micros(0));
+        assert_eq!(again.remembered().to_bytes(), window.remembered().to_bytes());
     }
 }

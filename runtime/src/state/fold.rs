@@ -14,29 +14,33 @@ pub struct Fold {
 }
 
 impl Fold {
+    /// The state that a checkpoint holds.
+    pub fn new(plugins: BTreeMap<String, PluginState>) -> Self {
+        Self { plugins }
+    }
+
     /// What the record at `offset`, appended at `time`, does.
     pub fn apply(&mut self, offset: Offset, time: Micros, record: &Record<'_>) {
+        let Some(name) = record.plugin() else { return };
+        // Looked up twice, so that no name is copied for a plugin that is there.
+        let plugin = match self.plugins.get_mut(name) {
+            Some(plugin) => plugin,
+            None => self.plugins.entry(name.to_owned()).or_default(),
+        };
+        if offset <= plugin.through {
+            return;
+        }
         match record {
             Record::Event(_) => {}
-            Record::Outcome(outcome) => self.plugin(outcome.plugin).apply_outcome(offset, time, outcome),
-            Record::Deployment(deployment) => {
-                self.plugin(&deployment.plugin)
-                    .apply_deployment(offset, time, deployment);
-            }
-            Record::Fired(fired) => self.plugin(fired.plugin).apply_fired(offset, fired),
-            Record::Operator(operator) => self.plugin(&operator.plugin).apply_operator(time, operator),
+            Record::Outcome(outcome) => plugin.apply_outcome(offset, time, outcome),
+            Record::Deployment(deployment) => plugin.apply_deployment(offset, time, deployment),
+            Record::Fired(fired) => plugin.apply_fired(offset, fired),
+            Record::Operator(operator) => plugin.apply_operator(time, operator),
         }
     }
 
     /// The states of the plugins, by name.
     pub fn into_plugins(self) -> BTreeMap<String, PluginState> {
         self.plugins
-    }
-
-    fn plugin(&mut self, name: &str) -> &mut PluginState {
-        if !self.plugins.contains_key(name) {
-            self.plugins.insert(name.to_owned(), PluginState::default());
-        }
-        self.plugins.get_mut(name).expect("it was inserted above")
     }
 }

@@ -56,6 +56,13 @@ impl KeyValues {
         self.len() == 0
     }
 
+    /// A copy of its own.
+    pub(crate) fn snapshot(&self) -> Self {
+        let inner = self.inner.read();
+        let entries = inner.entries.iter();
+        entries.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// Put `value` at `key`, or remove the key.
     pub(crate) fn write(&self, key: &str, value: Option<Bytes>) {
         let mut inner = self.inner.write();
@@ -65,5 +72,38 @@ impl KeyValues {
             None => inner.entries.remove(key),
         };
         inner.bytes = inner.bytes + added - previous.map_or(0, |value| key.len() + value.len());
+    }
+}
+
+impl FromIterator<(Box<str>, Bytes)> for KeyValues {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, Bytes)>>(entries: I) -> Self {
+        let entries: BTreeMap<_, _> = entries.into_iter().collect();
+        let bytes = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        Self {
+            inner: RwLock::new(Inner { entries, bytes }),
+        }
+    }
+}
+
+/// How a shared key-value space stands in a checkpoint: as a map.
+pub(super) mod shared {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::KeyValues;
+
+    pub(in crate::state) fn serialize<S: Serializer>(
+        shared: &Arc<KeyValues>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        shared.inner.read().entries.serialize(to)
+    }
+
+    pub(in crate::state) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<KeyValues>, D::Error> {
+        Ok(Arc::new(BTreeMap::deserialize(from)?.into_iter().collect()))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
+use serde::{Deserialize, Serialize};
 
 use super::KeyValues;
 use crate::delivery::breaker::Breaker;
@@ -17,7 +18,7 @@ use crate::log::record::{
 };
 
 /// Everything the host knows of one plugin.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PluginState {
     /// The version that is live, or was live before the plugin was removed.
     pub live: Option<Live>,
@@ -38,6 +39,7 @@ pub struct PluginState {
     /// Dead letters that wait to be delivered again.
     pub redrive: BTreeSet<Offset>,
     /// Its key-value space.
+    #[serde(with = "super::key_values::shared")]
     pub key_values: Arc<KeyValues>,
     /// Timers that are set.
     pub timers: Timers,
@@ -45,10 +47,12 @@ pub struct PluginState {
     pub counters: [u64; 3],
     /// The last record of its last settled batch: the condition of the next one.
     pub settled_at: Option<Offset>,
+    /// Records up to here are in it, where it comes from a checkpoint.
+    pub through: Offset,
 }
 
 /// A version that went live.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Live {
     /// The version.
     pub version: LiveVersion,
@@ -57,7 +61,7 @@ pub struct Live {
 }
 
 /// An event that the plugin gave up on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dead {
     /// Attempts made.
     pub attempts: u32,
@@ -72,6 +76,16 @@ pub struct Dead {
 }
 
 impl PluginState {
+    /// A copy of its own, with everything up to `through` in it.
+    #[must_use]
+    pub fn snapshot(&self, through: Offset) -> Self {
+        Self {
+            through,
+            key_values: Arc::new(self.key_values.snapshot()),
+            ..self.clone()
+        }
+    }
+
     /// What the outcome at `offset` does.
     pub fn apply_outcome(&mut self, offset: Offset, time: Micros, outcome: &Outcome<'_>) {
         let event = outcome.event();

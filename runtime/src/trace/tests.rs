@@ -23,7 +23,7 @@ impl Bed {
             ..Options::default()
         };
         let storage = Arc::new(MemoryStorage::default());
-        let (log, _) = FileLog::open(storage, options, clock.clone(), &mut |_| {}).unwrap();
+        let (log, _) = FileLog::open(storage, options, clock.clone(), None, &mut |_| {}).unwrap();
         Self { log, clock }
     }
 

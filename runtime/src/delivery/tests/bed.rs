@@ -139,7 +139,7 @@ impl Bed {
             ..Options::default()
         };
         let storage = Arc::new(MemoryStorage::default());
-        let (log, _) = FileLog::open(storage, options, clock.clone(), &mut |_| {}).unwrap();
+        let (log, _) = FileLog::open(storage, options, clock.clone(), None, &mut |_| {}).unwrap();
         let log = Arc::new(log);
         let mut bed = Self::start(clock, log, PluginState::default());
         bed.policy = policy;

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
 use crate::delivery::retry::RetryPolicy;
 use crate::delivery::timer::TimerLimits;
-use crate::host::{Host, HostOptions};
+use crate::host::{Host, HostOptions, OpenError};
 use crate::ingest::Limits;
 use crate::log::record::{Deployment, DeploymentAction, FailureClass, Hash, LiveVersion, Record, VersionId};
 use crate::state::{KeyValues, PluginState};
@@ -43,18 +43,28 @@ impl Bed {
             durability: Durability::Memory,
             ..Options::default()
         };
-        Self::with(Arc::new(MemoryStorage::default()), memory, Limits::default())
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+        Self::with(&storage, memory, Limits::default())
     }
 
-    pub(super) fn with(storage: Arc<dyn Storage>, log: Options, accept: Limits) -> Self {
+    pub(super) fn with(storage: &Arc<dyn Storage>, log: Options, accept: Limits) -> Self {
         let options = HostOptions {
             log,
             accept,
             ..HostOptions::default()
         };
-        let host = Host::open_on(storage, options).unwrap();
+        Self::on(storage, Arc::new(MemoryStorage::default()), options).unwrap()
+    }
+
+    /// A host with its log and its checkpoints in these storages.
+    pub(super) fn on(
+        storage: &Arc<dyn Storage>,
+        checkpoints: Arc<dyn Storage>,
+        options: HostOptions,
+    ) -> Result<Self, OpenError> {
+        let host = Host::open_on(storage, checkpoints, options)?;
         let router = super::super::router(host.clone(), "127.0.0.1:7117".parse().unwrap());
-        Self { host, router }
+        Ok(Self { host, router })
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use nerve_eventlog::storage::MemoryStorage;
+use nerve_eventlog::storage::{MemoryStorage, Storage};
 use nerve_eventlog::{Offset, Options};
 use serde_json::{Value, json};
 
@@ -196,7 +196,8 @@ async fn a_position_that_retention_has_passed_is_gone_and_the_first_that_is_left
         hot_bytes: 0,
         ..Options::default()
     };
-    let bed = Bed::with(Arc::new(MemoryStorage::default()), small, Limits::default());
+    let of_log: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    let bed = Bed::with(&of_log, small, Limits::default());
     for n in 0..50 {
         bed.publish(&event(&n.to_string(), "t")).await;
     }
@@ -273,7 +274,8 @@ async fn invariant_01_nothing_is_answered_or_shown_before_it_is_durable() {
         max_undurable_bytes: 1000,
         ..Options::default()
     };
-    let bed = Arc::new(Bed::with(storage.clone(), few, Limits::default()));
+    let of_log: Arc<dyn Storage> = storage.clone();
+    let bed = Arc::new(Bed::with(&of_log, few, Limits::default()));
     bed.publish(&event("a", "t")).await;
     let shut = storage.shut();
     let beside = bed.clone();

@@ -1,0 +1,161 @@
+//! Checkpoints: the fold as it was at an offset, so that a start reads only what came after.
+//!
+//! A checkpoint is a file of its own beside the log, named after its offset. It is written once, synced with its
+//! name, read back, and only then counts; the last two are kept. A file that was cut off or is damaged is told
+//! by its hash and passed over. The plugins are not looked at in one moment: each carries the offset up to which
+//! records about it are in it, and none is behind the checkpoint's own.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io;
+
+use nerve_eventlog::storage::{Storage, StorageFile};
+use nerve_eventlog::{Known, LogId, Micros, Offset};
+use serde::{Deserialize, Serialize};
+
+use super::PluginState;
+use crate::ingest::IdentityKey;
+
+/// The format that this version writes and reads.
+const FORMAT: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"NERVECKP";
+
+/// Magic, format and the length of the body.
+const HEADER: usize = 20;
+
+/// Bytes of the hash at the end.
+const HASH: usize = 32;
+
+/// Checkpoints that are kept.
+const KEPT: usize = 2;
+
+/// The fold as it was.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Checkpoint<'a> {
+    /// The log it belongs to.
+    pub log: LogId,
+    /// Every record up to here is in it; all of them were durable.
+    pub through: Offset,
+    /// Time of the log's last record then.
+    pub time: Micros,
+    /// The key of the identities.
+    pub key: IdentityKey,
+    /// The identities published lately, as the window writes them.
+    #[serde(borrow, with = "serde_bytes")]
+    pub window: Cow<'a, [u8]>,
+    /// Identities up to here are in the window.
+    pub window_through: Offset,
+    /// The plugins.
+    pub plugins: BTreeMap<String, PluginState>,
+}
+
+/// Why a checkpoint can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It was cut off, or is damaged.
+    #[error("it is cut off or damaged")]
+    Damaged,
+    /// Another version wrote it.
+    #[error("it has format {0}; this version reads format {FORMAT}")]
+    Format(u32),
+    /// Its content is not what its format says.
+    #[error("its content can't be read: {0}")]
+    Content(#[from] rmp_serde::decode::Error),
+}
+
+impl Checkpoint<'_> {
+    /// What the log need not read again.
+    pub fn known(&self) -> Known {
+        let settled = self.plugins.iter().filter_map(|(name, state)| {
+            let writer = crate::delivery::subscriber::writer(name);
+            state.settled_at.map(|last| (writer, last))
+        });
+        Known {
+            log: self.log,
+            through: self.through,
+            time: self.time,
+            writers: settled.collect(),
+        }
+    }
+
+    /// Write it into `storage`, read it back, and forget all but the last two.
+    pub fn write(&self, storage: &dyn Storage) -> io::Result<()> {
+        let name = name(self.through);
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&[0; 8]);
+        rmp_serde::encode::write(&mut bytes, self).map_err(io::Error::other)?;
+        let body = (bytes.len() - HEADER) as u64;
+        bytes[12..HEADER].copy_from_slice(&body.to_le_bytes());
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
+        // One of this name is one that was cut off, or says the same.
+        if storage.list()?.contains(&name) {
+            storage.remove(&name)?;
+        }
+        let file = storage.create(&name)?;
+        file.write_at(0, &bytes)?;
+        file.sync()?;
+        storage.sync_folder()?;
+        if read_whole(&*storage.open(&name)?)? != bytes {
+            return Err(io::Error::other(format!("{name} does not hold what was written")));
+        }
+        for old in list(storage)?.into_iter().skip(KEPT) {
+            storage.remove(&self::name(old))?;
+        }
+        storage.sync_folder()
+    }
+}
+
+/// The checkpoints in `storage`, the newest first.
+pub fn list(storage: &dyn Storage) -> io::Result<Vec<Offset>> {
+    let mut found: Vec<Offset> = storage.list()?.iter().filter_map(|name| of_name(name)).collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(found)
+}
+
+/// The bytes of the checkpoint at `through`, for [`parse`].
+pub fn read(storage: &dyn Storage, through: Offset) -> io::Result<Vec<u8>> {
+    read_whole(&*storage.open(&name(through))?)
+}
+
+/// The checkpoint in `bytes`.
+pub fn parse(bytes: &[u8]) -> Result<Checkpoint<'_>, Unusable> {
+    let (hashed, hash) = bytes
+        .split_at_checked(bytes.len().wrapping_sub(HASH))
+        .ok_or(Unusable::Damaged)?;
+    let (magic, rest) = hashed.split_first_chunk().ok_or(Unusable::Damaged)?;
+    let (format, rest) = rest.split_first_chunk().ok_or(Unusable::Damaged)?;
+    let (_length, body) = rest.split_first_chunk::<8>().ok_or(Unusable::Damaged)?;
+    let format = u32::from_le_bytes(*format);
+    if *magic != MAGIC || blake3::hash(hashed).as_bytes() != hash {
+        return Err(Unusable::Damaged);
+    }
+    if format != FORMAT {
+        return Err(Unusable::Format(format));
+    }
+    Ok(rmp_serde::from_slice(body)?)
+}
+
+/// The file of the checkpoint at `through`.
+pub fn name(through: Offset) -> String {
+    format!("{:020}.checkpoint", through.0)
+}
+
+fn of_name(name: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(".checkpoint")?;
+    (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| digits.parse().ok().map(Offset))?
+}
+
+fn read_whole(file: &dyn StorageFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
+    let read = file.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
