@@ -10,13 +10,36 @@ struct StockReceived {
     count: u64,
 }
 
-/// From outside: somebody ordered. The key is the product, so that orders of one product keep their order.
+/// An order needs stock. The key is the product, so that what is wanted of one product keeps its order.
 #[derive(Event, Serialize, Deserialize)]
-#[event(type = "order.placed", key = "product")]
-struct OrderPlaced {
+#[event(type = "stock.wanted", key = "product")]
+struct StockWanted {
     order: String,
     product: String,
     count: u64,
+}
+
+/// A cancelled order gives back what was reserved.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "stock.released", key = "product")]
+struct StockReleased {
+    product: String,
+    count: u64,
+}
+
+/// A product, and how many of it.
+#[derive(Schema, Serialize, Deserialize)]
+struct Line {
+    product: String,
+    count: u64,
+}
+
+/// An order is paid: what was reserved leaves the shop.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "order.confirmed", key = "order")]
+struct OrderConfirmed {
+    order: String,
+    lines: Vec<Line>,
 }
 
 /// The order will be served.
@@ -64,8 +87,8 @@ impl Inventory {
     }
 
     #[on]
-    fn ordered(ctx: &mut Context<Self>, event: Delivered<OrderPlaced>) -> Result<(), Failure> {
-        let OrderPlaced {
+    fn wanted(ctx: &mut Context<Self>, event: Delivered<StockWanted>) -> Result<(), Failure> {
+        let StockWanted {
             order,
             product,
             count,
@@ -86,6 +109,27 @@ impl Inventory {
                 order,
                 product,
                 missing: count - stock.available,
+            })?;
+        }
+        Ok(())
+    }
+
+    #[on]
+    fn released(ctx: &mut Context<Self>, event: Delivered<StockReleased>) -> Result<(), Failure> {
+        let StockReleased { product, count } = event.into_data();
+        ctx.state().update(&key(&product), |stock: &mut Stock| {
+            let back = count.min(stock.reserved);
+            stock.reserved -= back;
+            stock.available += back;
+        })?;
+        Ok(())
+    }
+
+    #[on]
+    fn confirmed(ctx: &mut Context<Self>, event: Delivered<OrderConfirmed>) -> Result<(), Failure> {
+        for Line { product, count } in event.into_data().lines {
+            ctx.state().update(&key(&product), |stock: &mut Stock| {
+                stock.reserved = stock.reserved.saturating_sub(count);
             })?;
         }
         Ok(())

@@ -4,8 +4,8 @@ use nerve_sdk::testing::Host;
 
 use super::*;
 
-fn order(count: u64) -> OrderPlaced {
-    OrderPlaced {
+fn order(count: u64) -> StockWanted {
+    StockWanted {
         order: "o-1".into(),
         product: "desk".into(),
         count,
@@ -78,6 +78,35 @@ fn an_absurd_delivery_is_rejected_instead_of_wrapping_around() {
         host.state("stock/desk"),
         Some(Stock {
             available: 5,
+            reserved: 0
+        })
+    );
+}
+
+#[test]
+fn what_is_released_is_there_again_and_what_is_confirmed_leaves_the_shop() {
+    let mut host = stocked(5);
+    host.deliver(&order(2)).expect_done();
+    host.deliver(&order(1)).expect_done();
+    let product = || "desk".to_owned();
+    host.deliver(&StockReleased {
+        product: product(),
+        count: 2,
+    })
+    .expect_done();
+    let line = Line {
+        product: product(),
+        count: 1,
+    };
+    host.deliver(&OrderConfirmed {
+        order: "o-1".into(),
+        lines: vec![line],
+    })
+    .expect_done();
+    assert_eq!(
+        host.state("stock/desk"),
+        Some(Stock {
+            available: 4,
             reserved: 0
         })
     );

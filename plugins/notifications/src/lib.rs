@@ -19,12 +19,29 @@ struct AddressChanged {
     user: String,
 }
 
+/// An order is paid.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "order.confirmed")]
+struct OrderConfirmed {
+    user: String,
+}
+
+/// An order came to nothing.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "order.cancelled")]
+struct OrderCancelled {
+    user: String,
+    reason: String,
+}
+
 /// Why somebody is told something.
 #[derive(Schema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Welcome,
     AddressChanged,
+    OrderConfirmed,
+    OrderCancelled,
 }
 
 /// A message was handed over.
@@ -48,6 +65,17 @@ impl Notifications {
     #[on]
     fn confirm(ctx: &mut Context<Self>, event: Delivered<AddressChanged>) -> Result<(), Failure> {
         send(ctx, event.into_data().user, Kind::AddressChanged)
+    }
+
+    #[on]
+    fn order_confirmed(ctx: &mut Context<Self>, event: Delivered<OrderConfirmed>) -> Result<(), Failure> {
+        send(ctx, event.into_data().user, Kind::OrderConfirmed)
+    }
+
+    #[on]
+    fn order_cancelled(ctx: &mut Context<Self>, event: Delivered<OrderCancelled>) -> Result<(), Failure> {
+        info!("{} has no order, since {}", event.user, event.reason);
+        send(ctx, event.into_data().user, Kind::OrderCancelled)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What shipping costs each user: recomputed when an address changes, readable under `cost/USER`.
+//! What shipping costs each user: recomputed when an address changes, readable under `cost/USER`; and parcels for
+//! orders that are paid.
 
 use nerve_sdk::prelude::*;
 
@@ -37,6 +38,22 @@ struct CostChanged {
     cents: u64,
 }
 
+/// An order is paid.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "order.confirmed", key = "order")]
+struct OrderConfirmed {
+    order: String,
+    user: String,
+}
+
+/// Its parcel is on its way.
+#[derive(Event, Serialize, Deserialize, Debug, PartialEq)]
+#[event(type = "parcel.sent", key = "order")]
+struct ParcelSent {
+    order: String,
+    user: String,
+}
+
 /// What applications read.
 #[derive(Serialize, Deserialize, Debug, Default, PartialEq)]
 struct Cost {
@@ -47,7 +64,7 @@ struct Cost {
 
 struct Shipping;
 
-#[plugin(emits(CostChanged), readable("cost/"))]
+#[plugin(emits(CostChanged, ParcelSent), readable("cost/"))]
 impl Shipping {
     #[on]
     fn registered(ctx: &mut Context<Self>, event: Delivered<UserRegistered>) -> Result<(), Failure> {
@@ -59,6 +76,13 @@ impl Shipping {
     fn moved(ctx: &mut Context<Self>, event: Delivered<AddressChanged>) -> Result<(), Failure> {
         let AddressChanged { user, address } = event.into_data();
         recompute(ctx, user, &address)
+    }
+
+    #[on]
+    fn confirmed(ctx: &mut Context<Self>, event: Delivered<OrderConfirmed>) -> Result<(), Failure> {
+        let OrderConfirmed { order, user } = event.into_data();
+        ctx.emit(&ParcelSent { order, user })?;
+        Ok(())
     }
 }
 

@@ -81,3 +81,17 @@ fn a_wrong_price_is_tried_again_until_it_is_mended() {
     assert!(matches!(outcome.expect_failure(), Failure::Retry { .. }));
     assert!(host.state_keys().is_empty());
 }
+
+#[test]
+fn a_paid_order_is_sent() {
+    let mut host = Host::<Shipping>::new();
+    let (order, user) = ("o-1".to_owned(), "ada".to_owned());
+    let outcome = host.deliver(&OrderConfirmed {
+        order: order.clone(),
+        user: user.clone(),
+    });
+    assert_eq!(
+        outcome.expect_done().emitted::<ParcelSent>(),
+        [ParcelSent { order, user }]
+    );
+}

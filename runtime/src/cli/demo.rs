@@ -3,6 +3,7 @@
 
 mod damaged;
 mod killed;
+mod orders;
 mod poison;
 mod registration;
 mod shipping_away;
@@ -47,5 +48,6 @@ fn tell(stage: &mut Stage) -> Done {
     poison::tell(stage)?;
     damaged::tell(stage)?;
     killed::tell(stage)?;
-    registration::tell_its_way(stage)
+    registration::tell_its_way(stage)?;
+    orders::tell(stage)
 }

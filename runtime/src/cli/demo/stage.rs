@@ -16,11 +16,14 @@ use crate::cli::output::Printer;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The plugins of the shop.
-const SHOP: [&str; 7] = [
+const SHOP: [&str; 10] = [
     "analytics",
+    "carts",
     "inventory",
     "login",
     "notifications",
+    "orders",
+    "payments",
     "profiles",
     "recommendations",
     "shipping",
@@ -273,6 +276,30 @@ impl Stage {
         Ok(())
     }
 
+    /// Write a plugin's `[config]`, whole at once, and wait until the version that has it is live.
+    pub(super) fn configure(&mut self, name: &str, config: &str) -> anyhow::Result<()> {
+        let before = self.plugin(name)?["version"].clone();
+        let folder = self.folder.path().join("plugins");
+        let beside = folder.join(format!(".{name}.settings"));
+        fs::write(&beside, format!("[config]\n{config}\n"))?;
+        fs::rename(&beside, folder.join(format!("{name}.toml")))?;
+        self.until(&format!("{name} runs with {config:?}"), |stage| {
+            Ok(stage.plugin(name)?["version"] != before)
+        })
+    }
+
+    /// Publish many events at once; answers the last offset.
+    pub(super) fn publish_all(&self, events: &[Value]) -> anyhow::Result<u64> {
+        let answer = self.api().post(
+            "/v1/events",
+            "application/cloudevents-batch+json",
+            Value::from(events).to_string().as_bytes(),
+        )?;
+        let last = answer["events"].as_array().and_then(|all| all.last());
+        last.and_then(|one| one["offset"].as_u64())
+            .context("the host names no offset")
+    }
+
     /// Take a plugin's file out of the folder, and wait until the host has seen it.
     pub(super) fn remove_file(&mut self, name: &str) -> anyhow::Result<()> {
         fs::remove_file(self.folder.path().join(format!("plugins/{name}.wasm")))?;
@@ -298,12 +325,16 @@ impl Drop for Stage {
 
 /// Publish one event.
 pub(super) fn publish(api: &Api, kind: &str, id: &str, key: &str, data: &Value) -> Result<Value, ApiError> {
-    let event = json!({ "specversion": "1.0", "id": id, "source": "shop", "type": kind, "partitionkey": key, "data": data });
     api.post(
         "/v1/events",
         "application/cloudevents+json",
-        event.to_string().as_bytes(),
+        event(kind, id, key, data).to_string().as_bytes(),
     )
+}
+
+/// An event from the shop.
+pub(super) fn event(kind: &str, id: &str, key: &str, data: &Value) -> Value {
+    json!({ "specversion": "1.0", "id": id, "source": "shop", "type": kind, "partitionkey": key, "data": data })
 }
 
 fn signal(child: &Child, signal: rustix::process::Signal) {
