@@ -142,7 +142,7 @@ impl Parked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::record::{FailureRecord, VersionId};
+    use crate::log::record::FailureRecord;
 
     const FAILURE: FailureRecord<'_> = FailureRecord {
         class: FailureClass::Trap,
@@ -158,24 +158,13 @@ mod tests {
     ) -> Outcome<'a> {
         Outcome {
             plugin: "p",
-            version: VersionId([0; 8]),
             event,
             attempt: 1,
-            replay: false,
             verdict,
             key,
             cleared,
             low_water: low,
-            started: 0,
-            took: 0,
-            seed: None,
-            emitted: 0,
-            writes: vec![],
-            lines: vec![],
-            lines_lost: 0,
-            free: false,
-            opens: None,
-            timers: vec![],
+            ..Outcome::default()
         }
     }
 

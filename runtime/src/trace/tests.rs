@@ -65,21 +65,11 @@ fn outcome(plugin: &'static str, event: u64, attempt: u32, started: u64, emitted
         version: VersionId([1; 8]),
         event,
         attempt,
-        replay: false,
-        verdict: Verdict::Done,
-        key: None,
-        cleared: false,
         low_water: event,
         started,
         took: 1,
-        seed: None,
         emitted,
-        writes: vec![],
-        lines: vec![],
-        lines_lost: 0,
-        free: false,
-        opens: None,
-        timers: vec![],
+        ..Outcome::default()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer::TimerLimits;
 use crate::log::index::{Bell, TypeIndex};
 use crate::log::record::{
-    Deployment, DeploymentAction, Event, FailureClass, Hash, LiveVersion, Operator, OperatorAction, Record,
+    Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Operator, OperatorAction, Record,
     VersionId,
 };
 use crate::log::sequencer::{Order, Sequencer};
@@ -240,14 +240,8 @@ impl Bed {
         let between = self.subscriber.between_events();
         let live = LiveVersion {
             version: VersionId([self.version; 8]),
-            component: Hash([0; 32]),
-            label: String::new(),
-            settings: None,
             subscriptions: vec!["in.>".into()],
-            emits: vec![],
-            readable: vec![],
-            asks: vec![],
-            from_beginning: false,
+            ..LiveVersion::default()
         };
         let action = DeploymentAction::Live(Box::new(live));
         let deployment = Deployment {

@@ -18,7 +18,7 @@ use crate::delivery::retry::RetryPolicy;
 use crate::delivery::timer::TimerLimits;
 use crate::host::{Host, HostOptions, OpenError};
 use crate::ingest::Limits;
-use crate::log::record::{Deployment, DeploymentAction, FailureClass, Hash, LiveVersion, Record, VersionId};
+use crate::log::record::{Deployment, DeploymentAction, FailureClass, LiveVersion, Record, VersionId};
 use crate::state::{KeyValues, PluginState};
 
 /// What a fake plugin does with a delivery.
@@ -120,14 +120,10 @@ impl Bed {
         let version = VersionId(version);
         let live = LiveVersion {
             version,
-            component: Hash([0; 32]),
             label: "1.2.3".into(),
-            settings: None,
             subscriptions: vec![pattern.into()],
-            emits: vec![],
             readable: vec!["open/".into()],
-            asks: vec![],
-            from_beginning: false,
+            ..LiveVersion::default()
         };
         let deployment = Deployment {
             plugin: name.into(),

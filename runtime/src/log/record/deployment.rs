@@ -31,7 +31,7 @@ pub enum DeploymentAction {
 }
 
 /// A version that went live.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LiveVersion {
     /// Hash of component and configuration.
     pub version: VersionId,
@@ -77,7 +77,7 @@ pub enum OperatorAction {
 }
 
 /// A BLAKE3 hash.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Hash(#[serde(with = "serde_bytes")] pub [u8; 32]);
 
 impl Hash {
@@ -100,7 +100,7 @@ impl fmt::Debug for Hash {
 }
 
 /// A version of a plugin: the first 8 bytes of the hash of its component and its configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct VersionId(#[serde(with = "serde_bytes")] pub [u8; 8]);
 
 impl VersionId {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::VersionId;
 
 /// What one delivery came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Outcome<'a> {
     /// The plugin.
     pub plugin: &'a str,
@@ -107,10 +107,11 @@ pub enum OpenReason {
 }
 
 /// The three ends of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict<'a> {
     /// Its effects are in.
+    #[default]
     Done,
     /// It is tried again.
     Retry {
