@@ -1,0 +1,113 @@
+//! Reading records back from the segments, behind the hot window.
+
+use bytes::Bytes;
+
+use super::FileLog;
+use crate::batch::Entry;
+use crate::storage::StorageFile;
+use crate::{Log, Offset, ReadError, frame, recovery, segment};
+
+impl FileLog {
+    /// Verify the segment that holds `from`, as a slow background scrub does one after the other; answers where the
+    /// next sealed one begins.
+    pub fn scrub(&self, from: Offset) -> Result<Option<Offset>, ReadError> {
+        let (segment, next) = {
+            let segments = self.shared.segments.lock();
+            let behind = segments.partition_point(|segment| segment.first <= from);
+            let Some(segment) = behind.checked_sub(1).map(|at| segments[at].clone()) else {
+                return Ok(None);
+            };
+            (segment, segments.get(behind).map(|next| next.first))
+        };
+        let mut at = segment.first;
+        let end = next.unwrap_or(Offset(u64::MAX)).prev().min(self.bounds().durable);
+        while at <= end {
+            let entries = self.read_cold(at, 1 << 20)?;
+            let Some(last) = entries.last() else { break };
+            at = last.offset.next();
+        }
+        Ok(next)
+    }
+
+    /// Read records from disk, from `from` on, verifying every checksum.
+    pub(super) fn read_cold(&self, from: Offset, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {
+        let (segment, place, next) = {
+            let segments = self.shared.segments.lock();
+            let behind = segments.partition_point(|segment| segment.first <= from);
+            let Some(segment) = behind.checked_sub(1).map(|at| &segments[at]) else {
+                return Ok(Vec::new());
+            };
+            let Some(place) = segment.place(from) else {
+                return Ok(Vec::new());
+            };
+            (
+                segment.clone(),
+                place,
+                segments.get(behind).map(|next| next.first),
+            )
+        };
+        let name = segment::name(segment.first);
+        let io = |cause| ReadError::Io {
+            file: name.clone(),
+            cause,
+        };
+        let file = self.shared.storage.open(&name).map_err(io)?;
+        let (mut first, mut at, mut previous) = place;
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        let (mut buffer, mut places) = (Vec::new(), Vec::new());
+        while at < segment.bytes && bytes < max_bytes && next.is_none_or(|next| first < next) {
+            let damaged = |what: &str, offset| ReadError::Damaged {
+                file: name.clone(),
+                byte: at,
+                offset,
+                what: what.to_owned(),
+            };
+            read_frame(&*file, at, &mut buffer).map_err(io)?;
+            let expected = frame::Expected {
+                log: self.shared.id,
+                first,
+                previous,
+            };
+            let (header, chain) = match frame::find(&buffer, expected) {
+                frame::Found::Frame(header, chain) => (header, chain),
+                frame::Found::Bad(what) => return Err(damaged(what, first)),
+                frame::Found::End | frame::Found::Short => return Err(damaged("the file ends early", first)),
+            };
+            let body = Bytes::copy_from_slice(&buffer[frame::HEADER..frame::HEADER + header.body as usize]);
+            recovery::batches(&body, first, &mut |_, _, entries| {
+                for entry in entries.into_iter().filter(|entry| entry.offset >= from) {
+                    bytes += entry.payload.len() + 1;
+                    out.push(entry);
+                }
+            })
+            .ok_or_else(|| damaged("the frame's batches are not well-formed", first))?;
+            places.push((first, at, previous));
+            (first, at, previous) = (header.last().next(), at + header.size(), chain);
+        }
+        if segment.is_unread() {
+            let mut segments = self.shared.segments.lock();
+            let known = segments.iter_mut().find(|known| known.first == segment.first);
+            if let Some(known) = known {
+                for (first, at, previous) in places {
+                    known.learn(first, at, previous);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Read the frame at `at` into `buffer`, as far as there is one.
+fn read_frame(file: &dyn StorageFile, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    buffer.clear();
+    buffer.resize(frame::HEADER, 0);
+    let read = file.read_at(at, buffer)?;
+    buffer.truncate(read);
+    if let Some(header) = frame::Header::read(buffer) {
+        let size = usize::try_from(header.size()).map_err(std::io::Error::other)?;
+        buffer.resize(size, 0);
+        let read = file.read_at(at + frame::HEADER as u64, &mut buffer[frame::HEADER..])?;
+        buffer.truncate(frame::HEADER + read);
+    }
+    Ok(())
+}
