@@ -1,4 +1,4 @@
-# make demo | test | check | bench: each sets up what it needs first.
+# make demo | test | check | bench | soak: each sets up what it needs first.
 #
 # On a fresh Debian machine it takes rustup's Rust and the package registries; the tool chain for wasm is found, or on
 # Debian installed, by scripts/wasm-toolchain.sh. The host is built in one profile for demo and test, so that its
@@ -15,13 +15,14 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench plugins host clean
+.PHONY: help demo test check bench soak plugins host clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim"
 	@echo "make test     all tests: log, host, SDK, plugins, and the whole process from outside"
 	@echo "make check    format, lints, documentation and the rules of the repository"
 	@echo "make bench    measure this machine"
+	@echo "make soak     the long form of every proof, for many hours, into docs/reliability.md"
 	@echo "make plugins  build the shop's plugins into target-wasm/plugins"
 
 plugins:
@@ -48,6 +49,9 @@ check:
 
 bench: plugins
 	$(CARGO) run -q --release -p nerve -- bench
+
+soak: plugins host
+	scripts/soak
 
 clean:
 	$(CARGO) clean

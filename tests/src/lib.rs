@@ -8,6 +8,9 @@
     reason = "a test's fixture ends the test when something is wrong"
 )]
 
+pub mod ledger;
+pub mod proof;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -92,8 +95,18 @@ impl Host {
 
     /// Start the process on its folder, and wait until it answers.
     pub fn run(&mut self) {
+        self.begin();
         let address = self.path("data/address");
-        fs::remove_file(&address).ok();
+        self.until("the host answers", |host| {
+            let written = fs::read_to_string(&address).unwrap_or_default();
+            written.trim().clone_into(&mut host.address);
+            !host.address.is_empty() && host.try_get("/readyz").is_some()
+        });
+    }
+
+    /// Start the process on its folder, and wait for nothing.
+    pub fn begin(&mut self) {
+        fs::remove_file(self.path("data/address")).ok();
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -109,29 +122,30 @@ impl Host {
             .spawn()
             .unwrap();
         self.process = Some(child);
-        self.until("the host answers", |host| {
-            let written = fs::read_to_string(&address).unwrap_or_default();
-            written.trim().clone_into(&mut host.address);
-            !host.address.is_empty() && host.try_get("/readyz").is_some()
-        });
     }
 
-    /// SIGKILL.
+    /// SIGKILL, and wait for its end.
     pub fn kill(&mut self) {
-        let mut process = self.process.take().unwrap();
-        process.kill().unwrap();
-        process.wait().unwrap();
+        self.signal("KILL");
+        self.ended();
     }
 
     /// SIGTERM; answers the exit code.
     pub fn stop(&mut self) -> Option<i32> {
-        let mut process = self.process.take().unwrap();
-        let sent = Command::new("kill")
-            .args(["-TERM", &process.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-        process.wait().unwrap().code()
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Send a signal, while others may hold on to the host.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Wait for the end of the process; answers its exit code, or nothing where a signal ended it.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.process.take().unwrap().wait().unwrap().code()
     }
 
     /// A path in its folder.
@@ -228,6 +242,14 @@ impl Host {
         }
     }
 
+    /// A connection that is kept over many requests.
+    pub fn connect(&self) -> Connection {
+        Connection {
+            agent: agent(),
+            events: format!("{}/v1/events", self.address),
+        }
+    }
+
     /// Wait until `holds`.
     pub fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let begun = Instant::now();
@@ -238,6 +260,23 @@ impl Host {
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }
+    }
+}
+
+/// A connection that is kept, for publishing.
+pub struct Connection {
+    agent: ureq::Agent,
+    events: String,
+}
+
+impl Connection {
+    /// Publish a batch; `None` where the host does not answer.
+    pub fn publish(&self, batch: &[Value]) -> Option<Answer> {
+        let request = self
+            .agent
+            .post(&self.events)
+            .header("content-type", "application/cloudevents-batch+json");
+        answer(request.send(Value::from(batch).to_string().as_bytes()))
     }
 }
 

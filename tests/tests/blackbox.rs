@@ -9,3 +9,5 @@ mod crash;
 mod deployment;
 #[path = "blackbox/hostile.rs"]
 mod hostile;
+#[path = "blackbox/sigkill.rs"]
+mod sigkill;

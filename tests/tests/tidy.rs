@@ -215,3 +215,23 @@ fn every_invariant_is_guarded_by_a_test_that_names_it() {
         .collect();
     assert!(missing.is_empty(), "no test is called {missing:?}");
 }
+
+#[test]
+fn every_proof_of_make_soak_is_a_test_and_on_the_page() {
+    let all: String = files().into_values().collect();
+    let soak = fs::read_to_string(root().join("scripts/soak")).unwrap();
+    let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let tests = soak.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words.len() == 3 && words[2].parse::<u32>().is_ok()).then(|| words[1].to_owned())
+    });
+    let tests: Vec<String> = tests.collect();
+    assert!(!tests.is_empty(), "the list is found");
+    for test in tests {
+        assert!(all.contains(&format!("fn {test}(")), "there is no test {test}");
+        assert!(
+            page.contains(&test),
+            "docs/reliability.md does not speak of {test}"
+        );
+    }
+}
