@@ -55,6 +55,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/plugins/{name}", get(plugins::show).delete(plugins::remove))
         .route("/v1/plugins/{name}/pause", post(plugins::pause))
         .route("/v1/plugins/{name}/resume", post(plugins::resume))
+        .route("/v1/plugins/{name}/approve", post(plugins::approve))
         .route("/v1/plugins/{name}/logs", get(plugins::logs))
         .route("/v1/plugins/{name}/state", get(state::list))
         .route("/v1/plugins/{name}/state/{*key}", get(state::show))

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod components;
 pub mod deploy;
 pub mod engine;
+pub mod grants;
 pub mod guest;
 pub mod loader;
 pub mod manifest;

@@ -11,4 +11,4 @@ mod plugin_state;
 
 pub use fold::Fold;
 pub use key_values::KeyValues;
-pub use plugin_state::{Dead, Live, PluginState};
+pub use plugin_state::{Dead, Live, OpenAttempt, PluginState};

@@ -40,6 +40,15 @@ pub(super) enum Plugin {
         /// Its name
         name: String,
     },
+    /// Give a waiting plugin what it asks for, and let it go live
+    Approve {
+        /// Its name
+        name: String,
+        /// The pair that `nerve plugin show` showed: refused where something else waits by now. Without it, what waits
+        /// now is approved
+        #[arg(long)]
+        pair: Option<String>,
+    },
     /// Show a plugin's last log lines
     Logs {
         /// Its name
@@ -98,6 +107,27 @@ impl Plugin {
                     None => format!("{name} goes on"),
                 });
             }
+            Self::Approve { name, pair } => {
+                let path = format!("/v1/plugins/{}", escaped(&name));
+                let pair = match pair {
+                    Some(pair) => pair,
+                    // Where nothing waits, the host says so.
+                    None => api
+                        .get(&path)?
+                        .pointer("/waiting/pair")
+                        .and_then(Value::as_str)
+                        .map_or_else(|| "0".repeat(64), str::to_owned),
+                };
+                let approve = format!("{path}/approve?pair={}", escaped(&pair));
+                let plugin = api.post(&approve, "application/json", b"")?;
+                printer.print(&plugin, || {
+                    format!(
+                        "{name} is {} and granted {}",
+                        text_at(&plugin, "/status"),
+                        asks(&plugin["granted"])
+                    )
+                });
+            }
             Self::Logs { name, limit, follow } => {
                 let path = format!("/v1/plugins/{}/logs", escaped(&name));
                 let lines = api.get(&format!("{path}?limit={limit}"))?;
@@ -140,7 +170,7 @@ fn list(plugins: &Value) -> String {
         let trouble = plugin["trouble"].as_str().map(str::to_owned);
         let refused = plugin.pointer("/refused/reason").and_then(Value::as_str);
         let refused = refused.map(|reason| format!("refused: {reason}"));
-        let notes = [trouble, paused(plugin), refused];
+        let notes = [trouble, paused(plugin), refused, waiting(plugin)];
         let note = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
         let parked = plugin["parked"].as_array().map_or(0, Vec::len).to_string();
         vec![
@@ -170,6 +200,41 @@ fn paused(plugin: &Value) -> Option<String> {
         |at| format!("next try at {at}"),
     );
     Some(format!("{why}, {next}: {}", text_at(plugin, "/paused/reason")))
+}
+
+/// What a waiting version asks for beyond its grants, and what to do about it.
+fn waiting(plugin: &Value) -> Option<String> {
+    let waiting = plugin.get("waiting").filter(|waiting| !waiting.is_null())?;
+    Some(format!(
+        "version {} waits, for it is not granted {}; next: nerve plugin approve {}",
+        text_at(waiting, "/version"),
+        asks(&waiting["missing"]),
+        text_at(plugin, "/name")
+    ))
+}
+
+/// Capabilities with their scopes.
+fn asks(asks: &Value) -> String {
+    let scopes = |ask: &Value| {
+        let scopes: Vec<&str> = ask["scope"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        scopes.join("; ")
+    };
+    let one = |ask: &Value| {
+        format!("{} {}", text_at(ask, "/capability"), scopes(ask))
+            .trim_end()
+            .to_owned()
+    };
+    let all: Vec<String> = asks.as_array().into_iter().flatten().map(one).collect();
+    if all.is_empty() {
+        "-".into()
+    } else {
+        all.join(", ")
+    }
 }
 
 fn show(plugin: &Value) -> String {
@@ -213,8 +278,25 @@ fn show(plugin: &Value) -> String {
     row("subscribes", patterns.join(", "));
     row("emits", listed("/emits"));
     row("readable", listed("/readable"));
-    row("asks for", listed("/asks"));
-    row("granted", "events, state, log, clock, random, config".into());
+    row("asks for", asks(&plugin["asks"]));
+    row("granted", asks(&plugin["granted"]));
+    if let Some(waits) = plugin.get("waiting").filter(|waits| !waits.is_null()) {
+        row(
+            "waiting",
+            format!(
+                "version {} since {}",
+                text_at(waits, "/version"),
+                text_at(waits, "/since")
+            ),
+        );
+        row("  asks for", asks(&waits["asks"]));
+        row("  not granted", asks(&waits["missing"]));
+        let (name, pair) = (text_at(plugin, "/name"), text_at(waits, "/pair"));
+        row(
+            "  next",
+            format!("nerve plugin approve {name} --pair {pair}, or [grants] in {name}.toml"),
+        );
+    }
     let pairs = |at: &str| {
         let pairs = plugin
             .pointer(at)

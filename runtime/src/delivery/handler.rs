@@ -11,7 +11,7 @@ use nerve_eventlog::{Micros, Offset};
 
 use super::retry::RetryPolicy;
 use super::timer::TimerLimits;
-use crate::log::record::{Event, FailureClass, Level, VersionId};
+use crate::log::record::{Asks, Call, Event, FailureClass, Level, VersionId};
 use crate::state::KeyValues;
 
 /// One event handed to one plugin.
@@ -48,6 +48,8 @@ pub struct Handled {
     pub took: Duration,
     /// Whether the seed was used.
     pub used_seed: bool,
+    /// Its calls of somebody outside, with their answers; kept also when it failed.
+    pub calls: Vec<Call>,
 }
 
 /// What a handler asks for.
@@ -127,6 +129,11 @@ pub trait Version: Send + Sync {
 
     /// The limits it runs in, by the name of their setting, which ends in the unit.
     fn limits(&self) -> Vec<(&'static str, u64)>;
+
+    /// What an operator granted it, in the words of the settings.
+    fn granted(&self) -> Asks {
+        Asks::new()
+    }
 
     /// A handler for one lane, reading `state`.
     fn handler(&self, state: Arc<KeyValues>) -> Box<dyn Handler>;

@@ -122,6 +122,7 @@ impl Host {
         PluginStatus {
             name: subscriber.name.to_string(),
             standing: match &state.live {
+                _ if state.waiting.is_some() && (state.live.is_none() || state.removed) => Standing::Waiting,
                 None => Standing::Refused,
                 Some(_) if state.removed => Standing::Removed,
                 Some(_) if state.breaker.open().is_some() => Standing::Paused,
@@ -161,6 +162,11 @@ impl Host {
             counters: state.counters,
             refused: state.refused.clone(),
             trouble,
+            granted: version.map(|version| version.granted()).unwrap_or_default(),
+            waiting: state
+                .pair
+                .zip(state.waiting.clone())
+                .map(|(pair, (since, version))| (pair, since, version)),
         }
     }
 }

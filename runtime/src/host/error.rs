@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use nerve_eventlog::Offset;
 
+use crate::plugin::deploy::ApproveError;
+
 /// Why events were not published. Nothing was appended.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -86,6 +88,15 @@ pub enum AskError {
     /// The host is stopping or the log is poisoned.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// Nothing was approved.
+    #[error("plugin {plugin:?}: {cause}")]
+    Approval {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        #[source]
+        cause: ApproveError,
+    },
     /// The file could not be removed.
     #[error("{path}: {cause}")]
     Folder {

@@ -6,8 +6,9 @@ use nerve_eventlog::{Batch, Offset};
 
 use super::{AskError, Host, PluginStatus};
 use crate::delivery::subscriber::Subscriber;
-use crate::log::record::{Operator, OperatorAction, Record};
+use crate::log::record::{Hash, Operator, OperatorAction, Record};
 use crate::log::sequencer::stopped;
+use crate::plugin::deploy::ApproveError;
 use crate::state::PluginState;
 
 impl Host {
@@ -64,6 +65,24 @@ impl Host {
         let subscriber = self.subscriber(name)?;
         self.append(&subscriber, &mut subscriber.state.lock(), OperatorAction::Resume)?;
         subscriber.bell.notify_one();
+        self.plugin(name).await
+    }
+
+    /// Approve what the waiting version of the plugin asks for, where it is still the pair that was shown, and let it
+    /// go live.
+    pub async fn approve_plugin(&self, name: &str, pair: Hash) -> Result<PluginStatus, AskError> {
+        let subscriber = self.subscriber(name)?;
+        if let Some(deployer) = self.inner.deployer.clone() {
+            let approved = tokio::task::spawn_blocking(move || deployer.approve(&subscriber, pair)).await;
+            let approved = approved.map_err(|panicked| super::Stopped::Poisoned(panicked.to_string()))?;
+            approved.map_err(|refused| match refused {
+                ApproveError::Stopped(stopped) => AskError::Stopped(stopped),
+                changed @ ApproveError::Changed { .. } => AskError::Approval {
+                    plugin: name.to_owned(),
+                    cause: changed,
+                },
+            })?;
+        }
         self.plugin(name).await
     }
 

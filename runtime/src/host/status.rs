@@ -4,7 +4,7 @@ use nerve_eventlog::{Durability, Micros, Offset};
 
 use crate::delivery::breaker::Open;
 use crate::delivery::retry::Setting;
-use crate::log::record::{FailureClass, Hash, VersionId};
+use crate::log::record::{Asks, FailureClass, Hash, VersionId, WaitingVersion};
 
 /// What `GET /v1/plugins/{name}` shows.
 #[derive(Debug, Clone)]
@@ -43,6 +43,10 @@ pub struct PluginStatus {
     pub refused: Option<(Micros, String)>,
     /// Why its deliveries stopped, where they did.
     pub trouble: Option<String>,
+    /// What the version that runs was granted.
+    pub granted: Asks,
+    /// The version that waits to be approved: its pair, since when, and what it asks for.
+    pub waiting: Option<(Hash, Micros, WaitingVersion)>,
 }
 
 /// Whether a plugin runs.
@@ -56,6 +60,8 @@ pub enum Standing {
     Removed,
     /// Nothing of this name was ever live.
     Refused,
+    /// Nothing runs, and a version waits to be approved.
+    Waiting,
 }
 
 /// What is known of a version.
@@ -74,7 +80,7 @@ pub struct VersionStatus {
     /// Prefixes of state keys that applications may read.
     pub readable: Vec<String>,
     /// What it asks for: capability and scope.
-    pub asks: Vec<(String, Vec<String>)>,
+    pub asks: Asks,
 }
 
 /// A parked key.

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::{follow, time};
 use crate::delivery::retry::Setting;
 use crate::host::{Host, PluginStatus, Standing};
-use crate::log::record::{Outcome, Record};
+use crate::log::record::{Asks, Outcome, Record};
 
 /// How far a request for the last lines looks back, in records, and how many it looks at at a time.
 const LOOK_BACK: u64 = 200_000;
@@ -49,6 +49,29 @@ pub(super) async fn resume(
     Ok(Json(shown(&host.resume_plugin(&name).await?)))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shown {
+    pair: String,
+}
+
+pub(super) async fn approve(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+    Query(Shown { pair }): Query<Shown>,
+) -> Result<Json<Value>, Problem> {
+    let pair = pair
+        .parse()
+        .map_err(|bad| Problem::query(format!("pair: {bad}")))?;
+    Ok(Json(shown(&host.approve_plugin(&name, pair).await?)))
+}
+
+fn asks(asks: &Asks) -> Vec<Value> {
+    let one =
+        |(capability, scope): &(String, Vec<String>)| json!({ "capability": capability, "scope": scope });
+    asks.iter().map(one).collect()
+}
+
 fn setting(value: &Setting) -> Value {
     match value {
         Setting::Number(number) => json!(number),
@@ -75,6 +98,7 @@ fn shown(status: &PluginStatus) -> Value {
             Standing::Paused => "paused",
             Standing::Removed => "removed",
             Standing::Refused => "refused",
+            Standing::Waiting => "waiting",
         },
         "subscriptions": subscriptions.collect::<Vec<_>>(),
         "limits": status.limits.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
@@ -92,19 +116,20 @@ fn shown(status: &PluginStatus) -> Value {
         "counters": { "done": done, "retry": retry, "dead": dead },
         "refused": status.refused.as_ref().map(|(at, reason)| json!({ "at": time::text(*at), "reason": reason })),
         "trouble": status.trouble,
+        "granted": asks(&status.granted),
+        "waiting": status.waiting.as_ref().map(|(pair, since, version)| json!({
+            "since": time::text(*since), "pair": pair.to_string(), "version": version.version.to_string(),
+            "label": version.label, "asks": asks(&version.asks), "missing": asks(&version.missing),
+        })),
     });
     if let Some(version) = &status.version {
-        let asks = version
-            .asks
-            .iter()
-            .map(|(capability, scope)| json!({ "capability": capability, "scope": scope }));
         out["version"] = version.version.to_string().into();
         out["component"] = version.component.to_string().into();
         out["label"] = version.label.clone().into();
         out["since"] = time::text(version.since).into();
         out["emits"] = version.emits.clone().into();
         out["readable"] = version.readable.clone().into();
-        out["asks"] = asks.collect::<Vec<_>>().into();
+        out["asks"] = asks(&version.asks).into();
     }
     out
 }

@@ -141,6 +141,8 @@ impl From<AskError> for Problem {
                 .hint("ask again, or with a longer timeout_ms"),
             AskError::Folder { .. } => Self::new(StatusCode::FORBIDDEN, "folder-denied", detail)
                 .hint("give the host the right to change its plugin folder"),
+            AskError::Approval { .. } => Self::new(StatusCode::CONFLICT, "approval-conflict", detail)
+                .hint("see what it asks for now: GET /v1/plugins/NAME, `waiting`"),
             AskError::Stopped(stopped) => stopped.into(),
         }
     }

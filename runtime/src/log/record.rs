@@ -4,13 +4,18 @@
 //! the record's bytes, so that looking at an event copies nothing. Fields are only ever added at the end,
 //! with a default; `docs/log-format.md` lists them.
 
+mod call;
 mod deployment;
 mod outcome;
 
 use nerve_eventlog::Micros;
 use serde::{Deserialize, Serialize};
 
-pub use deployment::{Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction, VersionId};
+pub use call::{Answer, Asked, Call, CallFailure, Intent};
+pub use deployment::{
+    Asks, BadHash, Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction, VersionId,
+    WaitingVersion,
+};
 pub use outcome::{
     FailureClass, FailureRecord, Fired, Level, Line, OpenReason, Opens, Outcome, TimerChange, TimerSet,
     Verdict, Write,
@@ -29,6 +34,8 @@ pub enum Record<'a> {
     Operator(Operator),
     /// A timer fired: its event follows in the same batch.
     Fired(Fired<'a>),
+    /// A plugin is about to call somebody outside.
+    Intent(Box<Intent>),
 }
 
 /// The kind of a record: its first byte.
@@ -45,6 +52,8 @@ pub enum Kind {
     Operator = 4,
     /// [`Fired`].
     Fired = 5,
+    /// [`Intent`].
+    Intent = 7,
 }
 
 /// Why the bytes of a record could not be read.
@@ -147,6 +156,7 @@ impl<'a> Record<'a> {
             k if k == Kind::Deployment as u8 => Self::Deployment(rmp_serde::from_slice(fields)?),
             k if k == Kind::Operator as u8 => Self::Operator(rmp_serde::from_slice(fields)?),
             k if k == Kind::Fired as u8 => Self::Fired(rmp_serde::from_slice(fields)?),
+            k if k == Kind::Intent as u8 => Self::Intent(rmp_serde::from_slice(fields)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
     }
@@ -159,6 +169,7 @@ impl<'a> Record<'a> {
             Self::Deployment(deployment) => Some(&deployment.plugin),
             Self::Operator(operator) => Some(&operator.plugin),
             Self::Fired(fired) => Some(fired.plugin),
+            Self::Intent(intent) => Some(&intent.plugin),
         }
     }
 
@@ -170,6 +181,7 @@ impl<'a> Record<'a> {
             Self::Deployment(deployment) => encode(Kind::Deployment, deployment, out),
             Self::Operator(operator) => encode(Kind::Operator, operator, out),
             Self::Fired(fired) => encode(Kind::Fired, fired, out),
+            Self::Intent(intent) => encode(Kind::Intent, intent, out),
         }
     }
 

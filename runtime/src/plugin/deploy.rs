@@ -6,6 +6,8 @@
 //! fold follows it, and the new version is in the slot. Whatever fails before that changes nothing but the
 //! record of the refusal.
 
+mod approval;
+
 use std::sync::Arc;
 
 use nerve_eventlog::{Appended, Batch};
@@ -23,9 +25,11 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscribers::Subscribers;
 use crate::delivery::timer::TimerLimits;
 use crate::host::Stopped;
-use crate::log::record::{Deployment, DeploymentAction, Hash, LiveVersion, Record};
+use crate::log::record::{Asks, Deployment, DeploymentAction, Hash, LiveVersion, Record};
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::state::PluginState;
+
+pub use approval::ApproveError;
 
 /// Deploys and removes plugins. Its methods block: they compile, sync and wait for the event that is being
 /// delivered.
@@ -34,6 +38,29 @@ pub struct Deployer {
     components: Components,
     sequencer: Arc<Sequencer>,
     subscribers: Arc<Subscribers>,
+}
+
+/// A pair that is about to go live.
+#[derive(Debug, Clone, Copy)]
+enum Pending {
+    /// It is new in the folder.
+    New(Hash),
+    /// It waited to be approved; it goes live only while it is still the last that was asked for.
+    Waiting(Hash),
+}
+
+impl Pending {
+    fn pair(self) -> Hash {
+        let (Self::New(pair) | Self::Waiting(pair)) = self;
+        pair
+    }
+
+    fn is_due(self, state: &PluginState) -> bool {
+        match self {
+            Self::New(_) => true,
+            Self::Waiting(pair) => state.waiting.is_some() && state.pair == Some(pair),
+        }
+    }
 }
 
 impl Deployer {
@@ -69,7 +96,9 @@ impl Deployer {
                     .read(live.version.component)
                     .map_err(|cause| cause.to_string())?;
                 let settings = live.version.settings.as_deref();
-                loader::load(&self.engine, &name, &component, settings).map_err(|refused| refused.to_string())
+                let approved = &live.version.approved;
+                loader::load(&self.engine, &name, &component, settings, approved)
+                    .map_err(|refused| refused.to_string())
             });
         match loaded {
             Ok(loaded) => subscriber.between_events().swap(Some(Arc::new(loaded))),
@@ -117,11 +146,15 @@ impl Deployer {
         {
             return Ok(());
         }
+        let approved = known
+            .map(|plugin| plugin.state.lock().approved.clone())
+            .unwrap_or_default();
         let checked = loader::load(
             &self.engine,
             &pair.name,
             &pair.component,
             pair.settings.as_deref(),
+            &approved,
         )
         .map_err(|refused| refused.to_string())
         .and_then(|loaded| {
@@ -130,9 +163,23 @@ impl Deployer {
                 .map_err(|cause| format!("its component can't be kept: {cause}"))
         });
         match checked {
-            Ok(loaded) => self.go_live(pair, loaded),
-            // A file that is still being written looks like a bad one: only a quiet one is refused.
+            // A file that is still being written looks like a bad one, and settings may follow their component: only
+            // a quiet pair is refused, or waits.
             Err(_) if !pair.settled => Ok(()),
+            Ok(loaded) if !loaded.missing.is_empty() => {
+                if pair.settled {
+                    self.wait_for_approval(pair, &loaded)
+                } else {
+                    Ok(())
+                }
+            }
+            Ok(loaded) => self.go_live(
+                name,
+                Pending::New(pair.hash),
+                pair.settings.clone(),
+                loaded,
+                approved,
+            ),
             Err(reason) => self.refuse(name, pair.hash, reason),
         }
     }
@@ -140,10 +187,14 @@ impl Deployer {
     /// At the start: whatever was live and is not among `names` was removed while the host was down.
     fn only(&self, names: &[PluginName]) -> Result<(), Stopped> {
         for subscriber in self.subscribers.all() {
-            let was_live = subscriber.state.lock().live.is_some();
-            if was_live && !names.iter().any(|name| name.as_str() == &*subscriber.name) {
+            let was_there = {
+                let state = subscriber.state.lock();
+                state.live.is_some() || state.waiting.is_some()
+            };
+            if was_there && !names.iter().any(|name| name.as_str() == &*subscriber.name) {
                 self.gone(&subscriber.name)?;
             }
+            self.let_approved_go_live(&subscriber)?;
         }
         Ok(())
     }
@@ -155,7 +206,7 @@ impl Deployer {
         };
         let between = subscriber.between_events();
         let mut state = subscriber.state.lock();
-        if state.removed {
+        if state.removed && state.waiting.is_none() {
             return Ok(());
         }
         self.record(name, &mut state, None, DeploymentAction::Removed)?;
@@ -166,27 +217,37 @@ impl Deployer {
     }
 
     /// The swap: between two events, the record first.
-    fn go_live(&self, pair: &Pair, loaded: Loaded) -> Result<(), Stopped> {
-        let name = pair.name.as_str();
+    fn go_live(
+        &self,
+        name: &str,
+        pending: Pending,
+        settings: Option<String>,
+        loaded: Loaded,
+        approved: Asks,
+    ) -> Result<(), Stopped> {
         let manifest = &loaded.manifest;
         let live = LiveVersion {
             version: loaded.version,
             component: loaded.component_hash,
             label: manifest.version.clone(),
-            settings: pair.settings.clone(),
+            settings,
             subscriptions: manifest.subscriptions.iter().map(ToString::to_string).collect(),
             emits: manifest.emits.clone(),
             readable: manifest.readable.clone(),
             asks: manifest.asks.clone(),
             from_beginning: loaded.settings.start == Start::Beginning,
+            approved,
         };
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let between = subscriber.between_events();
         let mut state = subscriber.state.lock();
+        if !pending.is_due(&state) {
+            return Ok(());
+        }
         self.record(
             name,
             &mut state,
-            Some(pair.hash),
+            Some(pending.pair()),
             DeploymentAction::Live(Box::new(live)),
         )?;
         self.sequencer
@@ -247,6 +308,10 @@ impl Version for Loaded {
 
     fn limits(&self) -> Vec<(&'static str, u64)> {
         self.settings.limits.shown()
+    }
+
+    fn granted(&self) -> Asks {
+        self.grants.shown()
     }
 
     fn handler(&self, state: Arc<crate::state::KeyValues>) -> Box<dyn crate::delivery::handler::Handler> {

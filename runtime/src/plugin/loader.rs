@@ -8,12 +8,13 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::engine::Engine;
+use super::grants::{BadGrant, Grants};
 use super::guest::{self, Guest, WasmHandler};
 use super::manifest::{BadManifest, Manifest};
 use super::name::PluginName;
 use super::settings::{BadSettings, Settings};
 use super::v1::{self, Plugin, PluginPre};
-use crate::log::record::{Hash, VersionId};
+use crate::log::record::{Asks, Hash, VersionId};
 use crate::state::KeyValues;
 
 /// How long `describe` may run.
@@ -33,6 +34,10 @@ pub struct Checked {
     pub component_hash: Hash,
     /// Hash of file and settings.
     pub version: VersionId,
+    /// What it was granted.
+    pub grants: Grants,
+    /// What it asks for beyond that: it must not run before that is empty.
+    pub missing: Asks,
     pub(super) engine: Engine,
     pre: PluginPre<Guest>,
 }
@@ -96,14 +101,19 @@ pub enum Refusal {
     /// Its description is wrong.
     #[error(transparent)]
     Manifest(#[from] BadManifest),
+    /// It asks for what there is not.
+    #[error("it asks for what can't be granted: {0}")]
+    Asks(#[from] BadGrant),
 }
 
-/// Load the plugin called `name`. Blocks: compiles, and runs the guest's `describe` within limits.
+/// Load the plugin called `name`, for which an operator approved `approved` beside what its settings grant.
+/// Blocks: compiles, and runs the guest's `describe` within limits.
 pub fn load(
     engine: &Engine,
     name: &PluginName,
     component: &[u8],
     settings: Option<&str>,
+    approved: &Asks,
 ) -> Result<Loaded, Refusal> {
     let parsed = Settings::parse(settings.unwrap_or_default());
     let settings_text = settings;
@@ -130,6 +140,8 @@ pub fn load(
     let pre = engine.linker().instantiate_pre(&compiled).map_err(types)?;
     let pre = PluginPre::new(pre).map_err(types)?;
     let manifest = Manifest::check(name, describe(engine, &pre, &settings)?)?;
+    let grants = settings.grants.with(approved)?;
+    let missing = grants.missing(&manifest.asks)?;
     let component_hash = Hash::of(component);
     let version = VersionId::of(component_hash, settings_text.unwrap_or_default().as_bytes());
     Ok(Loaded(Arc::new(Checked {
@@ -137,6 +149,8 @@ pub fn load(
         settings,
         component_hash,
         version,
+        grants,
+        missing,
         engine: engine.clone(),
         pre,
     })))
@@ -258,7 +272,7 @@ mod tests {
     fn refusal(component: &[u8]) -> String {
         let engine = Engine::new(None).unwrap();
         let name = PluginName::parse("x").unwrap();
-        load(&engine, &name, component, None)
+        load(&engine, &name, component, None, &Asks::new())
             .map(drop)
             .unwrap_err()
             .to_string()
@@ -307,7 +321,7 @@ mod tests {
     fn wrong_settings_are_refused_with_the_file() {
         let engine = Engine::new(None).unwrap();
         let name = PluginName::parse("x").unwrap();
-        let refused = load(&engine, &name, b"", Some("strat = 1"))
+        let refused = load(&engine, &name, b"", Some("strat = 1"), &Asks::new())
             .map(drop)
             .unwrap_err()
             .to_string();

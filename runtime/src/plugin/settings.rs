@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::grants::Grants;
 use crate::delivery::breaker::MOST_FAILING;
 use crate::delivery::retry::{AtEnd, RetryPolicy};
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// What it is configured with, as text.
     pub config: BTreeMap<String, String>,
+    /// What it is granted.
+    pub grants: Grants,
 }
 
 /// Where a new plugin starts.
@@ -128,6 +131,7 @@ struct File {
     limits: Limits,
     retry: Retry,
     config: BTreeMap<String, toml::Value>,
+    grants: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -157,6 +161,7 @@ impl Settings {
             limits: file.limits,
             retry: file.retry.checked()?,
             config: config.collect::<Result<_, BadSettings>>()?,
+            grants: Grants::parse(&file.grants).map_err(|bad| BadSettings(format!("grants: {bad}")))?,
         })
     }
 }

@@ -35,6 +35,7 @@ impl Fold {
             Record::Outcome(outcome) => plugin.apply_outcome(offset, time, outcome),
             Record::Deployment(deployment) => plugin.apply_deployment(offset, time, deployment),
             Record::Fired(fired) => plugin.apply_fired(offset, fired),
+            Record::Intent(intent) => plugin.apply_intent(offset, intent),
             Record::Operator(operator) => plugin.apply_operator(time, operator),
         }
     }

@@ -13,8 +13,8 @@ use crate::delivery::cursor::Cursor;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timers;
 use crate::log::record::{
-    Deployment, DeploymentAction, FailureClass, Fired, Hash, LiveVersion, Operator, OperatorAction, Outcome,
-    Verdict, VersionId,
+    Asks, Call, Deployment, DeploymentAction, FailureClass, Fired, Hash, Intent, LiveVersion, Operator,
+    OperatorAction, Outcome, Verdict, VersionId, WaitingVersion,
 };
 
 /// Everything the host knows of one plugin.
@@ -49,6 +49,32 @@ pub struct PluginState {
     pub settled_at: Option<Offset>,
     /// Records up to here are in it, where it comes from a checkpoint.
     pub through: Offset,
+    /// The version that waits to be approved, and since when.
+    #[serde(default)]
+    pub waiting: Option<(Micros, WaitingVersion)>,
+    /// What an operator approved last.
+    #[serde(default)]
+    pub approved: Asks,
+    /// Attempts that have called somebody outside and have no outcome yet, by their event.
+    #[serde(default)]
+    pub attempts: BTreeMap<Offset, OpenAttempt>,
+}
+
+/// An attempt that has called somebody outside and has no outcome yet: after a crash it goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenAttempt {
+    /// Its number.
+    pub attempt: u32,
+    /// Whether an operator asked for the delivery.
+    pub replay: bool,
+    /// What its clock says.
+    pub started: Micros,
+    /// Its seed.
+    pub seed: u64,
+    /// Its calls that were answered, in order.
+    pub calls: Vec<Call>,
+    /// Hash of the request that is under way behind them.
+    pub asked: Hash,
 }
 
 /// A version that went live.
@@ -93,6 +119,7 @@ impl PluginState {
         self.breaker.apply(time, outcome);
         self.settled_at = Some(Offset(offset.0 + u64::from(outcome.emitted)));
         self.redrive.remove(&event);
+        self.attempts.remove(&event);
         match outcome.verdict {
             Verdict::Done => {
                 self.counters[0] += 1;
@@ -124,6 +151,26 @@ impl PluginState {
         self.settled_at = Some(offset.next());
     }
 
+    /// What the intent at `offset` does.
+    pub fn apply_intent(&mut self, offset: Offset, intent: &Intent) {
+        self.settled_at = Some(offset);
+        let known = self.attempts.remove(&Offset(intent.event));
+        let known = known.filter(|open| (open.attempt, open.replay) == (intent.attempt, intent.replay));
+        let mut calls = known.map(|open| open.calls).unwrap_or_default();
+        // The intent names those since the last one: what stood behind them was asked in another way.
+        calls.truncate((intent.index as usize).saturating_sub(intent.calls.len()));
+        calls.extend_from_slice(&intent.calls);
+        let open = OpenAttempt {
+            attempt: intent.attempt,
+            replay: intent.replay,
+            started: Micros(intent.started),
+            seed: intent.seed,
+            calls,
+            asked: intent.asked.request,
+        };
+        self.attempts.insert(Offset(intent.event), open);
+    }
+
     /// What the deployment at `offset` does.
     pub fn apply_deployment(&mut self, offset: Offset, time: Micros, deployment: &Deployment) {
         match &deployment.action {
@@ -147,14 +194,21 @@ impl PluginState {
                     since: time,
                 });
                 (self.removed, self.refused, self.pair) = (false, None, deployment.pair);
+                self.waiting = None;
                 self.breaker.half_open(time);
             }
             DeploymentAction::Refused { reason } => {
                 self.refused = Some((time, reason.clone()));
                 self.pair = deployment.pair;
+                self.waiting = None;
             }
             DeploymentAction::Removed => {
                 (self.removed, self.refused, self.pair) = (true, None, None);
+                self.waiting = None;
+            }
+            DeploymentAction::Waiting(version) => {
+                (self.refused, self.pair) = (None, deployment.pair);
+                self.waiting = Some((time, (**version).clone()));
             }
         }
     }
@@ -173,10 +227,12 @@ impl PluginState {
                 for event in events {
                     self.dead.remove(&Offset(*event));
                     self.redrive.remove(&Offset(*event));
+                    self.attempts.remove(&Offset(*event));
                 }
             }
             OperatorAction::Pause => self.breaker.pause(time),
             OperatorAction::Resume => self.breaker.resume(time),
+            OperatorAction::Approve { asks, .. } => self.approved.clone_from(asks),
         }
     }
 
@@ -189,5 +245,86 @@ impl PluginState {
                 .filter_map(|parked| parked.head.as_ref())
         };
         self.redrive.contains(&event) || parked().any(|head| head.replay && head.event == event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::{Answer, Asked};
+
+    fn call(n: u8) -> Call {
+        Call {
+            asked: Asked {
+                request: Hash([n; 32]),
+                ..Asked::default()
+            },
+            took: 1,
+            answer: Answer::Failed {
+                class: crate::log::record::CallFailure::Connect,
+                reason: String::new(),
+            },
+        }
+    }
+
+    fn intent(attempt: u32, index: u32, calls: &[u8]) -> Intent {
+        Intent {
+            event: 7,
+            attempt,
+            index,
+            calls: calls.iter().copied().map(call).collect(),
+            ..Intent::default()
+        }
+    }
+
+    #[test]
+    fn an_open_attempt_keeps_the_answers_that_its_intents_name_until_its_outcome() {
+        let mut state = PluginState::default();
+        for (attempt, index, calls, kept) in [
+            (1, 0, &[][..], &[][..]),
+            (1, 1, &[1], &[1]),
+            (1, 3, &[2, 3], &[1, 2, 3]),
+            // The attempt went on after a crash, and asked its second question in another way.
+            (1, 1, &[], &[1]),
+            (1, 2, &[4], &[1, 4]),
+            (2, 0, &[], &[]),
+        ] {
+            state.apply_intent(Offset(9), &intent(attempt, index, calls));
+            let open = &state.attempts[&Offset(7)];
+            let kept: Vec<Call> = kept.iter().copied().map(call).collect();
+            assert_eq!(
+                (open.attempt, &open.calls),
+                (attempt, &kept),
+                "intent {index} of attempt {attempt}"
+            );
+        }
+        assert_eq!(state.settled_at, Some(Offset(9)));
+        let outcome = Outcome {
+            event: 7,
+            ..Outcome::default()
+        };
+        state.apply_outcome(Offset(10), Micros(1), &outcome);
+        assert!(state.attempts.is_empty());
+    }
+
+    #[test]
+    fn an_approval_takes_the_place_of_the_one_before() {
+        let mut state = PluginState::default();
+        for scope in ["GET a:1", "GET b:1"] {
+            let asks: Asks = vec![("http".into(), vec![scope.into()])];
+            let approve = OperatorAction::Approve {
+                pair: Hash::default(),
+                asks: asks.clone(),
+            };
+            let plugin = String::new();
+            state.apply_operator(
+                Micros(1),
+                &Operator {
+                    plugin,
+                    action: approve,
+                },
+            );
+            assert_eq!(state.approved, asks);
+        }
     }
 }

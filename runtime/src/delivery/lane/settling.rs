@@ -1,5 +1,7 @@
 //! 6 SETTLE, as a lane does it: append the outcome with its effects, and let the fold and the queue follow.
 
+use std::borrow::Cow;
+
 use nerve_eventlog::{AppendError, Batch, Condition, Micros};
 
 use super::{Lane, LaneError};
@@ -86,6 +88,7 @@ impl Lane {
             free,
             opens,
             timers: settle::timer_changes(&timers),
+            calls: Cow::Borrowed(&handled.calls),
         };
         let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
         let condition = Condition {

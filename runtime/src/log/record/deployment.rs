@@ -1,6 +1,7 @@
 //! What became of deployments, what operators did, and how versions are named.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,28 @@ pub enum DeploymentAction {
     },
     /// The file is gone: the plugin stops, its cursor and state stay.
     Removed,
+    /// It asks for more than it was granted: it waits for an operator, and what was live before goes on.
+    Waiting(Box<WaitingVersion>),
+}
+
+/// What a plugin asks for: capabilities, each with its scopes.
+pub type Asks = Vec<(String, Vec<String>)>;
+
+/// A version that waits to be approved. Component and settings are kept, so that it can go live without the file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct WaitingVersion {
+    /// Hash of component and configuration.
+    pub version: VersionId,
+    /// Hash of the component's bytes, under which they are kept.
+    pub component: Hash,
+    /// The author's version text.
+    pub label: String,
+    /// Text of its `NAME.toml`, where there is one.
+    pub settings: Option<String>,
+    /// What it asks for.
+    pub asks: Asks,
+    /// What of that is not granted.
+    pub missing: Asks,
 }
 
 /// A version that went live.
@@ -48,9 +71,12 @@ pub struct LiveVersion {
     /// Prefixes of state keys that applications may read.
     pub readable: Vec<String>,
     /// What it asks for: capability and scope.
-    pub asks: Vec<(String, Vec<String>)>,
+    pub asks: Asks,
     /// Whether a new plugin starts at the first event of the log, instead of here.
     pub from_beginning: bool,
+    /// What an operator had approved when it went live.
+    #[serde(default)]
+    pub approved: Asks,
 }
 
 /// What an operator did.
@@ -74,6 +100,13 @@ pub enum OperatorAction {
     Pause,
     /// Go on: where the plugin was paused for its failures, with one event.
     Resume,
+    /// Give the plugin what the waiting version asks for, in place of what was approved before.
+    Approve {
+        /// The pair of component and settings that was shown.
+        pair: Hash,
+        /// What was shown.
+        asks: Asks,
+    },
 }
 
 /// A BLAKE3 hash.
@@ -86,6 +119,26 @@ impl Hash {
         Self(*blake3::hash(bytes).as_bytes())
     }
 }
+
+impl FromStr for Hash {
+    type Err = BadHash;
+
+    fn from_str(text: &str) -> Result<Self, BadHash> {
+        let mut hash = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(BadHash);
+        }
+        for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| BadHash)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+/// A text is no hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a hash has 64 hexadecimal digits")]
+pub struct BadHash;
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

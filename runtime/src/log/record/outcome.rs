@@ -1,9 +1,11 @@
 //! What a delivery came to, and what follows from it.
 
+use std::borrow::Cow;
+
 use nerve_eventlog::Offset;
 use serde::{Deserialize, Serialize};
 
-use super::VersionId;
+use super::{Call, VersionId};
 
 /// What one delivery came to.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -52,6 +54,9 @@ pub struct Outcome<'a> {
     /// Timers set and cancelled, in the order of their names.
     #[serde(borrow, default)]
     pub timers: Vec<TimerChange<'a>>,
+    /// Outgoing calls with what they were answered, in order; kept also when the attempt failed.
+    #[serde(default)]
+    pub calls: Cow<'a, [Call]>,
 }
 
 /// A timer is set or cancelled.
