@@ -26,6 +26,7 @@ mod frame;
 mod hot;
 mod ids;
 mod log;
+pub mod proof;
 mod recovery;
 mod segment;
 pub mod storage;

@@ -262,7 +262,8 @@ impl Scan<'_> {
         let file = self.storage.open(&name).map_err(io)?;
         let bytes = Bytes::from(read_all(&*file, 0).map_err(io)?);
         // Frames are written only into a segment whose header is on disk.
-        if segment::Header::read(&bytes).is_none() && is_last && !has_frame(&bytes) {
+        let held_known = self.known.is_some_and(|known| first <= known.through);
+        if segment::Header::read(&bytes).is_none() && is_last && !has_frame(&bytes) && !held_known {
             return self.discard(&name, first, &bytes).map_err(io);
         }
         let header = self.header(&name, first, &bytes)?;

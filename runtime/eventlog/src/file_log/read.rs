@@ -104,7 +104,9 @@ fn read_frame(file: &dyn StorageFile, at: u64, buffer: &mut Vec<u8>) -> std::io:
     let read = file.read_at(at, buffer)?;
     buffer.truncate(read);
     if let Some(header) = frame::Header::read(buffer) {
-        let size = usize::try_from(header.size()).map_err(std::io::Error::other)?;
+        // A length that is wrong must not cost memory: nothing is longer than what is left of the file.
+        let left = file.length()?.saturating_sub(at);
+        let size = usize::try_from(header.size().min(left)).map_err(std::io::Error::other)?;
         buffer.resize(size, 0);
         let read = file.read_at(at + frame::HEADER as u64, &mut buffer[frame::HEADER..])?;
         buffer.truncate(frame::HEADER + read);

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::memory::{MemoryStorage, copy_in, copy_out};
 use super::{Storage, StorageFile};
+use crate::proof::Dice;
 
 /// Writes are torn at multiples of this.
 const SECTOR: usize = 512;
@@ -83,9 +84,9 @@ impl FaultyStorage {
     /// What the disk holds after a crash.
     pub fn crash(&self, how: Crash) -> MemoryStorage {
         let disk = self.0.lock();
-        let mut dice = Dice(match how {
-            Crash::Tear(seed) => seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            _ => 1,
+        let mut dice = Dice::new(match how {
+            Crash::Tear(seed) => seed,
+            _ => 0,
         });
         let mut names = disk.durable_files.clone();
         match how {
@@ -145,7 +146,7 @@ impl Content {
                     1 => copy_in(&mut bytes, *at, written),
                     2 => {
                         let sectors = written.len() / SECTOR + 1;
-                        let kept = usize::try_from(dice.below(sectors as u64)).unwrap_or(0) * SECTOR;
+                        let kept = dice.place(sectors) * SECTOR;
                         let kept = kept.min(written.len());
                         copy_in(&mut bytes, *at, &written[..kept]);
                     }
@@ -289,22 +290,5 @@ impl StorageFile for FaultyFile {
         content.durable = content.live.clone();
         content.unsynced.clear();
         Ok(())
-    }
-}
-
-/// A small generator (xorshift64), so that a seed always tells the same story.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
     }
 }

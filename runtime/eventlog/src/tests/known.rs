@@ -151,3 +151,19 @@ fn a_crash_while_a_segment_begins_is_no_damage_for_a_checkpoint_that_ends_there(
     }
     assert!(begun > 2, "some crashes met the beginning of a segment");
 }
+
+#[test]
+fn a_last_segment_without_a_header_that_a_checkpoint_knows_is_damage_and_stays_where_it_is() {
+    let disk = MemoryStorage::default();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let known = known(&filled(&storage, small(), 50), 100);
+    let last = storage.list().unwrap().pop().unwrap();
+    let rotten = vec![0; disk.content(&last).unwrap().len()];
+    disk.put(&last, rotten.clone());
+    let refused = open_known(&storage, &known).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::Damaged { file, .. } if *file == last),
+        "{refused}"
+    );
+    assert_eq!(disk.content(&last), Some(rotten));
+}
