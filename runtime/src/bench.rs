@@ -42,6 +42,8 @@ pub struct BenchOptions {
     pub folder: Option<PathBuf>,
     /// Only scenarios whose name contains this.
     pub only: Option<String>,
+    /// The program whose processes compile components; this process where `None`.
+    pub compiler: Option<PathBuf>,
 }
 
 /// All figures, and where they come from.
@@ -152,6 +154,7 @@ impl Bench<'_> {
             data: Some(folder.join("data")),
             plugins: Some(folder.join("plugins")),
             log,
+            compiler: self.options.compiler.clone(),
             ..HostOptions::default()
         };
         Ok(Host::open(options)?)

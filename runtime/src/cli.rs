@@ -2,6 +2,7 @@
 
 mod api;
 mod bench;
+mod compile_component;
 mod completions;
 mod dead;
 mod demo;
@@ -21,6 +22,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub use exit::Exit;
 use output::{Output, Printer};
+
+use crate::plugin::compiler::child::COMMAND as COMPILE;
 
 /// An event-processing runtime: a durable event log, and sandboxed plugins that reload while everything runs.
 #[derive(Parser)]
@@ -75,6 +78,8 @@ enum Command {
     Log(log::Log),
     /// Print completions for a shell
     Completions(completions::Completions),
+    #[command(name = COMPILE, hide = true)]
+    CompileComponent(compile_component::CompileComponent),
 }
 
 /// What a command's end means.
@@ -99,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Plugin(command) => command.run(&api, &printer),
         Command::Dead(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),
+        Command::CompileComponent(command) => command.run(),
         Command::Completions(command) => {
             command.run();
             Ok(())

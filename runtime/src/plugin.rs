@@ -1,10 +1,11 @@
 //! 5 HANDLE: plugins, from a file in the folder to a guest that handles events inside its limits.
 //!
 //! [`watcher`] sees that a file changed, [`deploy`] decides whether it is a request, [`loader`] makes a checked
-//! version of it with the [`engine`], and [`guest`] runs deliveries in it. What a guest may call is in [`v1`], a file
+//! version of it with the [`engine`] and the [`compiler`], and [`guest`] runs deliveries in it. What a guest may call is in [`v1`], a file
 //! for each WIT interface.
 
 pub mod cache;
+pub mod compiler;
 pub mod components;
 pub mod deploy;
 pub mod engine;

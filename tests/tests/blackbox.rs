@@ -3,6 +3,8 @@
 
 #[path = "blackbox/bad_input.rs"]
 mod bad_input;
+#[path = "blackbox/compile.rs"]
+mod compile;
 #[path = "blackbox/crash.rs"]
 mod crash;
 #[path = "blackbox/deployment.rs"]

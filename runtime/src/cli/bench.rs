@@ -7,6 +7,7 @@ use nerve_eventlog::Durability;
 use super::Done;
 use super::output::{Printer, table};
 use crate::bench::{BenchOptions, Figure, Report, Unit, run};
+use crate::plugin::compiler::child::THIS_PROGRAM;
 
 /// Measure this machine
 #[derive(clap::Args)]
@@ -48,6 +49,7 @@ impl Bench {
             seconds: self.seconds.max(1),
             folder: Some(self.folder),
             only: self.only,
+            compiler: Some(THIS_PROGRAM.into()),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(run(&options, &mut |name| {

@@ -13,6 +13,7 @@ use super::Done;
 use super::exit::{Exit, fail};
 use super::output::Printer;
 use crate::host::{Host, HostOptions};
+use crate::plugin::compiler::child::THIS_PROGRAM;
 
 /// Threads that plugins may run on at a time. Threads are made when plugins have work, and end when they rest.
 const MOST_THREADS: usize = 4096;
@@ -81,6 +82,7 @@ impl Run {
         let options = HostOptions {
             data: Some(self.data.clone()),
             plugins: Some(self.plugins.clone()),
+            compiler: Some(THIS_PROGRAM.into()),
             log: Options {
                 durability: self.durability,
                 hot_bytes: self.hot_mib << 20,

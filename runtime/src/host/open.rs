@@ -39,6 +39,10 @@ pub struct HostOptions {
     pub accept: ingest::Limits,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// The `nerve` program of this build, a process of which compiles each new component inside `limits.compile_ms` and
+    /// `limits.compile_memory_bytes`. With `None` this process compiles, and nothing bounds that: a component made for
+    /// it can then take all memory. `nerve run` gives its own program.
+    pub compiler: Option<PathBuf>,
     /// Bytes of the log after which a checkpoint is made, which bounds what a start has to read. Default 128 MiB.
     pub checkpoint_bytes: u64,
 }
@@ -52,6 +56,7 @@ impl Default for HostOptions {
             window: WindowOptions::default(),
             accept: ingest::Limits::default(),
             clock: Arc::new(SystemClock),
+            compiler: None,
             checkpoint_bytes: 128 << 20,
         }
     }
@@ -144,7 +149,12 @@ impl Host {
             subscribers.get_or_start(&name, state);
         }
         let deployer = match &options.data {
-            Some(data) => Some(Arc::new(deployer(data, &sequencer, &subscribers)?)),
+            Some(data) => Some(Arc::new(deployer(
+                data,
+                options.compiler,
+                &sequencer,
+                &subscribers,
+            )?)),
             None => None,
         };
         let host = Self {
@@ -321,10 +331,11 @@ impl Rebuilt {
 
 fn deployer(
     data: &Path,
+    compiler: Option<PathBuf>,
     sequencer: &Arc<Sequencer>,
     subscribers: &Arc<Subscribers>,
 ) -> Result<Deployer, OpenError> {
-    let engine = Engine::new(Some(data.join("cache")))?;
+    let engine = Engine::new(Some(data.join("cache")), compiler)?;
     let components = Components::open(&data.join("components"))?;
     Ok(Deployer::new(
         engine,

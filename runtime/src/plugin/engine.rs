@@ -9,8 +9,10 @@ use parking_lot::{Condvar, Mutex};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, EngineWeak};
 
-use super::cache::{Cache, CacheError};
+use super::cache::{self, Cache, CacheError};
+use super::compiler::{CompileError, Compiler};
 use super::guest::Guest;
+use super::settings::Limits;
 use super::v1::Plugin;
 
 /// How often guests are looked at. A deadline is met within two of these.
@@ -25,7 +27,8 @@ const STACK_BYTES: usize = 512 << 10;
 /// Compiles and runs guests. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    compiler: wasmtime::Engine,
+    below: wasmtime::Engine,
+    compiler: Arc<Compiler>,
     linker: Arc<Linker<Guest>>,
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
@@ -43,17 +46,12 @@ pub enum EngineError {
 }
 
 impl Engine {
-    /// An engine that keeps compiled code in `cache`, where one is given.
-    pub fn new(cache: Option<PathBuf>) -> Result<Self, EngineError> {
-        let mut config = Config::new();
-        config
-            .epoch_interruption(true)
-            .cranelift_nan_canonicalization(true)
-            .wasm_relaxed_simd(false)
-            .wasm_memory64(false)
-            .max_wasm_stack(STACK_BYTES);
+    /// An engine that keeps compiled code in the folder `cache`, and compiles in processes of the program `compiler`,
+    /// which is a `nerve` of this very build. Without a folder nothing is kept; without a program this process
+    /// compiles, and the limits of compiling don't hold.
+    pub fn new(cache: Option<PathBuf>, compiler: Option<PathBuf>) -> Result<Self, EngineError> {
         let refused = |cause: wasmtime::Error| EngineError::Engine(format!("{cause:#}"));
-        let engine = wasmtime::Engine::new(&config).map_err(refused)?;
+        let engine = compiling().map_err(refused)?;
         let mut linker = Linker::new(&engine);
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest).map_err(refused)?;
         let ticker = Ticker::start(engine.weak());
@@ -61,24 +59,46 @@ impl Engine {
             .map(|folder| Cache::open(folder).map(Arc::new))
             .transpose()?;
         Ok(Self {
-            compiler: engine,
+            below: engine,
+            compiler: Arc::new(compiler.map_or(Compiler::Here, Compiler::Child)),
             linker: Arc::new(linker),
             ticker,
             cache,
         })
     }
 
-    /// The compiled form of `component`, from the cache where it is there.
-    pub(super) fn compile(&self, component: &[u8]) -> wasmtime::Result<Component> {
-        match &self.cache {
-            Some(cache) => cache.compile(&self.compiler, component),
-            None => Component::new(&self.compiler, component),
+    /// The compiled form of `bytes`, a component or a core module, from the cache where it is there. Blocks.
+    pub(super) fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<Component, CompileError> {
+        let name = cache::name(&self.below, bytes);
+        let kept = self.cache.as_ref().and_then(|cache| cache.read(&name));
+        if let Some(component) = kept.and_then(|code| self.load(&code).ok()) {
+            return Ok(component);
+        }
+        let code = self.compiler.compile(&self.below, bytes, limits)?;
+        let component = self
+            .load(&code)
+            .map_err(|cause| CompileError::Fault(format!("its code is of no use to this host: {cause:#}")))?;
+        if let Some(cache) = &self.cache {
+            cache.keep(&name, &code);
+        }
+        Ok(component)
+    }
+
+    /// `code` that a compiler of ours made.
+    fn load(&self, code: &[u8]) -> wasmtime::Result<Component> {
+        #[expect(
+            unsafe_code,
+            reason = "the code comes from a compiler of this build, at first hand or under the cache's seal: it is \
+                      trusted as much as this process would trust what it compiled itself"
+        )]
+        unsafe {
+            Component::deserialize(&self.below, code)
         }
     }
 
     /// The engine below.
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.compiler
+        &self.below
     }
 
     /// What guests may call.
@@ -100,6 +120,18 @@ impl Engine {
         let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
         u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
     }
+}
+
+/// The engine below: whoever compiles for it must have the same one.
+pub(super) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .max_wasm_stack(STACK_BYTES);
+    wasmtime::Engine::new(&config)
 }
 
 /// A guest runs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::Component;
 
+use super::compiler::CompileError;
 use super::engine::Engine;
 use super::grants::{BadGrant, Grants};
 use super::guest::{self, Guest, WasmHandler};
@@ -65,18 +66,9 @@ pub enum Refusal {
         /// The most.
         limit: usize,
     },
-    /// It is something else.
-    #[error("it is no WebAssembly: a component or module begins with \\0asm, this file with {0:?}")]
-    NotWasm(String),
-    /// A core module that is no plugin.
-    #[error(
-        "it is a core module without the world of nerve plugins: build it with nerve-sdk, and don't strip its custom \
-         sections ({0})"
-    )]
-    NoWorld(String),
     /// It does not compile.
-    #[error("it does not compile, so it is damaged or cut off: {0}")]
-    Compile(String),
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// It needs something that is not there.
     #[error("{0}")]
     Interface(String),
@@ -129,10 +121,7 @@ pub fn load(
             limit,
         });
     }
-    let wrapped = as_component(component)?;
-    let compiled = engine
-        .compile(wrapped.as_deref().unwrap_or(component))
-        .map_err(|cause| Refusal::Compile(format!("{cause:#}")))?;
+    let compiled = engine.compile(component, &settings.limits)?;
     check_interfaces(engine, &compiled)?;
     let types = |cause: wasmtime::Error| Refusal::Types {
         cause: format!("{cause:#}"),
@@ -176,27 +165,6 @@ impl Loaded {
             Err(cause) => Err((store, cause)),
         }
     }
-}
-
-/// A core module, turned into a component; `None` where it is one already.
-fn as_component(bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-    if wasmparser::Parser::is_component(bytes) {
-        return Ok(None);
-    }
-    if !wasmparser::Parser::is_core_wasm(bytes) {
-        let begins = bytes
-            .iter()
-            .take(8)
-            .flat_map(|byte| byte.escape_ascii())
-            .map(char::from)
-            .collect();
-        return Err(Refusal::NotWasm(begins));
-    }
-    wasmparser::validate(bytes).map_err(|cause| Refusal::Compile(cause.to_string()))?;
-    let encode = || wit_component::ComponentEncoder::default().module(bytes)?.encode();
-    encode()
-        .map(Some)
-        .map_err(|cause| Refusal::NoWorld(format!("{cause:#}")))
 }
 
 /// Check, before anything runs, that it imports only what there is, and exports what it must.
@@ -270,7 +238,7 @@ mod tests {
     use super::*;
 
     fn refusal(component: &[u8]) -> String {
-        let engine = Engine::new(None).unwrap();
+        let engine = Engine::new(None, None).unwrap();
         let name = PluginName::parse("x").unwrap();
         load(&engine, &name, component, None, &Asks::new())
             .map(drop)
@@ -319,7 +287,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused_with_the_file() {
-        let engine = Engine::new(None).unwrap();
+        let engine = Engine::new(None, None).unwrap();
         let name = PluginName::parse("x").unwrap();
         let refused = load(&engine, &name, b"", Some("strat = 1"), &Asks::new())
             .map(drop)

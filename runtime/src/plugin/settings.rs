@@ -76,6 +76,10 @@ pub struct Limits {
     pub host_calls: u64,
     /// Bytes of the component. Default 16 MiB.
     pub component_bytes: usize,
+    /// How long it may take to compile, in milliseconds. Default 30,000.
+    pub compile_ms: u64,
+    /// Memory that compiling may take, in bytes of address space; also the most that the code may have. Default 1 GiB.
+    pub compile_memory_bytes: u64,
 }
 
 impl Default for Limits {
@@ -93,6 +97,8 @@ impl Default for Limits {
             timer_bytes: 64 << 20,
             host_calls: 100_000,
             component_bytes: 16 << 20,
+            compile_ms: 30_000,
+            compile_memory_bytes: 1 << 30,
         }
     }
 }
@@ -113,6 +119,8 @@ impl Limits {
             ("timer_bytes", self.timer_bytes as u64),
             ("host_calls", self.host_calls),
             ("component_bytes", self.component_bytes as u64),
+            ("compile_ms", self.compile_ms),
+            ("compile_memory_bytes", self.compile_memory_bytes),
         ]
     }
 }
