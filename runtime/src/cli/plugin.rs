@@ -317,6 +317,7 @@ fn show(plugin: &Value) -> String {
         ),
     );
     row("state", pairs("/state"));
+    row("lanes", text_at(plugin, "/lanes"));
     row("outcomes", pairs("/counters"));
     row("limits", pairs("/limits"));
     row("retry", pairs("/retry"));

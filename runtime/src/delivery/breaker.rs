@@ -84,6 +84,8 @@ pub struct Attempt<'a> {
     pub event: Offset,
     /// Attempts spent on the event, this one included; those that cost nothing don't count.
     pub spent: u32,
+    /// Whether it was made to probe the open breaker.
+    pub probe: bool,
     /// When it ended.
     pub ended: Micros,
     /// A random number in `0..1`, for the jitter.
@@ -111,6 +113,14 @@ impl Breaker {
     /// the plugin asked for.
     pub fn failed(&self, attempt: &Attempt<'_>, asked: Option<Duration>, policy: &RetryPolicy) -> Failed {
         let after = |failure| policy.after(failure, attempt.ended, asked, attempt.dice);
+        if self.open.is_some() && !attempt.probe {
+            // It began before: it says nothing new, and costs the event nothing.
+            return Failed::Retry {
+                due: after(attempt.spent),
+                free: true,
+                opens: None,
+            };
+        }
         if let Some(open) = &self.open {
             let due = after(open.probes.saturating_add(2));
             let (why, probe) = (open.why, (open.why == OpenReason::Outage).then_some(due.0));

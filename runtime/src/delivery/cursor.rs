@@ -1,11 +1,12 @@
-//! How far a plugin has settled: a low-water mark, and the keys that are parked below it.
+//! How far a plugin has settled: a low-water mark, the settled offsets above it, and the keys that are parked.
 //!
 //! The cursor is part of the fold: it is made from outcomes alone, and it is small: it grows with the number
 //! of parked keys, not with the number of events that wait behind them. Those are found again by reading the
 //! log from the oldest parked event on ([`Parked::waits`]), since every event of a parked key behind
-//! `waits_from` and up to the low-water mark is unsettled.
+//! `waits_from` and up to the low-water mark is unsettled. Above the mark, which only several lanes leave behind,
+//! every event is unsettled that is not in the set; `delivery::queue` says where the mark may stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nerve_eventlog::{Micros, Offset};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,9 @@ pub struct Cursor {
     pub low: Offset,
     /// The parked keys.
     pub parked: BTreeMap<OrderKey, Parked>,
+    /// Events above the low-water mark that are not fresh any more: settled, or waiting for a retry.
+    #[serde(default)]
+    pub above: BTreeSet<Offset>,
 }
 
 /// A parked key.
@@ -87,15 +91,16 @@ impl Cursor {
     pub fn apply(&mut self, outcome: &Outcome<'_>) {
         let event = outcome.event();
         self.low = self.low.max(Offset(outcome.low_water));
+        if event > self.low && !outcome.replay {
+            self.above.insert(event);
+        }
+        while self.above.first().is_some_and(|first| *first <= self.low) {
+            self.above.pop_first();
+        }
         let key = OrderKey::of(outcome.key, event);
         match outcome.verdict {
             Verdict::Retry { due, failure } => {
-                let waits_from = self.low.next();
-                let parked = self.parked.entry(key).or_insert(Parked {
-                    head: None,
-                    waits_from,
-                });
-                parked.pass(event);
+                let parked = self.park(key, outcome);
                 let before = parked.head.as_ref().filter(|head| head.event == event);
                 parked.head = Some(Head {
                     event,
@@ -110,13 +115,22 @@ impl Cursor {
             Verdict::Done | Verdict::Dead { .. } if outcome.cleared => {
                 self.parked.remove(&key);
             }
-            Verdict::Done | Verdict::Dead { .. } => {
-                if let Some(parked) = self.parked.get_mut(&key) {
-                    parked.pass(event);
-                    parked.head = None;
-                }
-            }
+            Verdict::Done | Verdict::Dead { .. } => self.park(key, outcome).head = None,
         }
+    }
+
+    /// `key` is parked behind `outcome`.
+    fn park(&mut self, key: OrderKey, outcome: &Outcome<'_>) -> &mut Parked {
+        let waits_from = self.low.next();
+        let parked = self.parked.entry(key).or_insert(Parked {
+            head: None,
+            waits_from,
+        });
+        match outcome.waits_from {
+            Some(from) => parked.waits_from = Offset(from),
+            None => parked.pass(outcome.event()),
+        }
+        parked
     }
 
     /// The oldest offset that has to be read again to find what waits behind parked keys.
@@ -131,7 +145,7 @@ impl Cursor {
 }
 
 impl Parked {
-    /// The event at `offset` was attempted: what waits lies behind it.
+    /// The event at `offset` was attempted by the only lane: what waits lies behind it.
     fn pass(&mut self, offset: Offset) {
         if offset >= self.waits_from {
             self.waits_from = offset.next();

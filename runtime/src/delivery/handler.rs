@@ -9,10 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
 
+use super::reads::Reads;
 use super::retry::RetryPolicy;
 use super::timer::TimerLimits;
 use crate::log::record::{Asks, Call, Event, FailureClass, Level, VersionId};
 use crate::state::KeyValues;
+
+/// Lanes that a plugin may have at most.
+pub const MOST_LANES: usize = 64;
 
 /// One event handed to one plugin.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +54,8 @@ pub struct Handled {
     pub used_seed: bool,
     /// Its calls of somebody outside, with their answers; kept also when it failed.
     pub calls: Vec<Call>,
+    /// What it read of the settled state.
+    pub reads: Reads,
 }
 
 /// What a handler asks for.
@@ -114,6 +120,9 @@ pub trait Handler: Send {
 
     /// Run one attempt. Never panics for what a guest does: that is a [`Failure`].
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled;
+
+    /// Forget whatever it kept in memory since the last event: what it did then is not to be.
+    fn discard(&mut self);
 }
 
 /// A version of a plugin that can run: what a swap puts in place.
@@ -124,8 +133,14 @@ pub trait Version: Send + Sync {
     /// What happens to its failed deliveries.
     fn retry_policy(&self) -> RetryPolicy;
 
+    /// How many deliveries of it may run at a time, from 1 to [`MOST_LANES`].
+    fn lanes(&self) -> usize;
+
     /// How many timers may be set at a time, and how large.
     fn timer_limits(&self) -> TimerLimits;
+
+    /// Bytes that all keys and values of its state may have.
+    fn state_bytes(&self) -> usize;
 
     /// The limits it runs in, by the name of their setting, which ends in the unit.
     fn limits(&self) -> Vec<(&'static str, u64)>;

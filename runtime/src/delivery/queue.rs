@@ -1,7 +1,21 @@
-//! What one lane delivers next.
+//! What the lanes of one plugin deliver next.
 //!
 //! The queue lives in memory and is made anew at every start, from the cursor and the log. It keeps the order
-//! per key: while a key is parked, its later events wait here behind it.
+//! per key: while a key is parked, its later events wait here behind it. With several lanes a key whose event is
+//! being delivered is kept in the same way, so that the rest is the same for one lane and for many.
+//!
+//! # The low-water mark of several lanes
+//! What an outcome says of the cursor must be enough to make this queue again. For each event that was looked at
+//! there are three cases:
+//! - It is being delivered as a fresh one: the mark stays below it ([`Queue::low`]).
+//! - It waits, and its key is parked in the fold: the mark may pass it, for `waits_from` says that it waits.
+//! - It waits behind an event that is being delivered, and its key is not parked in the fold. Where that event is a
+//!   fresh one, the mark is below both. Where it is a dead letter that is delivered again, it lies far behind, so
+//!   the mark is held where it was when the delivery began. When either is settled the key is parked, or nothing
+//!   waits behind it: this case ends with the delivery.
+//!
+//! What was settled above the mark is a set in the cursor, and those events are passed over after a start. An
+//! event of a parked key that is above the mark is found again as a fresh one, behind its key.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,6 +23,10 @@ use hashbrown::HashMap;
 use nerve_eventlog::{Entry, Micros, Offset};
 
 use super::cursor::{Cursor, OrderKey};
+
+/// How many events the lanes may pass while an older one is not settled: the offsets above the low-water mark, and
+/// those that wait behind a delivery under way, are kept in memory.
+const RUN_AHEAD: usize = 65_536;
 
 /// A delivery that may run now.
 #[derive(Debug, Clone)]
@@ -21,13 +39,17 @@ pub enum Turn {
     Fresh(Entry),
 }
 
-/// What one lane delivers next.
+/// What holds the low-water mark back while a delivery is under way: where, and for which event.
+pub type Hold = Option<(Offset, Offset)>;
+
+/// What the lanes of one plugin deliver next.
 #[derive(Debug, Default)]
 pub struct Queue {
     /// Retries, by when they are due.
     due: BTreeSet<(Micros, OrderKey)>,
-    /// Events behind parked keys, in order. A key is in here exactly while it is parked.
-    waiting: HashMap<Box<str>, VecDeque<Offset>>,
+    /// Events behind parked keys and, with several lanes, behind keys with a delivery under way. A key is in here
+    /// exactly while it is one of these.
+    waiting: HashMap<Box<str>, Waiting>,
     /// Parked keys whose next event may run now.
     ready: VecDeque<Box<str>>,
     /// Events taken from the log, in order.
@@ -38,19 +60,41 @@ pub struct Queue {
     passed: Offset,
     /// Whether the last turn was a fresh event's: fresh events and those behind parked keys take turns.
     fresh_last: bool,
+    /// Whether more than one delivery may be under way.
+    several: bool,
+    /// Deliveries under way.
+    under_way: usize,
+    /// What holds the low-water mark back.
+    holds: BTreeSet<(Offset, Offset)>,
+    /// Offsets above the low-water mark that are settled, as the start found them.
+    settled_above: BTreeSet<Offset>,
+    /// How many events wait behind keys that were never parked.
+    crowd: usize,
+}
+
+/// What waits behind a key.
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<Offset>,
+    /// Whether the key is, or was, parked: what waits behind it is then none of the crowd, so that a key which
+    /// is in trouble holds nobody up.
+    parked: bool,
 }
 
 impl Queue {
-    /// The queue that goes on where `cursor` stands, with nothing behind its parked keys yet.
-    pub fn new(cursor: &Cursor) -> Self {
+    /// The queue that goes on where `cursor` stands, for `several` lanes or for one, with nothing behind its
+    /// parked keys yet.
+    pub fn new(cursor: &Cursor, several: bool) -> Self {
         let mut queue = Self {
+            several,
             taken: cursor.low,
             passed: cursor.low,
+            settled_above: cursor.above.clone(),
             ..Self::default()
         };
         for (key, parked) in &cursor.parked {
             if let Some(name) = key.name() {
-                queue.waiting.insert(name.into(), VecDeque::new());
+                queue.waiting.insert(name.into(), Waiting::parked());
             }
             if let Some(head) = &parked.head {
                 queue.due.insert((head.due, key.clone()));
@@ -62,7 +106,7 @@ impl Queue {
     /// An event of a parked key, found by reading the log again after a start.
     pub fn recover(&mut self, key: &str, offset: Offset) {
         if let Some(waiting) = self.waiting.get_mut(key) {
-            waiting.push_back(offset);
+            waiting.events.push_back(offset);
         }
     }
 
@@ -75,20 +119,21 @@ impl Queue {
         }
     }
 
-    /// The next delivery that may run at `now`.
-    pub fn next(&mut self, now: Micros) -> Option<Turn> {
+    /// The next delivery that may run at `now`, a fresh one only where `fresh` may run.
+    pub fn next(&mut self, now: Micros, fresh: bool) -> Option<Turn> {
         if let Some((due, _)) = self.due.first()
             && *due <= now
         {
             return self.due.pop_first().map(|(_, key)| Turn::Retry(key));
         }
-        if self.fresh_last
+        if (self.fresh_last || !fresh)
             && let Some(turn) = self.next_behind()
         {
             self.fresh_last = false;
             return Some(turn);
         }
-        self.next_fresh().or_else(|| self.next_behind())
+        let turn = if fresh { self.next_fresh() } else { None };
+        turn.or_else(|| self.next_behind())
     }
 
     /// The next delivery for a probe, retries before they are due included: rather a `fresh` event, or rather
@@ -99,6 +144,11 @@ impl Queue {
         }
         let retry = self.due.pop_first().map(|(_, key)| Turn::Retry(key));
         retry.or_else(|| self.next_behind()).or_else(|| self.next_fresh())
+    }
+
+    /// Whether there is more to deliver at `now`.
+    pub fn has_more(&self, now: Micros) -> bool {
+        !self.fresh.is_empty() || !self.ready.is_empty() || self.next_due().is_some_and(|due| due <= now)
     }
 
     /// When the next retry is due.
@@ -117,43 +167,122 @@ impl Queue {
         self.taken = self.taken.max(taken);
     }
 
-    /// The event at `offset` with `key` has its turn as a fresh one: whether it may run, or waits behind its
-    /// parked key. Either way the low-water mark passes it.
+    /// Whether a fresh event may run while so many are `settled_above` the low-water mark.
+    pub fn may_run_ahead(&self, settled_above: usize) -> bool {
+        self.under_way == 0 || (settled_above < RUN_AHEAD && self.crowd < RUN_AHEAD)
+    }
+
+    /// Whether the key of a fresh event matters to [`Self::pass`] and [`Self::begin`].
+    pub fn minds_keys(&self) -> bool {
+        self.several || !self.waiting.is_empty()
+    }
+
+    /// The event at `offset` with `key` has its turn as a fresh one: whether it may run, or waits behind its key,
+    /// or was settled before the start. In any case it is passed.
     pub fn pass(&mut self, key: Option<&str>, offset: Offset) -> bool {
         self.passed = offset;
+        if !self.settled_above.is_empty() && self.settled_above.remove(&offset) {
+            return false;
+        }
         if self.waiting.is_empty() {
             return true;
         }
         match key.and_then(|key| self.waiting.get_mut(key)) {
             Some(waiting) => {
-                waiting.push_back(offset);
+                waiting.events.push_back(offset);
+                self.crowd += usize::from(!waiting.parked);
                 false
             }
             None => true,
         }
     }
 
-    /// Every matching event up to here was delivered, or waits.
+    /// The delivery of the fresh event at `offset` begins.
+    pub fn begin_fresh(&mut self, key: Option<&str>, offset: Offset) -> Hold {
+        self.begin(key, (offset, offset))
+    }
+
+    /// The delivery of the dead letter of `event`, whose key has nothing waiting, begins.
+    pub fn begin_redrive(&mut self, key: Option<&str>, event: Offset) -> Hold {
+        self.begin(key, (self.passed.next(), event))
+    }
+
+    /// The delivery of an event of a parked key begins.
+    pub fn begin_parked(&mut self) -> Hold {
+        self.under_way += 1;
+        None
+    }
+
+    fn begin(&mut self, key: Option<&str>, hold: (Offset, Offset)) -> Hold {
+        self.under_way += 1;
+        if !self.several {
+            return None;
+        }
+        if let Some(key) = key {
+            self.waiting.entry_ref(key).or_default();
+        }
+        self.holds.insert(hold);
+        Some(hold)
+    }
+
+    /// A delivery is over. Its outcome says what becomes of its key: [`Self::park`] or [`Self::settled`].
+    pub fn end(&mut self, hold: Hold) {
+        self.under_way -= 1;
+        if let Some(hold) = hold {
+            self.holds.remove(&hold);
+        }
+    }
+
+    /// Whether more than one delivery may be under way.
+    pub fn has_several(&self) -> bool {
+        self.several
+    }
+
+    /// Deliveries under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Whether the dead letter of `event` with `key` may be delivered: not while its key is parked or has a delivery
+    /// under way, and not before everything that was settled before the start is passed, since it is not known
+    /// until then which of its key's events are settled.
+    pub fn may_redrive(&self, key: Option<&str>, event: Offset) -> bool {
+        self.settled_above.is_empty()
+            && !key.is_some_and(|key| self.waiting.contains_key(key))
+            && !self.holds.iter().any(|(_, held)| *held == event)
+    }
+
+    /// Every matching event up to here is settled, or waits behind a key that the fold knows to be parked.
+    pub fn low(&self) -> Offset {
+        self.holds.first().map_or(self.passed, |(from, _)| from.prev())
+    }
+
+    /// Every matching event up to here was delivered, is being delivered, or waits.
     pub fn passed(&self) -> Offset {
         self.passed
     }
 
     /// How many events wait behind `key`.
     pub fn behind(&self, key: Option<&str>) -> usize {
-        key.and_then(|key| self.waiting.get(key)).map_or(0, VecDeque::len)
+        key.and_then(|key| self.waiting.get(key))
+            .map_or(0, |waiting| waiting.events.len())
     }
 
-    /// Whether `key` is parked.
-    pub fn is_parked(&self, key: Option<&str>) -> bool {
-        key.is_some_and(|key| self.waiting.contains_key(key))
+    /// The first offset that an event waiting behind `key` has, or may have; after a start that is no less than what
+    /// the cursor says of a parked key, for what was settled above the mark may not be passed yet.
+    pub fn waits_from(&self, key: Option<&str>) -> Offset {
+        key.and_then(|key| self.waiting.get(key)?.events.front().copied())
+            .unwrap_or(self.passed.next())
     }
 
     /// A delivery of `key` is to be tried again at `due`: the key is parked.
     pub fn park(&mut self, key: OrderKey, due: Micros) {
-        if let Some(name) = key.name()
-            && !self.waiting.contains_key(name)
-        {
-            self.waiting.insert(name.into(), VecDeque::new());
+        if let Some(name) = key.name() {
+            let waiting = self.waiting.entry_ref(name).or_default();
+            if !waiting.parked {
+                self.crowd -= waiting.events.len();
+                waiting.parked = true;
+            }
         }
         self.due.insert((due, key));
     }
@@ -165,19 +294,20 @@ impl Queue {
         }
     }
 
-    /// Another version runs: every retry is due at `now`, and events are taken from the log again, for it may
-    /// subscribe to others.
-    pub fn swapped(&mut self, now: Micros) {
+    /// Another version runs, in several lanes or in one: every retry is due at `now`, and events are taken from
+    /// the log again, for it may subscribe to others. No delivery is under way.
+    pub fn swapped(&mut self, now: Micros, several: bool) {
         self.due = std::mem::take(&mut self.due)
             .into_iter()
             .map(|(due, key)| (due.min(now), key))
             .collect();
         self.fresh.clear();
         self.taken = self.passed;
+        self.several = several;
     }
 
     fn work_off(&mut self, key: &str) {
-        if self.waiting.get(key).is_some_and(VecDeque::is_empty) {
+        if self.behind(Some(key)) == 0 {
             self.waiting.remove(key);
         } else {
             self.ready.push_back(key.into());
@@ -192,7 +322,18 @@ impl Queue {
 
     fn next_behind(&mut self) -> Option<Turn> {
         let key = self.ready.pop_front()?;
-        let offset = self.waiting.get_mut(&key)?.pop_front()?;
+        let waiting = self.waiting.get_mut(&key)?;
+        let offset = waiting.events.pop_front()?;
+        self.crowd -= usize::from(!waiting.parked);
         Some(Turn::Behind(key, offset))
+    }
+}
+
+impl Waiting {
+    fn parked() -> Self {
+        Self {
+            parked: true,
+            ..Self::default()
+        }
     }
 }

@@ -68,6 +68,24 @@ pub fn decide<'a>(
     }
 }
 
+/// Why the writes of `handled` would let the state of `bytes` bytes grow past `limit`, where they would. The guest
+/// was checked when it wrote; together with another lane's writes it may be too much all the same.
+pub fn refuse_writes(
+    handled: &Handled,
+    previous: &[Option<bytes::Bytes>],
+    bytes: usize,
+    limit: usize,
+) -> Option<String> {
+    let size =
+        |key: &str, value: &Option<bytes::Bytes>| value.as_ref().map_or(0, |value| key.len() + value.len());
+    let (mut before, mut after) = (0, 0);
+    for ((key, value), previous) in handled.effects.writes.iter().zip(previous) {
+        (before, after) = (before + size(key, previous), after + size(key, value));
+    }
+    (after > before && bytes - before + after > limit)
+        .then(|| format!("limit state_bytes: the state would pass {limit} bytes"))
+}
+
 /// The batch of one delivery: `outcome`, and the events it emitted where it is done.
 pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, handled: &Handled) -> Batch {
     let emits = if outcome.verdict == Verdict::Done {
@@ -275,6 +293,7 @@ mod tests {
                 key: None,
                 event: Offset(1),
                 spent,
+                probe: false,
                 ended: Micros(10),
                 dice: 0.5,
             };

@@ -1,18 +1,20 @@
-//! One plugin as delivery sees it: its state, the version that runs, and the bell that wakes its lane.
+//! One plugin as delivery sees it: its state, the version that runs, and the bell that wakes its lanes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nerve_eventlog::Offset;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tokio::sync::Notify;
 
+use super::cursor::OrderKey;
 use super::handler::Version;
+use super::lane::Shared;
 use crate::log::index::{Bell, Next, SubscriberId};
 use crate::log::sequencer::Sequencer;
 use crate::state::PluginState;
 
-/// One plugin. Lock order: `gate`, then `state`, then the sequencer's own lock.
+/// One plugin. Lock order: `gate`, then `shared`, then `state`, then the sequencer's own lock.
 pub struct Subscriber {
     /// The plugin's name.
     pub name: Box<str>,
@@ -22,8 +24,10 @@ pub struct Subscriber {
     pub id: SubscriberId,
     /// Rung when there may be something to deliver.
     pub bell: Bell,
-    /// Held while one event is delivered: whoever holds it stands between two events.
-    pub(super) gate: Mutex<Slot>,
+    /// Read by each lane while it delivers an event: whoever writes it stands between two events.
+    pub(super) gate: RwLock<Slot>,
+    /// What its lanes share.
+    pub(super) shared: Mutex<Shared>,
     /// What the slot holds, for those who only look: they must not wait for a delivery.
     shown: Mutex<Option<Arc<dyn Version>>>,
     /// Its part of the fold. Whoever appends a record about the plugin holds this until the record is applied,
@@ -53,12 +57,12 @@ pub struct Slot {
 
 /// Proof of standing between two events of a plugin.
 pub struct Between<'a> {
-    slot: MutexGuard<'a, Slot>,
+    slot: RwLockWriteGuard<'a, Slot>,
     subscriber: &'a Subscriber,
 }
 
 impl Between<'_> {
-    /// Put `version` in place and wake the lane, which sees it before its next delivery.
+    /// Put `version` in place and wake a lane, which sees it before its next delivery.
     pub fn swap(mut self, version: Option<Arc<dyn Version>>) {
         self.subscriber.shown.lock().clone_from(&version);
         self.slot.version = version;
@@ -82,7 +86,8 @@ impl Subscriber {
             writer: writer(name),
             id,
             bell,
-            gate: Mutex::default(),
+            gate: RwLock::default(),
+            shared: Mutex::default(),
             shown: Mutex::default(),
             redrive: AtomicBool::new(!state.redrive.is_empty()),
             state: Mutex::new(state),
@@ -102,14 +107,19 @@ impl Subscriber {
     /// Stand between two events: no delivery runs while the answer is held.
     pub fn between_events(&self) -> Between<'_> {
         Between {
-            slot: self.gate.lock(),
+            slot: self.gate.write(),
             subscriber: self,
         }
     }
 
-    /// Everything up to `low` is settled, or waits behind a parked key: wake those who wait for no more than that.
-    pub fn notify_settled(&self, low: Offset) {
-        if self.wanted.load(Ordering::SeqCst) <= low.0 {
+    /// No lane goes on: one of them ended by a fault of the host.
+    pub(super) fn halt(&self) {
+        self.shared.lock().halted = true;
+    }
+
+    /// An event was settled, and every one up to `passed` had its turn: wake those who wait for no more than that.
+    pub fn notify_settled(&self, passed: Offset) {
+        if self.wanted.load(Ordering::SeqCst) <= passed.0 {
             self.settled.notify_waiters();
         }
     }
@@ -117,18 +127,18 @@ impl Subscriber {
     /// Whether every matching event up to `offset` is settled.
     pub fn has_settled(&self, offset: Offset, sequencer: &Sequencer) -> bool {
         let state = self.state.lock();
-        let low = state.cursor.low;
-        let parked_before = state.cursor.parked.values().any(|parked| {
-            parked
-                .head
-                .as_ref()
-                .is_some_and(|head| !head.replay && head.event <= offset)
-                || parked.waits_from <= offset.min(low)
+        let cursor = &state.cursor;
+        let parked_before = cursor.parked.iter().any(|(key, parked)| {
+            let head_before = |head: &super::cursor::Head| !head.replay && head.event <= offset;
+            parked.head.as_ref().is_some_and(head_before)
+                || (matches!(key, OrderKey::Key(_)) && parked.waits_from <= offset.min(cursor.low))
         });
         !parked_before
-            && (low >= offset
-                || match sequencer.next(self.id, low, 1) {
-                    Next::Hot(next) => next.first().is_none_or(|next| *next > offset),
+            && (cursor.low >= offset
+                || match sequencer.next(self.id, cursor.low, cursor.above.len() + 1) {
+                    Next::Hot(next) => next
+                        .iter()
+                        .all(|next| *next > offset || cursor.above.contains(next)),
                     Next::Cold(_) => false,
                 })
     }

@@ -1,7 +1,8 @@
 //! All plugins of a host, and the tasks that drive their lanes.
 //!
-//! A lane that has nothing to deliver costs a sleeping task and no thread: its task waits for the bell or for
-//! the next retry, and only then is the lane given a thread.
+//! A plugin that has nothing to deliver costs a sleeping task and no thread: its task waits for the bell or for
+//! the next retry, and only then is a lane given a thread. A lane that finds more than it can do rings the bell
+//! itself, which gives the next lane one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use nerve_eventlog::{Clock, Micros};
 use parking_lot::RwLock;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -57,7 +59,7 @@ impl Subscribers {
         self.by_name.read().values().cloned().collect()
     }
 
-    /// The plugin called `name`; where there is none, one in `state`, whose lane starts to rest until a version
+    /// The plugin called `name`; where there is none, one in `state`, whose lanes rest until a version
     /// is put in its slot. Must be called within a tokio runtime.
     pub fn get_or_start(&self, name: &str, state: PluginState) -> Arc<Subscriber> {
         let mut by_name = self.by_name.write();
@@ -68,17 +70,16 @@ impl Subscribers {
         let subscriber = Subscriber::new(name, state, &self.sequencer, self.timer_bell.clone());
         self.sequencer.subscribe(subscriber.id, subscription);
         by_name.insert(name.into(), subscriber.clone());
-        let lane = Lane::new(
-            subscriber.clone(),
-            self.sequencer.clone(),
-            self.clock.clone(),
-            self.stopping.clone(),
-            fastrand::Rng::new(),
-        );
         self.timer_bell.notify_one();
-        let bell = subscriber.bell.clone();
-        self.lanes
-            .spawn(drive(lane, bell, self.clock.clone(), self.stop.clone()));
+        let lanes = Lanes {
+            subscriber: subscriber.clone(),
+            sequencer: self.sequencer.clone(),
+            clock: self.clock.clone(),
+            stopping: self.stopping.clone(),
+            resting: BTreeMap::new(),
+            made: 0,
+        };
+        self.lanes.spawn(drive(lanes, self.stop.clone()));
         subscriber
     }
 
@@ -91,35 +92,97 @@ impl Subscribers {
     }
 }
 
-/// Give the lane a thread whenever its bell rings or a retry is due.
-async fn drive(mut lane: Lane, bell: Bell, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    loop {
-        let run = tokio::task::spawn_blocking(move || {
+/// The lanes of one plugin that have no thread.
+struct Lanes {
+    subscriber: Arc<Subscriber>,
+    sequencer: Arc<Sequencer>,
+    clock: Arc<dyn Clock>,
+    stopping: Arc<AtomicBool>,
+    /// By number.
+    resting: BTreeMap<usize, Lane>,
+    /// How many there are, those with a thread included.
+    made: usize,
+}
+
+impl Lanes {
+    /// How many may work.
+    fn allowed(&self) -> usize {
+        self.subscriber.version().map_or(1, |version| version.lanes())
+    }
+
+    fn one_rests(&self) -> bool {
+        let allowed = self.allowed();
+        let first = self.resting.first_key_value();
+        first.is_some_and(|(number, _)| *number < allowed) || self.made < allowed
+    }
+
+    /// The lane that is to work next.
+    fn next(&mut self) -> Option<Lane> {
+        let allowed = self.allowed();
+        if let Some(first) = self.resting.first_entry()
+            && *first.key() < allowed
+        {
+            return Some(first.remove());
+        }
+        if self.made >= allowed {
+            return None;
+        }
+        let lane = Lane::new(
+            self.subscriber.clone(),
+            self.made,
+            self.sequencer.clone(),
+            self.clock.clone(),
+            self.stopping.clone(),
+            fastrand::Rng::new(),
+        );
+        self.made += 1;
+        Some(lane)
+    }
+}
+
+/// Give a lane a thread whenever the bell rings or a retry is due, until one can't go on.
+async fn drive(mut lanes: Lanes, stop: CancellationToken) {
+    let (bell, clock) = (lanes.subscriber.bell.clone(), lanes.clock.clone());
+    let mut working = JoinSet::new();
+    let mut due = None;
+    let work = |mut lane: Lane| {
+        move || {
             let rest = lane.run();
             (lane, rest)
-        });
-        let rest = match run.await {
-            Ok((back, rest)) => {
-                lane = back;
-                rest
+        }
+    };
+    if let Some(lane) = lanes.next() {
+        working.spawn_blocking(work(lane));
+    }
+    loop {
+        let ended = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = working.join_next() => Some(ended),
+            () = rung_or_due(&bell, due, &*clock), if lanes.one_rests() => None,
+        };
+        match ended {
+            None => {
+                due = None;
+                if let Some(lane) = lanes.next() {
+                    working.spawn_blocking(work(lane));
+                }
             }
-            Err(panicked) => {
+            Some(Ok((lane, Rest::Until(until)))) => {
+                due = until;
+                lanes.resting.insert(lane.number(), lane);
+            }
+            Some(Ok((_, Rest::ForGood))) => break,
+            Some(Err(panicked)) => {
+                lanes.subscriber.halt();
                 tracing::error!(
                     "a lane ended by a fault of the host; its plugin stops until a restart: {panicked}"
                 );
-                return;
-            }
-        };
-        match rest {
-            Rest::ForGood => return,
-            Rest::Until(due) => {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = rung_or_due(&bell, due, &*clock) => {}
-                }
+                break;
             }
         }
     }
+    // A delivery under way is settled, and no other begins.
+    while working.join_next().await.is_some() {}
 }
 
 /// Let timers fire when they are due, those of paused and removed plugins too.

@@ -2,6 +2,9 @@
 
 mod bed;
 mod breaker;
+mod conflicts;
+mod lanes;
 mod rules;
 mod simulation;
+mod stepped;
 mod timers;

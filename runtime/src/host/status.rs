@@ -37,8 +37,12 @@ pub struct PluginStatus {
     pub state_keys: usize,
     /// Bytes of its state.
     pub state_bytes: usize,
+    /// How many deliveries may run at a time.
+    pub lanes: usize,
     /// Outcomes since the log began: done, retry, dead.
     pub counters: [u64; 3],
+    /// Runs that were discarded, since another lane had changed what they read.
+    pub conflicts: u64,
     /// The last refusal, where nothing was deployed since.
     pub refused: Option<(Micros, String)>,
     /// Why its deliveries stopped, where they did.

@@ -7,6 +7,7 @@
 mod call;
 mod deployment;
 mod outcome;
+mod reads;
 
 use nerve_eventlog::Micros;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use outcome::{
     FailureClass, FailureRecord, Fired, Level, Line, OpenReason, Opens, Outcome, TimerChange, TimerSet,
     Verdict, Write,
 };
+pub use reads::{Scanned, StateRead, ValueRead};
 
 /// One record, borrowed from its encoding.
 #[derive(Debug, Clone, PartialEq)]

@@ -295,6 +295,14 @@ impl Version for Loaded {
         self.version
     }
 
+    fn lanes(&self) -> usize {
+        self.settings.lanes.get()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.settings.limits.state_bytes
+    }
+
     fn timer_limits(&self) -> TimerLimits {
         TimerLimits {
             count: self.settings.limits.timers,

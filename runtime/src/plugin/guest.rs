@@ -229,6 +229,10 @@ impl WasmHandler {
 }
 
 impl Handler for WasmHandler {
+    fn discard(&mut self) {
+        self.instance = None;
+    }
+
     fn version(&self) -> VersionId {
         self.loaded.version
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::grants::Grants;
 use crate::delivery::breaker::MOST_FAILING;
+use crate::delivery::handler::MOST_LANES;
 use crate::delivery::retry::{AtEnd, RetryPolicy};
 
 /// The settings of one plugin.
@@ -16,6 +17,9 @@ pub struct Settings {
     pub start: Start,
     /// Whether every event gets a fresh instance.
     pub isolation: Isolation,
+    /// How many deliveries of it may run at a time, each on a thread and in an instance of its own. Default 1, at
+    /// most 64. The events of one key run one after another all the same.
+    pub lanes: Lanes,
     /// What it may use.
     pub limits: Limits,
     /// What happens to its failed deliveries.
@@ -46,6 +50,35 @@ pub enum Isolation {
     Reuse,
     /// For one event.
     Event,
+}
+
+/// A number of lanes, from 1 to [`MOST_LANES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct Lanes(usize);
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl TryFrom<usize> for Lanes {
+    type Error = BadSettings;
+
+    fn try_from(lanes: usize) -> Result<Self, BadSettings> {
+        if (1..=MOST_LANES).contains(&lanes) {
+            return Ok(Self(lanes));
+        }
+        Err(BadSettings(format!("lanes is {lanes}: write 1 to {MOST_LANES}")))
+    }
+}
+
+impl Lanes {
+    /// Their number.
+    pub fn get(self) -> usize {
+        self.0
+    }
 }
 
 /// What a plugin may use. Beyond any of it a delivery fails, and says which.
@@ -136,6 +169,7 @@ pub struct BadSettings(String);
 struct File {
     start: Start,
     isolation: Isolation,
+    lanes: Lanes,
     limits: Limits,
     retry: Retry,
     config: BTreeMap<String, toml::Value>,
@@ -166,6 +200,7 @@ impl Settings {
         Ok(Self {
             start: file.start,
             isolation: file.isolation,
+            lanes: file.lanes,
             limits: file.limits,
             retry: file.retry.checked()?,
             config: config.collect::<Result<_, BadSettings>>()?,
@@ -269,6 +304,9 @@ mod tests {
             refused.contains("line 2") && refused.contains("did you mean `time_ms`?"),
             "{refused}"
         );
+        let refused = Settings::parse("lanes = 65").unwrap_err().to_string();
+        assert!(refused.contains("lanes is 65: write 1 to 64"), "{refused}");
+        assert_eq!(Settings::parse("lanes = 64").unwrap().lanes.get(), 64);
         for wrong in ["jitter = 3", "at_end = \"stop\"", "outage_keys = 101"] {
             assert!(Settings::parse(&format!("[retry]\n{wrong}")).is_err(), "{wrong}");
         }

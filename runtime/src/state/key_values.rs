@@ -56,6 +56,13 @@ impl KeyValues {
         self.len() == 0
     }
 
+    /// The part of a space of `bytes` bytes that an attempt read, to make the attempt again.
+    pub fn recorded(entries: impl Iterator<Item = (Box<str>, Bytes)>, bytes: usize) -> Self {
+        let part: Self = entries.collect();
+        part.inner.write().bytes = bytes;
+        part
+    }
+
     /// A copy of its own.
     pub(crate) fn snapshot(&self) -> Self {
         let inner = self.inner.read();

@@ -58,6 +58,12 @@ pub struct PluginState {
     /// Attempts that have called somebody outside and have no outcome yet, by their event.
     #[serde(default)]
     pub attempts: BTreeMap<Offset, OpenAttempt>,
+    /// Runs that were discarded, since another lane had changed what they read.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// Versions that were live before, as long as a dead letter names them.
+    #[serde(default)]
+    pub former: BTreeMap<VersionId, LiveVersion>,
 }
 
 /// An attempt that has called somebody outside and has no outcome yet: after a crash it goes on.
@@ -99,6 +105,9 @@ pub struct Dead {
     pub version: VersionId,
     /// When it was given up.
     pub at: Micros,
+    /// The outcome of the last attempt.
+    #[serde(default)]
+    pub outcome: Offset,
 }
 
 impl PluginState {
@@ -120,6 +129,7 @@ impl PluginState {
         self.settled_at = Some(Offset(offset.0 + u64::from(outcome.emitted)));
         self.redrive.remove(&event);
         self.attempts.remove(&event);
+        self.conflicts += u64::from(outcome.conflicts);
         match outcome.verdict {
             Verdict::Done => {
                 self.counters[0] += 1;
@@ -139,6 +149,7 @@ impl PluginState {
                     reason: failure.reason.to_owned(),
                     version: outcome.version,
                     at: time,
+                    outcome: offset,
                 };
                 self.dead.insert(event, dead);
             }
@@ -189,10 +200,14 @@ impl PluginState {
                 if self.live.is_none() {
                     self.cursor.low = Offset(start.0 - 1);
                 }
-                self.live = Some(Live {
+                let before = self.live.replace(Live {
                     version: (**version).clone(),
                     since: time,
                 });
+                self.former
+                    .extend(before.map(|live| (live.version.version, live.version)));
+                let named: BTreeSet<VersionId> = self.dead.values().map(|dead| dead.version).collect();
+                self.former.retain(|version, _| named.contains(version));
                 (self.removed, self.refused, self.pair) = (false, None, deployment.pair);
                 self.waiting = None;
                 self.breaker.half_open(time);
@@ -234,6 +249,13 @@ impl PluginState {
             OperatorAction::Resume => self.breaker.resume(time),
             OperatorAction::Approve { asks, .. } => self.approved.clone_from(asks),
         }
+    }
+
+    /// The version `id`, where it is live or a dead letter names it.
+    pub fn version(&self, id: VersionId) -> Option<&LiveVersion> {
+        let live = self.live.as_ref().map(|live| &live.version);
+        live.filter(|live| live.version == id)
+            .or_else(|| self.former.get(&id))
     }
 
     /// Whether the dead letter of `event` is being delivered again.

@@ -2,27 +2,33 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use nerve_eventlog::{AppendError, Batch, Condition, Micros};
 
-use super::{Lane, LaneError};
+use super::{Lane, LaneError, Running, Shared, UnderWay};
 use crate::delivery::breaker::Attempt;
 use crate::delivery::cursor::OrderKey;
 use crate::delivery::handler::{Delivery, Failure, Handled};
 use crate::delivery::settle::{self, Decision};
+use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{FailureClass, Outcome, Verdict};
 use crate::log::sequencer::{Sequencer, stopped};
+use crate::state::PluginState;
 
 impl Lane {
-    /// Settle `delivery`, on whose event `spent` attempts were spent, this one included.
-    pub(super) fn settle(
+    /// Settle `delivery`; whether it is settled. It is not where another lane has changed what it read: then
+    /// nothing came of it, and it is to be handled again.
+    pub(in crate::delivery) fn settle(
         &mut self,
+        subscriber: &Subscriber,
+        shared: &mut Shared,
+        under_way: &mut UnderWay,
         delivery: &Delivery<'_>,
-        spent: u32,
         handled: &mut Handled,
-    ) -> Result<(), LaneError> {
-        let running = self.running.as_ref().expect("what is settled was run");
-        let queue = self.queue.as_mut().expect("what is settled was queued");
+    ) -> Result<bool, LaneError> {
+        let running = self.running.as_mut().expect("what is settled was run");
+        let queue = shared.queue.as_mut().expect("what is settled was queued");
         let event = delivery.event;
         let took = u64::try_from(handled.took.as_micros()).unwrap_or(u64::MAX);
         let ended = Micros(delivery.started.0.saturating_add(took));
@@ -30,40 +36,45 @@ impl Lane {
         let attempt = Attempt {
             key: event.key,
             event: delivery.offset,
-            spent,
+            spent: under_way.turned.attempt - under_way.turned.free,
+            probe: under_way.probe,
             ended,
             dice: self.dice.f64(),
         };
 
-        let subscriber = &self.subscriber;
         let mut state = subscriber.state.lock();
-        if handled.failure.is_none()
-            && let Some(reason) = state.timers.refuse(&handled.effects.timers, running.timers)
-        {
-            handled.failure = Some(Failure {
-                class: FailureClass::Limit,
-                reason,
-                retry_after: None,
-            });
+        if queue.has_several() && under_way.conflicts_with(&state, handled) {
+            running.handler.discard();
+            return Ok(false);
+        }
+        let previous = previous(&state, handled);
+        if let Some(failure) = running.limit_hit(&state, handled, &previous) {
+            handled.failure = Some(failure);
+            running.handler.discard();
         }
         let handled = &*handled;
         let Decision { verdict, free, opens } =
             settle::decide(handled, &attempt, &state.breaker, &running.retry);
         let retried = matches!(verdict, Verdict::Retry { .. });
-        let failed = verdict != Verdict::Done;
-        let parked = !state.cursor.parked.is_empty() && state.cursor.parked.contains_key(&order_key());
-        let previous: Vec<_> = handled
-            .effects
-            .writes
-            .iter()
-            .map(|(key, _)| state.key_values.get(key))
-            .collect();
+        let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
+        let parked = if state.cursor.parked.is_empty() {
+            None
+        } else {
+            state
+                .cursor
+                .parked
+                .get(&order_key())
+                .map(|parked| parked.waits_from)
+        };
         let timers = if failed {
             Vec::new()
         } else {
             settle::timers(self.log.id(), &subscriber.name, delivery, handled)
         };
         let next_timer = state.timers.next();
+        queue.end(under_way.hold);
+        let waits = retried || queue.behind(event.key) > 0;
+        let waits_from = queue.waits_from(event.key).max(parked.unwrap_or_default());
         let mut outcome = Outcome {
             plugin: &subscriber.name,
             version: running.handler.version(),
@@ -71,12 +82,12 @@ impl Lane {
             attempt: delivery.attempt,
             replay: delivery.replay,
             verdict,
-            key: event.key.filter(|_| parked || failed),
-            cleared: !retried && queue.behind(event.key) == 0,
-            low_water: queue.passed().0,
+            key: event.key.filter(|_| parked.is_some() || failed || waits),
+            cleared: !waits,
+            low_water: queue.low().0,
             started: delivery.started.0,
             took,
-            seed: handled.used_seed.then_some(delivery.seed),
+            seed: (handled.used_seed || dead).then_some(delivery.seed),
             emitted: 0,
             writes: if failed {
                 Vec::new()
@@ -89,6 +100,9 @@ impl Lane {
             opens,
             timers: settle::timer_changes(&timers),
             calls: Cow::Borrowed(&handled.calls),
+            waits_from: waits.then_some(waits_from.0),
+            conflicts: under_way.conflicts,
+            reads: dead.then(|| handled.reads.record(state.key_values.bytes())),
         };
         let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
         let condition = Condition {
@@ -104,13 +118,64 @@ impl Lane {
         }
         drop(state);
 
+        subscriber.notify_settled(queue.passed());
         match outcome.verdict {
-            Verdict::Retry { due, .. } => queue.park(order_key(), Micros(due)),
+            Verdict::Retry { due, .. } => {
+                queue.park(order_key(), Micros(due));
+                // This lane may be long at its next event: somebody has to wait for the retry.
+                if queue.has_several() {
+                    shared.wake(subscriber);
+                }
+            }
             Verdict::Done | Verdict::Dead { .. } => queue.settled(event.key),
         }
-        subscriber.notify_settled(queue.passed());
-        Ok(())
+        Ok(true)
     }
+}
+
+impl UnderWay {
+    /// Whether what was read is another now, which is then one conflict more.
+    fn conflicts_with(&mut self, state: &PluginState, handled: &Handled) -> bool {
+        if self.runs_alone()
+            || self.settled_at == state.settled_at
+            || !handled.reads.changed(&state.key_values)
+        {
+            return false;
+        }
+        self.conflicts += 1;
+        self.settled_at = state.settled_at;
+        true
+    }
+}
+
+impl Running {
+    /// The limit that a success would pass, beside what is in the state by now.
+    fn limit_hit(
+        &self,
+        state: &PluginState,
+        handled: &Handled,
+        previous: &[Option<Bytes>],
+    ) -> Option<Failure> {
+        if handled.failure.is_some() {
+            return None;
+        }
+        let (timers, bytes) = (&handled.effects.timers, state.key_values.bytes());
+        let reason = state
+            .timers
+            .refuse(timers, self.timers)
+            .or_else(|| settle::refuse_writes(handled, previous, bytes, self.state_bytes))?;
+        Some(Failure {
+            class: FailureClass::Limit,
+            reason,
+            retry_after: None,
+        })
+    }
+}
+
+/// What the keys hold that `handled` writes.
+fn previous(state: &PluginState, handled: &Handled) -> Vec<Option<Bytes>> {
+    let writes = handled.effects.writes.iter();
+    writes.map(|(key, _)| state.key_values.get(key)).collect()
 }
 
 /// Append a settled delivery. Waits while too much waits for the disk: what was handled must not be refused.

@@ -1,11 +1,13 @@
 //! A test bed: one plugin, whose handler is a function, on a log in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nerve_eventlog::storage::MemoryStorage;
-use nerve_eventlog::{Batch, Clock, Durability, FileLog, Log, ManualClock, Micros, Offset, Options, Reach};
+use nerve_eventlog::{
+    Batch, Clock, Durability, Entry, FileLog, Log, ManualClock, Micros, Offset, Options, Reach,
+};
 use parking_lot::Mutex;
 
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
@@ -38,11 +40,16 @@ pub(super) struct Saw {
 #[derive(Clone)]
 pub(super) struct Fake {
     version: u8,
+    lanes: usize,
     script: Script,
     saw: Arc<Mutex<Vec<Saw>>>,
+    discarded: Arc<AtomicUsize>,
     state: Arc<KeyValues>,
     policy: RetryPolicy,
 }
+
+/// Lanes of the bed.
+const MOST_LANES: usize = 4;
 
 /// Three attempts, 10 ms, 20 ms apart.
 pub(super) const POLICY: RetryPolicy = RetryPolicy {
@@ -58,6 +65,14 @@ pub(super) const POLICY: RetryPolicy = RetryPolicy {
 impl Version for Fake {
     fn id(&self) -> VersionId {
         VersionId([self.version; 8])
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    fn state_bytes(&self) -> usize {
+        1 << 20
     }
 
     fn timer_limits(&self) -> TimerLimits {
@@ -84,6 +99,10 @@ impl Version for Fake {
 }
 
 impl Handler for Fake {
+    fn discard(&mut self) {
+        self.discarded.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn version(&self) -> VersionId {
         self.id()
     }
@@ -120,7 +139,11 @@ pub(super) struct Bed {
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) subscriber: Arc<Subscriber>,
     pub(super) saw: Arc<Mutex<Vec<Saw>>>,
-    lane: Lane,
+    /// How often a handler was told to forget.
+    pub(super) discarded: Arc<AtomicUsize>,
+    /// All that there may be; how many work, the version says.
+    pub(super) lanes: Vec<Lane>,
+    allowed: usize,
     version: u8,
     policy: RetryPolicy,
 }
@@ -133,6 +156,11 @@ impl Bed {
 
     /// The same, under `policy`.
     pub(super) fn with_policy(script: Script, policy: RetryPolicy) -> Self {
+        Self::with_lanes(script, policy, 1)
+    }
+
+    /// The same, in so many lanes.
+    pub(super) fn with_lanes(script: Script, policy: RetryPolicy, lanes: usize) -> Self {
         let clock = Arc::new(ManualClock::new(Micros(1_000_000)));
         let options = Options {
             durability: Durability::Memory,
@@ -142,7 +170,7 @@ impl Bed {
         let (log, _) = FileLog::open(storage, options, clock.clone(), None, &mut |_| {}).unwrap();
         let log = Arc::new(log);
         let mut bed = Self::start(clock, log, PluginState::default());
-        bed.policy = policy;
+        (bed.policy, bed.allowed) = (policy, lanes);
         bed.swap(script);
         bed
     }
@@ -153,7 +181,7 @@ impl Bed {
         let state = self.fold();
         let mut bed = Self::start(clock, log, state);
         bed.saw = self.saw;
-        (bed.version, bed.policy) = (self.version, self.policy);
+        (bed.version, bed.policy, bed.allowed) = (self.version, self.policy, self.allowed);
         bed.put(script);
         bed
     }
@@ -195,6 +223,28 @@ impl Bed {
         }
     }
 
+    /// Every record, as an entry.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+        let records = self.records().into_iter();
+        records.map(|(offset, time, payload)| Entry {
+            offset,
+            time,
+            payload,
+        })
+    }
+
+    /// Deliver every dead letter again that is not on its way.
+    pub(super) fn redrive_all(&self) {
+        let asked: Vec<u64> = {
+            let state = self.subscriber.state.lock();
+            let letters = state.dead.keys().filter(|event| !state.is_redriving(**event));
+            letters.map(|event| event.0).collect()
+        };
+        if !asked.is_empty() {
+            self.operate(OperatorAction::Redrive(asked));
+        }
+    }
+
     fn start(clock: Arc<ManualClock>, log: Arc<FileLog>, state: PluginState) -> Self {
         let window = Window::new(WindowOptions::default());
         let mut index = TypeIndex::default();
@@ -214,24 +264,37 @@ impl Bed {
         let subscriber = Subscriber::new("p", state, &sequencer, Bell::default());
         sequencer.subscribe(subscriber.id, subscription);
         let stopping = Arc::new(AtomicBool::new(false));
-        let dice = fastrand::Rng::with_seed(7);
-        let lane = Lane::new(
-            subscriber.clone(),
-            sequencer.clone(),
-            clock.clone(),
-            stopping,
-            dice,
-        );
+        let lane = |number| {
+            let (subscriber, sequencer) = (subscriber.clone(), sequencer.clone());
+            let dice = fastrand::Rng::with_seed(7);
+            Lane::new(
+                subscriber,
+                number,
+                sequencer,
+                clock.clone(),
+                stopping.clone(),
+                dice,
+            )
+        };
+        let lanes = (0..MOST_LANES).map(lane).collect();
         Self {
             clock,
             log,
             sequencer,
             subscriber,
             saw: Arc::default(),
-            lane,
+            discarded: Arc::default(),
+            lanes,
+            allowed: 1,
             version: 0,
             policy: POLICY,
         }
+    }
+
+    /// Deploy the next version, running `script` in so many lanes.
+    pub(super) fn swap_to(&mut self, script: Script, lanes: usize) {
+        self.allowed = lanes;
+        self.swap(script);
     }
 
     /// Deploy the next version, running `script`.
@@ -265,8 +328,10 @@ impl Bed {
         let state = Arc::new(KeyValues::default());
         let fake = Fake {
             version: self.version,
+            lanes: self.allowed,
             script,
             saw: self.saw.clone(),
+            discarded: self.discarded.clone(),
             state,
             policy: self.policy,
         };
@@ -299,9 +364,9 @@ impl Bed {
             .0
     }
 
-    /// Run the lane until it rests.
+    /// Run the first lane until it rests.
     pub(super) fn run(&mut self) -> Rest {
-        self.lane.run()
+        self.lanes[0].run()
     }
 
     /// Run the lane, and advance the clock to each retry, until nothing is due any more.
@@ -322,9 +387,7 @@ impl Bed {
         batch.push_with(|out| Record::Operator(operator.clone()).encode(out));
         let appended = self.sequencer.append(batch, None, std::iter::empty()).unwrap();
         state.apply_operator(appended.time, &operator);
-        self.subscriber
-            .redrive
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.subscriber.redrive.store(true, Ordering::Relaxed);
     }
 
     /// What the handler saw, as `offset/attempt`.

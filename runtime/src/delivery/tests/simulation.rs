@@ -131,20 +131,7 @@ fn simulate(seed: u64) -> (Bed, BTreeMap<u64, Option<String>>) {
             16 => bed.clock.set(Micros(bed.now() + dice.u64(..30_000))),
             17 => bed = bed.restart(script(seed)),
             18 => bed.swap(script(seed)),
-            _ => {
-                let asked: Vec<u64> = {
-                    let state = bed.subscriber.state.lock();
-                    state
-                        .dead
-                        .keys()
-                        .filter(|event| !state.is_redriving(**event))
-                        .map(|event| event.0)
-                        .collect()
-                };
-                if !asked.is_empty() {
-                    bed.operate(OperatorAction::Redrive(asked));
-                }
-            }
+            _ => bed.redrive_all(),
         }
     }
     bed.run_all();

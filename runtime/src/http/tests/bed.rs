@@ -254,6 +254,14 @@ impl Version for Fake {
         self.version
     }
 
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn state_bytes(&self) -> usize {
+        1 << 20
+    }
+
     fn timer_limits(&self) -> TimerLimits {
         TimerLimits {
             count: 3,
@@ -281,6 +289,8 @@ impl Handler for Fake {
     fn version(&self) -> VersionId {
         self.version
     }
+
+    fn discard(&mut self) {}
 
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
         (self.script)(delivery)

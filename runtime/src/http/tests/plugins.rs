@@ -127,7 +127,10 @@ async fn a_plugin_is_shown_with_its_version_its_cursor_and_its_trouble() {
         (&json!("p"), &json!("live"), &json!("1.2.3"), &json!(0))
     );
     assert_eq!(shown["subscriptions"], json!([{ "pattern": "t", "from": 2 }]));
-    assert_eq!(shown["counters"], json!({ "done": 1, "retry": 0, "dead": 0 }));
+    assert_eq!(
+        shown["counters"],
+        json!({ "done": 1, "retry": 0, "dead": 0, "conflicts": 0 })
+    );
     assert_eq!(
         (&shown["readable"], &shown["limits"]),
         (&json!(["open/"]), &json!({ "time_ms": 1000 }))

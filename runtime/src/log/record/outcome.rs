@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use nerve_eventlog::Offset;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, VersionId};
+use super::{Call, StateRead, VersionId};
 
 /// What one delivery came to.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Outcome<'a> {
     pub started: u64,
     /// How long the handler ran, in microseconds.
     pub took: u64,
-    /// Seed of the plugin's randomness, where it used any.
+    /// Seed of the plugin's randomness, where it used any, or gave up on the event.
     pub seed: Option<u64>,
     /// Events emitted: the records that follow in the same batch.
     pub emitted: u32,
@@ -57,6 +57,15 @@ pub struct Outcome<'a> {
     /// Outgoing calls with what they were answered, in order; kept also when the attempt failed.
     #[serde(default)]
     pub calls: Cow<'a, [Call]>,
+    /// Where the key is parked behind this outcome: its events from this offset up to the low-water mark wait.
+    #[serde(default)]
+    pub waits_from: Option<u64>,
+    /// Runs before this one that were discarded, since another lane had changed what they read.
+    #[serde(default)]
+    pub conflicts: u32,
+    /// What the attempt read of the state, where the plugin gave up on the event with it.
+    #[serde(borrow, default)]
+    pub reads: Option<StateRead<'a>>,
 }
 
 /// A timer is set or cancelled.

@@ -14,7 +14,11 @@ impl wit::Host for Guest {
         self.count_call()?;
         Ok(match self.writes.get(&*key) {
             Some(written) => written.as_deref().map(<[u8]>::to_vec),
-            None => self.state.get(&key).map(|value| value.to_vec()),
+            None => self
+                .handled
+                .reads
+                .get(&self.state, key)
+                .map(|value| value.to_vec()),
         })
     }
 
@@ -65,7 +69,10 @@ impl wit::Host for Guest {
         // Own deletions can empty a page of settled entries: go on until the page is full or nothing is left.
         let mut behind = after;
         while out.len() < limit {
-            let settled = self.state.scan(&prefix, behind.as_deref(), limit);
+            let settled = self
+                .handled
+                .reads
+                .scan(&self.state, &prefix, behind.as_deref(), limit);
             let end = (settled.len() == limit)
                 .then(|| settled.last().map(|(key, _)| key.clone()))
                 .flatten();

@@ -1,0 +1,166 @@
+//! The lanes of a bed, a step at a time: to choose, to run the handler, to settle.
+
+use nerve_eventlog::{Entry, Micros};
+
+use super::bed::Bed;
+use crate::delivery::cursor::OrderKey;
+use crate::delivery::handler::{Delivery, Handled};
+use crate::delivery::lane::{Choice, UnderWay, event_of};
+
+/// What one lane is at.
+enum At {
+    Rest,
+    /// It chose, and its handler has not run.
+    Chose(Entry, UnderWay),
+    /// Its handler ran, and nothing is settled.
+    Ran(Entry, UnderWay, Box<Ran>),
+}
+
+struct Ran {
+    attempt: u32,
+    replay: bool,
+    started: Micros,
+    seed: u64,
+    handled: Handled,
+}
+
+/// The lanes of a bed.
+pub(super) struct Stepped {
+    seed: u64,
+    at: Vec<At>,
+    /// When the next retry is due, as the last lane that came to rest says.
+    due: Option<Micros>,
+}
+
+impl Stepped {
+    /// All at rest. Faults are told with `seed`.
+    pub(super) fn new(bed: &Bed, seed: u64) -> Self {
+        Self {
+            seed,
+            at: bed.lanes.iter().map(|_| At::Rest).collect(),
+            due: None,
+        }
+    }
+
+    /// Let lane `n` take a step; whether it did anything.
+    pub(super) fn step(&mut self, bed: &mut Bed, n: usize) -> bool {
+        let subscriber = bed.subscriber.clone();
+        let at = std::mem::replace(&mut self.at[n], At::Rest);
+        match at {
+            At::Rest => self.choose(bed, n),
+            At::Chose(entry, under_way) => {
+                let event = event_of(&entry).unwrap();
+                let (delivery, handled) = bed.lanes[n].handle(&entry, &event, &under_way);
+                let ran = Ran {
+                    attempt: delivery.attempt,
+                    replay: delivery.replay,
+                    started: delivery.started,
+                    seed: delivery.seed,
+                    handled,
+                };
+                let alone = under_way.runs_alone();
+                self.at[n] = At::Ran(entry, under_way, Box::new(ran));
+                if alone {
+                    self.step(bed, n);
+                }
+                true
+            }
+            At::Ran(entry, mut under_way, mut ran) => {
+                let event = event_of(&entry).unwrap();
+                let delivery = Delivery {
+                    offset: entry.offset,
+                    recorded: entry.time,
+                    event: &event,
+                    attempt: ran.attempt,
+                    replay: ran.replay,
+                    started: ran.started,
+                    seed: ran.seed,
+                };
+                let mut shared = subscriber.shared.lock();
+                let settled = bed.lanes[n].settle(
+                    &subscriber,
+                    &mut shared,
+                    &mut under_way,
+                    &delivery,
+                    &mut ran.handled,
+                );
+                if !settled.unwrap() {
+                    self.at[n] = At::Chose(entry, under_way);
+                }
+                true
+            }
+        }
+    }
+
+    /// Let lane `n` take so many steps.
+    pub(super) fn steps(&mut self, bed: &mut Bed, n: usize, times: usize) {
+        for _ in 0..times {
+            self.step(bed, n);
+        }
+    }
+
+    fn choose(&mut self, bed: &mut Bed, n: usize) -> bool {
+        let (subscriber, seed) = (bed.subscriber.clone(), self.seed);
+        if !bed.lanes[n].follow_swap(&subscriber.gate.read()) {
+            return false;
+        }
+        let open = subscriber.state.lock().breaker.open().is_some();
+        match bed.lanes[n].choose(&subscriber).unwrap() {
+            Choice::Deliver(entry, under_way) => {
+                let key = order_key(&entry);
+                assert!(
+                    self.under_way().all(|other| order_key(other) != key),
+                    "seed {seed}: two of {key:?} at once"
+                );
+                assert!(
+                    !open || self.under_way().next().is_none(),
+                    "seed {seed}: a probe is not alone"
+                );
+                self.at[n] = At::Chose(entry, under_way);
+                true
+            }
+            Choice::Again => self.choose(bed, n),
+            Choice::Nothing(due) => {
+                self.due = due;
+                false
+            }
+        }
+    }
+
+    /// The events under way.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Entry> {
+        self.at.iter().filter_map(|at| match at {
+            At::Rest => None,
+            At::Chose(entry, _) | At::Ran(entry, ..) => Some(entry),
+        })
+    }
+
+    /// Settle what is under way and begin nothing, as whoever waits for the gate has it.
+    pub(super) fn settle_all(&mut self, bed: &mut Bed) {
+        for n in 0..self.at.len() {
+            while !matches!(self.at[n], At::Rest) {
+                self.step(bed, n);
+            }
+        }
+    }
+
+    /// Go on, in an order that `dice` gives, until nothing is left or due.
+    pub(super) fn run_all(&mut self, bed: &mut Bed, dice: &mut fastrand::Rng) {
+        for _ in 0..100_000 {
+            let mut order: Vec<usize> = (0..self.at.len()).collect();
+            dice.shuffle(&mut order);
+            if order.into_iter().any(|n| self.step(bed, n)) {
+                continue;
+            }
+            match self.due.take() {
+                Some(due) => bed.clock.set(due.max(Micros(bed.now()))),
+                None => return,
+            }
+        }
+        panic!("seed {}: it comes to no end", self.seed);
+    }
+}
+
+fn order_key(entry: &Entry) -> OrderKey {
+    OrderKey::of(event_of(entry).unwrap().key, entry.offset)
+}
