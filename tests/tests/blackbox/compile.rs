@@ -16,7 +16,7 @@ fn refused(host: &mut Host, limit: &str) -> String {
         let said = plugin
             .pointer("/refused/reason")
             .and_then(|reason| reason.as_str());
-        reason = said.unwrap_or_default().to_owned();
+        said.unwrap_or_default().clone_into(&mut reason);
         !reason.is_empty()
     });
     reason
