@@ -15,7 +15,7 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench soak plugins host clean
+.PHONY: help demo test check bench soak plugins shop host clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim"
@@ -28,10 +28,13 @@ help:
 plugins:
 	scripts/build-plugins
 
+shop:
+	scripts/build-plugins shop
+
 host:
 	$(CARGO) build $(ALL)
 
-demo: plugins host
+demo: shop host
 	$(NERVE) demo --built target-wasm
 
 test: plugins host

@@ -16,4 +16,5 @@ pub mod manifest;
 pub mod name;
 pub mod settings;
 pub mod v1;
+mod wasi;
 pub mod watcher;

@@ -11,5 +11,7 @@ mod crash;
 mod deployment;
 #[path = "blackbox/hostile.rs"]
 mod hostile;
+#[path = "blackbox/javascript.rs"]
+mod javascript;
 #[path = "blackbox/sigkill.rs"]
 mod sigkill;

@@ -76,6 +76,7 @@ fn delivery(delivery: &Delivery) -> Value {
         })),
         "due": due.map(|due| time::text(nerve_eventlog::Micros(due))),
         "started": time::text(nerve_eventlog::Micros(outcome.started)),
+        "seed": outcome.seed.map(|seed| format!("{seed:016x}")),
         "waited_us": delivery.waited,
         "took_us": outcome.took,
         "writes": writes.collect::<Vec<_>>(),

@@ -13,7 +13,8 @@ use super::cache::{self, Cache, CacheError};
 use super::compiler::{CompileError, Compiler};
 use super::guest::Guest;
 use super::settings::Limits;
-use super::v1::Plugin;
+use super::v1::{Plugin, PluginPre};
+use super::wasi;
 
 /// How often guests are looked at. A deadline is met within two of these.
 pub const TICK: Duration = Duration::from_millis(2);
@@ -30,6 +31,8 @@ pub struct Engine {
     below: wasmtime::Engine,
     compiler: Arc<Compiler>,
     linker: Arc<Linker<Guest>>,
+    /// The same, and what components of other tool chains import.
+    with_wasi: Arc<Linker<Guest>>,
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
 }
@@ -54,6 +57,8 @@ impl Engine {
         let engine = compiling().map_err(refused)?;
         let mut linker = Linker::new(&engine);
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest).map_err(refused)?;
+        let mut with_wasi = linker.clone();
+        wasi::add_to_linker(&mut with_wasi).map_err(refused)?;
         let ticker = Ticker::start(engine.weak());
         let cache = cache
             .map(|folder| Cache::open(folder).map(Arc::new))
@@ -62,6 +67,7 @@ impl Engine {
             below: engine,
             compiler: Arc::new(compiler.map_or(Compiler::Here, Compiler::Child)),
             linker: Arc::new(linker),
+            with_wasi: Arc::new(with_wasi),
             ticker,
             cache,
         })
@@ -101,9 +107,17 @@ impl Engine {
         &self.below
     }
 
-    /// What guests may call.
-    pub(super) fn linker(&self) -> &Linker<Guest> {
-        &self.linker
+    /// `component`, linked with what it may call.
+    pub(super) fn link(&self, component: &Component) -> wasmtime::Result<PluginPre<Guest>> {
+        let kind = component.component_type();
+        let linked = if kind.imports(&self.below).any(|(name, _)| wasi::is_known(name)) {
+            let mut linker = Linker::clone(&self.with_wasi);
+            wasi::deny(self, component, &mut linker)?;
+            linker.instantiate_pre(component)?
+        } else {
+            self.linker.instantiate_pre(component)?
+        };
+        PluginPre::new(linked)
     }
 
     /// Say that a guest runs, until the answer is dropped.

@@ -14,6 +14,7 @@ use super::loader::Loaded;
 use super::settings::{Isolation, Settings};
 use super::v1::Plugin;
 use super::v1::nerve::plugin::types;
+use super::wasi::Output;
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, SetTimer};
 use crate::ingest::message_pack;
 use crate::log::record::{FailureClass, Level, VersionId};
@@ -38,6 +39,7 @@ pub struct Guest {
     pub(super) written_bytes: usize,
     pub(super) emitted: usize,
     pub(super) emitted_bytes: usize,
+    pub(super) output: Output,
     calls: u64,
     hit: Option<(FailureClass, String)>,
 }
@@ -56,6 +58,7 @@ impl Guest {
             written_bytes: 0,
             emitted: 0,
             emitted_bytes: 0,
+            output: Output::default(),
             calls: 0,
             hit: None,
         }
@@ -87,6 +90,7 @@ impl Guest {
     }
 
     fn end(&mut self) -> Handled {
+        self.end_output();
         let mut handled = std::mem::take(&mut self.handled);
         handled.effects.writes = std::mem::take(&mut self.writes).into_iter().collect();
         handled.effects.timers = std::mem::take(&mut self.timers).into_iter().collect();
@@ -197,7 +201,8 @@ impl WasmHandler {
         handled.took = begun.elapsed();
         let panicked = handled
             .lines
-            .last()
+            .iter()
+            .rfind(|line| !line.text.trim().is_empty())
             .filter(|line| line.level == Level::Error)
             .map(|line| &*line.text);
         let (class, reason) = guest.hit.take().unwrap_or_else(|| self.classify(cause, panicked));

@@ -15,6 +15,7 @@ use super::manifest::{BadManifest, Manifest};
 use super::name::PluginName;
 use super::settings::{BadSettings, Settings};
 use super::v1::{self, Plugin, PluginPre};
+use super::wasi;
 use crate::log::record::{Asks, Hash, VersionId};
 use crate::state::KeyValues;
 
@@ -123,11 +124,9 @@ pub fn load(
     }
     let compiled = engine.compile(component, &settings.limits)?;
     check_interfaces(engine, &compiled)?;
-    let types = |cause: wasmtime::Error| Refusal::Types {
+    let pre = engine.link(&compiled).map_err(|cause| Refusal::Types {
         cause: format!("{cause:#}"),
-    };
-    let pre = engine.linker().instantiate_pre(&compiled).map_err(types)?;
-    let pre = PluginPre::new(pre).map_err(types)?;
+    })?;
     let manifest = Manifest::check(name, describe(engine, &pre, &settings)?)?;
     let grants = settings.grants.with(approved)?;
     let missing = grants.missing(&manifest.asks)?;
@@ -171,10 +170,10 @@ impl Loaded {
 fn check_interfaces(engine: &Engine, component: &Component) -> Result<(), Refusal> {
     let kind = component.component_type();
     for (import, _) in kind.imports(engine.wasmtime()) {
-        if !v1::IMPORTS
+        let ours = v1::IMPORTS
             .iter()
-            .any(|known| import == format!("nerve:plugin/{known}@{}", v1::VERSION))
-        {
+            .any(|known| import == format!("nerve:plugin/{known}@{}", v1::VERSION));
+        if !ours && !wasi::is_known(import) {
             return Err(Refusal::Interface(import_in_words(import)));
         }
     }
@@ -207,7 +206,10 @@ fn import_in_words(import: &str) -> String {
             format!("it imports {import}, and this host speaks {speaks}: build it with a matching nerve-sdk")
         }
         _ if import.starts_with("wasi:") => {
-            format!("it imports {import}, which plugins are not given: use the imports of {speaks} instead")
+            format!(
+                "it imports {import}, and of WASI only cli, clocks, filesystem, http, io, random and sockets of \
+                 version 0.2 may be imported: use the imports of {speaks} instead"
+            )
         }
         _ => format!("it imports {import}, which is not part of {speaks}"),
     }
@@ -249,8 +251,8 @@ mod tests {
     #[test]
     fn invariant_09_a_component_is_refused_what_it_was_not_given() {
         for (import, says) in [
-            ("wasi:filesystem/types@0.2.0", "which plugins are not given"),
-            ("wasi:sockets/tcp@0.2.0", "which plugins are not given"),
+            ("wasi:filesystem/types@0.3.0", "of version 0.2 may be imported"),
+            ("wasi:nn/tensor@0.2.0", "of version 0.2 may be imported"),
             ("nerve:plugin/state@9.0.0", "this host speaks nerve:plugin@1.0.0"),
             ("other:thing/x@1.0.0", "not part of nerve:plugin@1.0.0"),
         ] {

@@ -109,7 +109,7 @@ pub struct Limits {
     pub host_calls: u64,
     /// Bytes of the component. Default 16 MiB.
     pub component_bytes: usize,
-    /// How long it may take to compile, in milliseconds. Default 30,000.
+    /// How long it may take to compile, in milliseconds. Default 60,000.
     pub compile_ms: u64,
     /// Memory that compiling may take, in bytes of address space; also the most that the code may have. Default 1 GiB.
     pub compile_memory_bytes: u64,
@@ -130,7 +130,7 @@ impl Default for Limits {
             timer_bytes: 64 << 20,
             host_calls: 100_000,
             component_bytes: 16 << 20,
-            compile_ms: 30_000,
+            compile_ms: 60_000,
             compile_memory_bytes: 1 << 30,
         }
     }

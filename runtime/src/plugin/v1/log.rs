@@ -8,16 +8,6 @@ use crate::plugin::guest::Guest;
 impl wit::Host for Guest {
     fn write(&mut self, level: wit::Level, message: String) -> wasmtime::Result<()> {
         self.count_call()?;
-        let limits = &self.settings.limits;
-        if self.handled.lines.len() >= limits.log_lines {
-            self.handled.lines_lost += 1;
-            return Ok(());
-        }
-        let mut text = message;
-        if text.len() > limits.log_line_bytes {
-            text.truncate(text.floor_char_boundary(limits.log_line_bytes));
-            self.handled.lines_lost += 1;
-        }
         let level = match level {
             wit::Level::Trace => Level::Trace,
             wit::Level::Debug => Level::Debug,
@@ -25,11 +15,27 @@ impl wit::Host for Guest {
             wit::Level::Warn => Level::Warn,
             wit::Level::Error => Level::Error,
         };
+        self.log_line(level, message);
+        Ok(())
+    }
+}
+
+impl Guest {
+    /// A line for the outcome, escaped and within limits.
+    pub(in crate::plugin) fn log_line(&mut self, level: Level, mut text: String) {
+        let limits = &self.settings.limits;
+        if self.handled.lines.len() >= limits.log_lines {
+            self.handled.lines_lost += 1;
+            return;
+        }
+        if text.len() > limits.log_line_bytes {
+            text.truncate(text.floor_char_boundary(limits.log_line_bytes));
+            self.handled.lines_lost += 1;
+        }
         self.handled.lines.push(LogLine {
             level,
             text: escaped(text).into(),
         });
-        Ok(())
     }
 }
 
