@@ -15,6 +15,7 @@ pub mod loader;
 pub mod manifest;
 pub mod name;
 pub mod settings;
+pub mod shape;
 pub mod v1;
 mod wasi;
 pub mod watcher;

@@ -13,5 +13,7 @@ mod deployment;
 mod hostile;
 #[path = "blackbox/javascript.rs"]
 mod javascript;
+#[path = "blackbox/limits.rs"]
+mod limits;
 #[path = "blackbox/sigkill.rs"]
 mod sigkill;

@@ -320,6 +320,7 @@ fn show(plugin: &Value) -> String {
     row("lanes", text_at(plugin, "/lanes"));
     row("outcomes", pairs("/counters"));
     row("limits", pairs("/limits"));
+    row("limits hit", pairs("/limits_hit"));
     row("retry", pairs("/retry"));
     row("paused", paused(plugin).unwrap_or_else(|| "-".into()));
     for parked in plugin["parked"].as_array().into_iter().flatten() {

@@ -11,6 +11,7 @@ use nerve_eventlog::{Micros, Offset};
 
 use super::reads::Reads;
 use super::retry::RetryPolicy;
+use super::settle::LONGEST_CHAIN;
 use super::timer::TimerLimits;
 use crate::log::record::{Asks, Call, Event, FailureClass, Level, VersionId};
 use crate::state::KeyValues;
@@ -141,6 +142,11 @@ pub trait Version: Send + Sync {
 
     /// Bytes that all keys and values of its state may have.
     fn state_bytes(&self) -> usize;
+
+    /// How many events may lie between an event and the first of its causal chain before it is taken for a loop.
+    fn hops(&self) -> u32 {
+        LONGEST_CHAIN
+    }
 
     /// The limits it runs in, by the name of their setting, which ends in the unit.
     fn limits(&self) -> Vec<(&'static str, u64)>;

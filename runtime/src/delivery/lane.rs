@@ -18,7 +18,6 @@ use nerve_eventlog::{Clock, Entry, Log, Micros, Offset, ReadError};
 use super::handler::{Delivery, Failure, Handled, Handler};
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
-use super::settle::LONGEST_CHAIN;
 use super::subscriber::{Slot, Subscriber};
 use super::timer::TimerLimits;
 use crate::host::Stopped;
@@ -86,6 +85,7 @@ struct Running {
     retry: RetryPolicy,
     timers: TimerLimits,
     state_bytes: usize,
+    hops: u32,
 }
 
 /// What a lane does next.
@@ -229,6 +229,7 @@ impl Lane {
                 retry: version.retry_policy(),
                 timers: version.timer_limits(),
                 state_bytes: version.state_bytes(),
+                hops: version.hops(),
             });
         self.running.is_some()
     }
@@ -271,8 +272,8 @@ impl Lane {
             started: self.clock.now(),
             seed: self.dice.u64(..),
         };
-        let handled = if event.hops() > LONGEST_CHAIN {
-            looped(event)
+        let handled = if event.hops() > running.hops {
+            looped(event, running.hops)
         } else {
             running.handler.handle(&delivery)
         };
@@ -290,9 +291,9 @@ pub(super) fn event_of(entry: &Entry) -> Result<Event<'_>, LaneError> {
         .ok_or(LaneError::NoEvent(entry.offset))
 }
 
-fn looped(event: &Event<'_>) -> Handled {
+fn looped(event: &Event<'_>, hops: u32) -> Handled {
     let reason = format!(
-        "the chain that began with event {:?} is {} events long, and the longest allowed is {LONGEST_CHAIN}: \
+        "limit hops: the chain that began with event {:?} is {} events long, and the longest allowed is {hops}: \
          two plugins may be answering each other",
         event.chain(),
         event.hops()

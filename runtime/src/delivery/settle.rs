@@ -15,7 +15,8 @@ use crate::log::record::{
     Write,
 };
 
-/// A chain of events longer than this is taken for a loop: its next event becomes a dead letter.
+/// A chain of events longer than this is taken for a loop, where a plugin's settings say nothing else: its next event
+/// becomes a dead letter.
 pub const LONGEST_CHAIN: u32 = 64;
 
 /// A timer that waits at least so long, in microseconds, begins a chain of its own length: what comes back so

@@ -162,6 +162,7 @@ impl Host {
             lanes: version.as_ref().map_or(1, |version| version.lanes()),
             counters: state.counters,
             conflicts: state.conflicts,
+            limits_hit: state.limits_hit.clone().into_iter().collect(),
             refused: state.refused.clone(),
             trouble,
             granted: version.map(|version| version.granted()).unwrap_or_default(),

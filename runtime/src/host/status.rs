@@ -43,6 +43,8 @@ pub struct PluginStatus {
     pub counters: [u64; 3],
     /// Runs that were discarded, since another lane had changed what they read.
     pub conflicts: u64,
+    /// How often each limit was hit since the log began, by its setting.
+    pub limits_hit: Vec<(Box<str>, u64)>,
     /// The last refusal, where nothing was deployed since.
     pub refused: Option<(Micros, String)>,
     /// Why its deliveries stopped, where they did.

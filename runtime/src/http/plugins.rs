@@ -115,6 +115,7 @@ fn shown(status: &PluginStatus) -> Value {
         "state": { "keys": status.state_keys, "bytes": status.state_bytes },
         "lanes": status.lanes,
         "counters": { "done": done, "retry": retry, "dead": dead, "conflicts": status.conflicts },
+        "limits_hit": status.limits_hit.iter().map(|(name, times)| (name.to_string(), json!(times))).collect::<Map<_, _>>(),
         "refused": status.refused.as_ref().map(|(at, reason)| json!({ "at": time::text(*at), "reason": reason })),
         "trouble": status.trouble,
         "granted": asks(&status.granted),

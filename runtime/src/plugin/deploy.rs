@@ -314,6 +314,10 @@ impl Version for Loaded {
         self.settings.retry
     }
 
+    fn hops(&self) -> u32 {
+        self.settings.limits.hops
+    }
+
     fn limits(&self) -> Vec<(&'static str, u64)> {
         self.settings.limits.shown()
     }

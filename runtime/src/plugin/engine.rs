@@ -23,7 +23,7 @@ pub const TICK: Duration = Duration::from_millis(2);
 const REST_AFTER: u32 = 100;
 
 /// Bytes of a guest's stack.
-const STACK_BYTES: usize = 512 << 10;
+pub(super) const STACK_BYTES: usize = 512 << 10;
 
 /// Compiles and runs guests. Cheap to clone.
 #[derive(Clone)]
@@ -144,6 +144,8 @@ pub(super) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
         .max_wasm_stack(STACK_BYTES);
     wasmtime::Engine::new(&config)
 }

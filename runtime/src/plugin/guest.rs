@@ -1,5 +1,7 @@
 //! A guest: one instance of a plugin, what it was given, and what it asked for.
 
+mod resources;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,21 +9,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nerve_eventlog::Micros;
-use wasmtime::{ResourceLimiter, Store, Trap};
+use wasmtime::{Store, Trap};
 
+use self::resources::Taken;
 use super::engine::Engine;
 use super::loader::Loaded;
 use super::settings::{Isolation, Settings};
 use super::v1::Plugin;
+use super::v1::log::escaped;
 use super::v1::nerve::plugin::types;
 use super::wasi::Output;
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, SetTimer};
 use crate::ingest::message_pack;
 use crate::log::record::{FailureClass, Level, VersionId};
 use crate::state::KeyValues;
-
-/// Elements of the largest table.
-const TABLE_ELEMENTS: usize = 100_000;
 
 /// Bytes of a failure's reason at most.
 const LONGEST_REASON: usize = 4096;
@@ -40,6 +41,7 @@ pub struct Guest {
     pub(super) emitted: usize,
     pub(super) emitted_bytes: usize,
     pub(super) output: Output,
+    taken: Taken,
     calls: u64,
     hit: Option<(FailureClass, String)>,
 }
@@ -59,6 +61,7 @@ impl Guest {
             emitted: 0,
             emitted_bytes: 0,
             output: Output::default(),
+            taken: Taken::default(),
             calls: 0,
             hit: None,
         }
@@ -98,27 +101,15 @@ impl Guest {
     }
 }
 
-impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let limit = self.settings.limits.memory_bytes;
-        if desired > limit {
-            let reason = format!("limit memory_bytes: it asked for {desired} bytes, and {limit} are allowed");
-            self.hit.get_or_insert((FailureClass::Memory, reason));
-        }
-        Ok(desired <= limit)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > TABLE_ELEMENTS {
-            self.limit_hit(format!("limit: a table may have {TABLE_ELEMENTS} elements"));
-        }
-        Ok(desired <= TABLE_ELEMENTS)
-    }
-}
-
 /// A store for a guest that may run for `limit`.
 pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
+    let (fuel, handles) = (
+        guest.settings.limits.host_call_bytes,
+        guest.settings.limits.handles,
+    );
     let mut store = Store::new(engine.wasmtime(), guest);
+    store.set_hostcall_fuel(fuel);
+    store.set_max_component_handles(handles);
     store.limiter(|guest| guest);
     store.epoch_deadline_trap();
     store
@@ -145,6 +136,12 @@ impl WasmHandler {
 
     fn run(&mut self, delivery: &Delivery<'_>) -> Handled {
         let begun = Instant::now();
+        let (bytes, limit) = (delivery.event.data.len(), self.loaded.settings.limits.event_bytes);
+        if bytes > limit {
+            let reason =
+                format!("limit event_bytes: the event has {bytes} bytes of data, and {limit} are allowed");
+            return failure(FailureClass::Limit, reason);
+        }
         let running = self.loaded.engine.run_guest();
         let (mut store, plugin) = match self.instance.take() {
             Some(instance) => instance,
@@ -205,7 +202,9 @@ impl WasmHandler {
             .rfind(|line| !line.text.trim().is_empty())
             .filter(|line| line.level == Level::Error)
             .map(|line| &*line.text);
-        let (class, reason) = guest.hit.take().unwrap_or_else(|| self.classify(cause, panicked));
+        let (class, reason) = guest
+            .reached_limit(cause)
+            .unwrap_or_else(|| self.classify(cause, panicked));
         handled.failure = Some(Failure {
             class,
             reason: cut(reason),
@@ -243,15 +242,28 @@ impl Handler for WasmHandler {
     }
 
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
-        // A panic in a host function is the plugin's failure: its instance was taken out and is gone with it.
-        catch_unwind(AssertUnwindSafe(|| self.run(delivery))).unwrap_or_else(|_| Handled {
-            failure: Some(Failure {
-                class: FailureClass::Host,
-                reason: "the host failed while it ran this delivery; its log says where".into(),
-                retry_after: None,
-            }),
-            ..Handled::default()
-        })
+        caught(|| self.run(delivery))
+    }
+}
+
+/// A panic in a host function is the plugin's failure: its instance was taken out and is gone with it.
+fn caught(run: impl FnOnce() -> Handled) -> Handled {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        failure(
+            FailureClass::Host,
+            "the host failed while it ran this delivery; its log says where".into(),
+        )
+    })
+}
+
+fn failure(class: FailureClass, reason: String) -> Handled {
+    Handled {
+        failure: Some(Failure {
+            class,
+            reason,
+            retry_after: None,
+        }),
+        ..Handled::default()
     }
 }
 
@@ -305,7 +317,39 @@ fn trap_in_words(cause: &wasmtime::Error) -> String {
     }
 }
 
-fn cut(mut reason: String) -> String {
+/// A guest's words, so that they fit into an outcome and harm no reader.
+fn cut(reason: String) -> String {
+    let mut reason = escaped(reason);
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
     reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_host_function_is_the_failure_of_one_delivery() {
+        let engine = wasmtime::Engine::default();
+        let text = r#"(module (import "host" "f" (func $f)) (func (export "run") (call $f)))"#;
+        let module = wasmtime::Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let mut linker = wasmtime::Linker::new(&engine);
+        linker
+            .func_wrap("host", "f", || -> () { panic!("a fault of the host") })
+            .unwrap();
+        let handled = caught(|| {
+            let mut store = Store::new(&engine, ());
+            let instance = linker.instantiate(&mut store, &module).unwrap();
+            let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
+            run.call(&mut store, ()).unwrap();
+            Handled::default()
+        });
+        assert_eq!(handled.failure.unwrap().class, FailureClass::Host);
+    }
+
+    #[test]
+    fn a_guests_words_are_escaped_and_cut() {
+        assert_eq!(cut("a\u{1b}[2Jb".into()), "a\\u{1b}[2Jb");
+        assert_eq!(cut("\u{202e}".repeat(10_000)).len(), LONGEST_REASON);
+    }
 }

@@ -14,6 +14,8 @@ use super::guest::{self, Guest, WasmHandler};
 use super::manifest::{BadManifest, Manifest};
 use super::name::PluginName;
 use super::settings::{BadSettings, Settings};
+use super::shape::Absurd;
+use super::v1::log::escaped;
 use super::v1::{self, Plugin, PluginPre};
 use super::wasi;
 use crate::log::record::{Asks, Hash, VersionId};
@@ -67,6 +69,9 @@ pub enum Refusal {
         /// The most.
         limit: usize,
     },
+    /// It has an absurd shape.
+    #[error(transparent)]
+    Shape(#[from] Absurd),
     /// It does not compile.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -122,7 +127,9 @@ pub fn load(
             limit,
         });
     }
+    settings.limits.shape.check(component)?;
     let compiled = engine.compile(component, &settings.limits)?;
+    check_needs(&compiled, &settings)?;
     check_interfaces(engine, &compiled)?;
     let pre = engine.link(&compiled).map_err(|cause| Refusal::Types {
         cause: format!("{cause:#}"),
@@ -164,6 +171,23 @@ impl Loaded {
             Err(cause) => Err((store, cause)),
         }
     }
+}
+
+/// Check that an instance may have as many memories and tables as the component makes.
+fn check_needs(component: &Component, settings: &Settings) -> Result<(), Absurd> {
+    let Some(needs) = component.resources_required() else {
+        return Ok(());
+    };
+    for (limit, count, most) in [
+        ("memories", needs.num_memories, settings.limits.memories),
+        ("tables", needs.num_tables, settings.limits.tables),
+    ] {
+        let (count, most) = (u64::from(count), most as u64);
+        if count > most {
+            return Err(Absurd { limit, count, most });
+        }
+    }
+    Ok(())
 }
 
 /// Check, before anything runs, that it imports only what there is, and exports what it must.
@@ -228,9 +252,10 @@ fn describe(
         .instantiate(&mut store)
         .and_then(|plugin| plugin.nerve_plugin_handler().call_describe(&mut store));
     described.map_err(|cause| {
+        let limit = store.data_mut().reached_limit(&cause);
         Refusal::Describe(match cause.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::Interrupt) => format!("it took longer than {} s", DESCRIBE_TIME.as_secs()),
-            _ => format!("{cause:#}"),
+            _ => limit.map_or_else(|| escaped(format!("{cause:#}")), |(_, reason)| reason),
         })
     })
 }

@@ -2,6 +2,7 @@
 
 use super::name::PluginName;
 use super::v1::exports::nerve::plugin::handler as wit;
+use super::v1::log::escaped;
 use crate::delivery::subscription::{BadType, Pattern, check_type};
 
 /// How many subscriptions, types, schemas, asks and prefixes a manifest may have, each.
@@ -101,7 +102,7 @@ impl Manifest {
             schemas.push((schema.event_type, schema.role == wit::Role::Emits, schema.json));
         }
         Ok(Self {
-            version: said.version,
+            version: escaped(said.version),
             subscriptions: said
                 .subscriptions
                 .iter()

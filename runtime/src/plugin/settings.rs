@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::grants::Grants;
+use super::shape::Shape;
 use crate::delivery::breaker::MOST_FAILING;
 use crate::delivery::handler::MOST_LANES;
 use crate::delivery::retry::{AtEnd, RetryPolicy};
+use crate::delivery::settle::LONGEST_CHAIN;
 
 /// The settings of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -87,8 +89,20 @@ impl Lanes {
 pub struct Limits {
     /// How long one delivery may run, in milliseconds. Default 1000.
     pub time_ms: u64,
-    /// Memory of an instance, in bytes. Default 64 MiB.
+    /// Memory of an instance, all its memories together, in bytes. Default 64 MiB.
     pub memory_bytes: usize,
+    /// Memories of an instance. Default 10.
+    pub memories: usize,
+    /// Tables of an instance. Default 100.
+    pub tables: usize,
+    /// Elements of an instance's tables, all together. Default 200,000.
+    pub table_elements: usize,
+    /// Handles of resources that an instance may have at a time. Default 10,000.
+    pub handles: usize,
+    /// Bytes of data of an event that is delivered. Default 4 MiB.
+    pub event_bytes: usize,
+    /// Events between an event and the first of its causal chain; beyond it is taken for a loop. Default 64.
+    pub hops: u32,
     /// Events that one delivery may emit. Default 1000.
     pub emits: usize,
     /// Bytes of data that one delivery may emit. Default 4 MiB.
@@ -107,12 +121,16 @@ pub struct Limits {
     pub timer_bytes: usize,
     /// Calls of host functions in one delivery. Default 100,000.
     pub host_calls: u64,
+    /// Bytes that a guest may hand to the host in one call. Default 16 MiB.
+    pub host_call_bytes: usize,
     /// Bytes of the component. Default 16 MiB.
     pub component_bytes: usize,
     /// How long it may take to compile, in milliseconds. Default 60,000.
     pub compile_ms: u64,
     /// Memory that compiling may take, in bytes of address space; also the most that the code may have. Default 1 GiB.
     pub compile_memory_bytes: u64,
+    /// How much of everything the component may have.
+    pub shape: Shape,
 }
 
 impl Default for Limits {
@@ -120,6 +138,12 @@ impl Default for Limits {
         Self {
             time_ms: 1000,
             memory_bytes: 64 << 20,
+            memories: 10,
+            tables: 100,
+            table_elements: 200_000,
+            handles: 10_000,
+            event_bytes: 4 << 20,
+            hops: LONGEST_CHAIN,
             emits: 1000,
             emit_bytes: 4 << 20,
             log_lines: 100,
@@ -129,9 +153,11 @@ impl Default for Limits {
             timers: 100_000,
             timer_bytes: 64 << 20,
             host_calls: 100_000,
+            host_call_bytes: 16 << 20,
             component_bytes: 16 << 20,
             compile_ms: 60_000,
             compile_memory_bytes: 1 << 30,
+            shape: Shape::default(),
         }
     }
 }
@@ -139,9 +165,15 @@ impl Default for Limits {
 impl Limits {
     /// The limits by the names of their settings.
     pub fn shown(&self) -> Vec<(&'static str, u64)> {
-        vec![
+        let mut shown = vec![
             ("time_ms", self.time_ms),
             ("memory_bytes", self.memory_bytes as u64),
+            ("memories", self.memories as u64),
+            ("tables", self.tables as u64),
+            ("table_elements", self.table_elements as u64),
+            ("handles", self.handles as u64),
+            ("event_bytes", self.event_bytes as u64),
+            ("hops", u64::from(self.hops)),
             ("emits", self.emits as u64),
             ("emit_bytes", self.emit_bytes as u64),
             ("log_lines", self.log_lines as u64),
@@ -151,10 +183,13 @@ impl Limits {
             ("timers", self.timers as u64),
             ("timer_bytes", self.timer_bytes as u64),
             ("host_calls", self.host_calls),
+            ("host_call_bytes", self.host_call_bytes as u64),
             ("component_bytes", self.component_bytes as u64),
             ("compile_ms", self.compile_ms),
             ("compile_memory_bytes", self.compile_memory_bytes),
-        ]
+        ];
+        shown.extend(self.shape.shown());
+        shown
     }
 }
 

@@ -3,7 +3,7 @@
 mod clock;
 mod config;
 mod events;
-mod log;
+pub(super) mod log;
 mod random;
 mod state;
 mod timers;

@@ -49,6 +49,9 @@ pub struct PluginState {
     pub settled_at: Option<Offset>,
     /// Records up to here are in it, where it comes from a checkpoint.
     pub through: Offset,
+    /// How often each limit was hit, by its setting; log lines that were dropped or cut count one each.
+    #[serde(default)]
+    pub limits_hit: BTreeMap<Box<str>, u64>,
     /// The version that waits to be approved, and since when.
     #[serde(default)]
     pub waiting: Option<(Micros, WaitingVersion)>,
@@ -130,6 +133,7 @@ impl PluginState {
         self.redrive.remove(&event);
         self.attempts.remove(&event);
         self.conflicts += u64::from(outcome.conflicts);
+        self.count_limits(outcome);
         match outcome.verdict {
             Verdict::Done => {
                 self.counters[0] += 1;
@@ -152,6 +156,22 @@ impl PluginState {
                     outcome: offset,
                 };
                 self.dead.insert(event, dead);
+            }
+        }
+    }
+
+    fn count_limits(&mut self, outcome: &Outcome<'_>) {
+        let hit = match outcome.verdict {
+            Verdict::Done => None,
+            Verdict::Retry { failure, .. } | Verdict::Dead { failure } => failure.limit(),
+        };
+        let lines = (outcome.lines_lost > 0).then_some(("log_lines", u64::from(outcome.lines_lost)));
+        for (limit, times) in hit.map(|limit| (limit, 1)).into_iter().chain(lines) {
+            match self.limits_hit.get_mut(limit) {
+                Some(count) => *count += times,
+                None => {
+                    self.limits_hit.insert(limit.into(), times);
+                }
             }
         }
     }

@@ -152,6 +152,20 @@ pub struct FailureRecord<'a> {
     pub reason: &'a str,
 }
 
+impl<'a> FailureRecord<'a> {
+    /// The setting of the limit that was hit, where one was: reasons of limits begin with `limit NAME:`.
+    pub fn limit(&self) -> Option<&'a str> {
+        use FailureClass::{Limit, Loop, Memory, Time};
+        if !matches!(self.class, Limit | Loop | Memory | Time) {
+            return None;
+        }
+        let (name, _) = self.reason.strip_prefix("limit ")?.split_once(':')?;
+        let is_name =
+            !name.is_empty() && name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        is_name.then_some(name)
+    }
+}
+
 /// The classes of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -216,5 +230,26 @@ impl Outcome<'_> {
     /// The event that was delivered.
     pub fn event(&self) -> Offset {
         Offset(self.event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_named_by_the_host_alone() {
+        let limit = |class, reason| FailureRecord { class, reason }.limit();
+        assert_eq!(limit(FailureClass::Limit, "limit emits: 5"), Some("emits"));
+        assert_eq!(limit(FailureClass::Loop, "limit hops: long"), Some("hops"));
+        for (class, reason) in [
+            (FailureClass::Reject, "limit emits: 5"),
+            (FailureClass::Retry, "limit emits: 5"),
+            (FailureClass::Trap, "limit emits: 5"),
+            (FailureClass::Limit, "limit two words: 5"),
+            (FailureClass::Limit, "an emitted event was refused: limit: 5"),
+        ] {
+            assert_eq!(limit(class, reason), None, "{reason}");
+        }
     }
 }

@@ -39,14 +39,15 @@ impl Guest {
     }
 }
 
-/// `text` with control characters written out, so that a line can't play tricks with a terminal or a log.
-fn escaped(text: String) -> String {
-    if !text.contains(char::is_control) {
+/// `text` with every character written out that could play tricks with a terminal or a log: control characters, ends of
+/// lines, and marks that turn the direction of writing.
+pub(in crate::plugin) fn escaped(text: String) -> String {
+    if !text.contains(is_trick) {
         return text;
     }
     text.chars()
         .fold(String::with_capacity(text.len() + 8), |mut out, c| {
-            if c.is_control() {
+            if is_trick(c) {
                 out.extend(c.escape_default());
             } else {
                 out.push(c);
@@ -55,13 +56,27 @@ fn escaped(text: String) -> String {
         })
 }
 
+fn is_trick(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_written_out() {
-        assert_eq!(escaped("a\n\u{1b}[31mb".into()), "a\\n\\u{1b}[31mb");
-        assert_eq!(escaped("grün".into()), "grün");
+    fn what_could_trick_a_reader_is_written_out_and_nothing_else() {
+        for (text, shown) in [
+            ("a\n\u{1b}[31mb", "a\\n\\u{1b}[31mb"),
+            ("\r\t\0\u{7f}\u{9b}2J", "\\r\\t\\u{0}\\u{7f}\\u{9b}2J"),
+            ("a\u{202e}b\u{2066}c\u{2029}d", "a\\u{202e}b\\u{2066}c\\u{2029}d"),
+            (
+                "grün, 日本, עברית, 👩\u{200d}🚀",
+                "grün, 日本, עברית, 👩\u{200d}🚀",
+            ),
+        ] {
+            assert_eq!(escaped(text.into()), shown);
+        }
     }
 }
