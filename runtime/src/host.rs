@@ -7,8 +7,10 @@
 mod ask;
 mod checkpoint;
 mod error;
+mod inspect;
 mod open;
 mod operate;
+mod repair;
 mod status;
 
 use std::path::PathBuf;
@@ -29,7 +31,9 @@ use crate::plugin::watcher::Watcher;
 
 pub use checkpoint::CheckpointError;
 pub use error::{AskError, PublishError, Stopped};
+pub use inspect::{CheckpointReport, Inspection, inspect};
 pub use open::{HostOptions, OpenError};
+pub use repair::Repair;
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
 
 /// A handle to a running host.

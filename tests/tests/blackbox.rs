@@ -17,3 +17,5 @@ mod javascript;
 mod limits;
 #[path = "blackbox/sigkill.rs"]
 mod sigkill;
+#[path = "blackbox/log_tools.rs"]
+mod log_tools;

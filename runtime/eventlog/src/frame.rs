@@ -54,6 +54,12 @@ impl Header {
         })
     }
 
+    /// The same at a place where there may be anything.
+    pub(crate) fn read_at(bytes: &[u8], at: usize) -> Option<Self> {
+        let bytes = &bytes[at..];
+        bytes.starts_with(&MAGIC).then(|| Self::read(bytes))?
+    }
+
     /// Bytes of the whole frame.
     pub(crate) fn size(&self) -> u64 {
         (HEADER + TRAILER) as u64 + u64::from(self.body)
@@ -158,8 +164,6 @@ pub(crate) fn find(bytes: &[u8], expected: Expected) -> Found {
 /// on disk: the proof that a bad place before it holds acknowledged records.
 pub(crate) fn proof_of_sync(bytes: &[u8], from: usize, log: LogId, offset: Offset) -> Option<usize> {
     (from..bytes.len().saturating_sub(HEADER - 1)).find(|at| {
-        bytes[*at..].starts_with(&MAGIC)
-            && Header::read(&bytes[*at..])
-                .is_some_and(|header| header.log == log && header.synced_through >= offset)
+        Header::read_at(bytes, *at).is_some_and(|header| header.log == log && header.synced_through >= offset)
     })
 }

@@ -28,8 +28,10 @@ mod ids;
 mod log;
 pub mod proof;
 mod recovery;
+pub mod repair;
 mod segment;
 pub mod storage;
+mod survey;
 mod sync;
 pub mod verify;
 

@@ -202,7 +202,7 @@ pub enum OpenError {
     /// Acknowledged records are damaged. Nothing was changed.
     #[error(
         "{file}, byte {byte}: {what}; the record at offset {offset} was acknowledged and can't be read. \
-         `nerve log verify` lists all damage; restore the file from a copy"
+         `nerve log verify` lists all damage, and `nerve log repair` says what can be kept; or restore a backup"
     )]
     Damaged {
         /// The file.
@@ -217,7 +217,7 @@ pub enum OpenError {
     /// The log ends before, or begins behind, what a checkpoint knows to have been durable.
     #[error(
         "{folder} ends at offset {last}, but a checkpoint says that {through} was on disk: records are missing. \
-         Restore the folder from a copy"
+         `nerve log repair` says what can be kept; or restore a backup"
     )]
     Behind {
         /// The folder.
@@ -228,7 +228,9 @@ pub enum OpenError {
         last: Offset,
     },
     /// The files were written by another version.
-    #[error("{file} has log format {found}; this version reads format {known}")]
+    #[error(
+        "{file} has log format {found}, and this version of nerve reads format {known}: use the version that wrote it"
+    )]
     Format {
         /// The file.
         file: String,

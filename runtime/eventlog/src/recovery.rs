@@ -15,7 +15,7 @@ use crate::file_log::Durability;
 use crate::frame::{self, Expected, Found};
 use crate::segment::{self, Segment};
 use crate::storage::{Storage, StorageFile, read_all};
-use crate::{LogId, Micros, Offset, OpenError, sync};
+use crate::{LogId, Micros, Offset, OpenError, repair, sync};
 
 /// What opening a log found.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub struct Recovered {
     pub records: u64,
     /// What was cut off, where something was.
     pub torn: Option<TornTail>,
+    /// What the last repair of this log was, where there was one: the last line of [`crate::repair::REPAIRS`].
+    pub repaired: Option<String>,
 }
 
 /// What was cut off the end of a log.
@@ -149,6 +151,7 @@ pub(crate) fn recover(
         }
     };
     opened.recovered.torn = torn;
+    opened.recovered.repaired = repair::last(storage).map_err(io)?;
     Ok(opened)
 }
 
@@ -386,8 +389,8 @@ impl Scan<'_> {
 }
 
 /// Whether a whole frame header stands anywhere in `bytes`.
-fn has_frame(bytes: &[u8]) -> bool {
-    (0..bytes.len()).any(|at| frame::Header::read(&bytes[at..]).is_some())
+pub(crate) fn has_frame(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|at| frame::Header::read_at(bytes, at).is_some())
 }
 
 /// Copy `bytes` into a file of their own, durable with its name; answers the name.

@@ -37,7 +37,10 @@ pub trait Storage: Send + Sync {
     /// Remove a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Make created and removed names durable.
+    /// Give a file another name; a file that has it is replaced.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Make created, renamed and removed names durable.
     fn sync_folder(&self) -> io::Result<()>;
 }
 

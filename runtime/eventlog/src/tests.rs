@@ -4,6 +4,7 @@ mod crash;
 mod fuzz;
 mod known;
 mod model;
+mod repair;
 mod rot;
 
 use std::sync::Arc;

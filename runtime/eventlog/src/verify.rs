@@ -1,11 +1,10 @@
-//! Looking at a log without opening it: reads only, and goes on behind damage.
+//! Looking at a log without opening it: reads only, takes no lock, and goes on behind damage.
 
 use std::io;
 
-use crate::frame::{self, Expected, Found};
-use crate::segment::{self, Header};
-use crate::storage::{Storage, read_all};
-use crate::{LogId, Offset};
+use crate::storage::Storage;
+use crate::survey::survey;
+use crate::{Entry, LogId, Offset, segment};
 
 /// What is in a log's folder.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +15,30 @@ pub struct Report {
     pub segments: Vec<SegmentReport>,
     /// What is wrong.
     pub damage: Vec<Damage>,
+    /// The first offset by the names of the segments.
+    pub first: Offset,
+    /// The highest offset that anything speaks of.
+    pub last: Offset,
+    /// Offsets from `first` to `last` that can't be read: the first and the last of each range.
+    pub unreadable: Vec<(Offset, Offset)>,
     /// Bytes at the end that look like a write that was cut off; opening the log copies them aside and cuts them.
     pub torn: Option<Damage>,
+    /// A segment of another format, and its format: another version of nerve wrote it.
+    pub format: Option<(String, u32)>,
+}
+
+impl Report {
+    /// Whether a log that a checkpoint knows up to `known` opens as it is: damage before what is then read stops only
+    /// those who read it.
+    pub fn opens_from(&self, known: Offset) -> bool {
+        let read = |segment: &&SegmentReport| segment.first <= known.next();
+        let begins = self.segments.iter().rfind(read);
+        let counts = |bad: &Damage| {
+            let is_header = bad.byte < segment::HEADER as u64;
+            is_header || begins.is_none_or(|begins| bad.file >= begins.file)
+        };
+        !self.damage.iter().any(counts) && self.first <= known.next()
+    }
 }
 
 /// What is in a segment.
@@ -48,96 +69,17 @@ pub struct Damage {
     pub what: String,
 }
 
-/// Look at the log in `storage`. Takes no lock: a log in use may show a torn tail that is just being written.
-pub fn verify(storage: &dyn Storage) -> io::Result<Report> {
-    let mut firsts: Vec<Offset> = storage
-        .list()?
-        .iter()
-        .filter_map(|name| segment::first_of(name))
-        .collect();
-    firsts.sort_unstable();
-    let mut report = Report::default();
-    // Where the next segment should go on: its first offset and the CRC before it.
-    let mut follows: Option<(Offset, u32)> = None;
-    for (at, first) in firsts.iter().enumerate() {
-        let bytes = read_all(&*storage.open(&segment::name(*first))?, 0)?;
-        let is_last = at + 1 == firsts.len();
-        follows = look_at(&mut report, *first, &bytes, follows, is_last);
-    }
-    Ok(report)
+/// Look at the log in `storage`, of which checkpoints say that it reached the `known` offsets. A log in use may show a
+/// torn tail that is just being written.
+pub fn verify(storage: &dyn Storage, known: &[(LogId, Offset)]) -> io::Result<Report> {
+    read(storage, known, &mut |_| {})
 }
 
-fn look_at(
-    report: &mut Report,
-    first: Offset,
-    bytes: &[u8],
-    follows: Option<(Offset, u32)>,
-    is_last: bool,
-) -> Option<(Offset, u32)> {
-    let file = segment::name(first);
-    let bad = |byte: usize, offset, what: &str| Damage {
-        file: file.clone(),
-        byte: byte as u64,
-        offset,
-        what: what.to_owned(),
-    };
-    let mut seen = SegmentReport {
-        file: file.clone(),
-        first,
-        bytes: bytes.len() as u64,
-        frames: 0,
-        records: 0,
-    };
-    let Some(header) = Header::read(bytes) else {
-        report
-            .damage
-            .push(bad(0, first, "the segment's header is damaged"));
-        report.segments.push(seen);
-        return None;
-    };
-    if *report.id.get_or_insert(header.log) != header.log {
-        report
-            .damage
-            .push(bad(16, first, "the segment belongs to another log"));
-    }
-    if let Some((offset, chain)) = follows
-        && (offset, chain) != (header.first, header.previous)
-    {
-        report
-            .damage
-            .push(bad(32, offset, "the segment does not follow the one before it"));
-    }
-    let (mut next, mut previous, mut at) = (header.first, header.previous, segment::HEADER);
-    let whole = loop {
-        match frame::find(
-            &bytes[at..],
-            Expected {
-                log: header.log,
-                first: next,
-                previous,
-            },
-        ) {
-            Found::Frame(frame, chain) => {
-                seen.frames += 1;
-                seen.records += u64::from(frame.count);
-                (next, previous) = (frame.last().next(), chain);
-                at += usize::try_from(frame.size()).unwrap_or(bytes.len());
-            }
-            Found::End => break true,
-            found => {
-                let what = match found {
-                    Found::Bad(what) => what,
-                    _ => "the file ends within a frame",
-                };
-                if is_last && frame::proof_of_sync(bytes, at, header.log, next).is_none() {
-                    report.torn = Some(bad(at, next, what));
-                } else {
-                    report.damage.push(bad(at, next, what));
-                }
-                break false;
-            }
-        }
-    };
-    report.segments.push(seen);
-    whole.then_some((next, previous))
+/// The same, and call `each` with every record that can be read. The log must not be in use.
+pub fn read(
+    storage: &dyn Storage,
+    known: &[(LogId, Offset)],
+    each: &mut dyn FnMut(&Entry),
+) -> io::Result<Report> {
+    Ok(survey(storage, known, each)?.report)
 }

@@ -74,9 +74,13 @@ impl Exit {
             return Some(match open {
                 OpenError::Log(nerve_eventlog::OpenError::InUse { .. }) => Self::Conflict,
                 OpenError::Log(
-                    nerve_eventlog::OpenError::Damaged { .. } | nerve_eventlog::OpenError::Format { .. },
+                    nerve_eventlog::OpenError::Damaged { .. }
+                    | nerve_eventlog::OpenError::Behind { .. }
+                    | nerve_eventlog::OpenError::Format { .. },
                 )
-                | OpenError::Record { .. } => Self::Damaged,
+                | OpenError::Record { .. }
+                | OpenError::Format { .. }
+                | OpenError::NoCheckpoint { .. } => Self::Damaged,
                 _ => return None,
             });
         }

@@ -22,7 +22,7 @@ use crate::plugin::deploy::Deployer;
 use crate::plugin::engine::{Engine, EngineError};
 use crate::plugin::watcher::{WatchError, Watcher};
 use crate::state::Fold;
-use crate::state::checkpoint::{self, Checkpoint};
+use crate::state::checkpoint::{self, Checkpoint, Unusable};
 
 /// How to start a host.
 #[derive(Clone)]
@@ -86,10 +86,19 @@ pub enum OpenError {
         #[source]
         cause: std::io::Error,
     },
+    /// Another version wrote a checkpoint.
+    #[error("checkpoint {file} was written by another version: {cause}. Use the version that wrote it")]
+    Format {
+        /// The file.
+        file: String,
+        /// What it has.
+        #[source]
+        cause: checkpoint::Unusable,
+    },
     /// The log's beginning is gone, and what it said is in no checkpoint that can be read.
     #[error(
         "the log begins at offset {first}, and no checkpoint says what came before it ({}); \
-         restore the folder of checkpoints from a copy",
+         restore a backup, or the folder of checkpoints from a copy",
         if passed_over.is_empty() { "there is none".to_owned() } else { passed_over.join(", ") }
     )]
     NoCheckpoint {
@@ -215,6 +224,10 @@ fn rebuild(
             let bytes = checkpoint::read(checkpoints, through).map_err(of_checkpoints)?;
             let found = match checkpoint::parse(&bytes) {
                 Ok(found) => found,
+                Err(cause @ Unusable::Format { .. }) => {
+                    let file = checkpoint::name(through);
+                    return Err(OpenError::Format { file, cause });
+                }
                 Err(unusable) => {
                     tracing::warn!(
                         "checkpoint {} is passed over: {unusable}",
@@ -229,6 +242,8 @@ fn rebuild(
                 Err(OpenError::Log(nerve_eventlog::OpenError::Behind { .. }))
                     if options.log.durability == Durability::Os =>
                 {
+                    // The log will grow past it, and go another way: it must not be taken for one of this log then.
+                    checkpoint::pass_over(checkpoints, through).map_err(of_checkpoints)?;
                     passed_over.push(format!("{}: the log ends before it", checkpoint::name(through)));
                 }
                 other => return other,
@@ -361,6 +376,10 @@ fn in_words(recovered: &Recovered, passed_over: &[String]) -> Option<String> {
     let passed_over = passed_over
         .iter()
         .map(|why| format!("a checkpoint was passed over, {why}"));
-    let all: Vec<String> = torn.into_iter().chain(passed_over).collect();
+    let repaired = recovered
+        .repaired
+        .as_ref()
+        .map(|line| format!("the log was repaired: {line}"));
+    let all: Vec<String> = torn.into_iter().chain(passed_over).chain(repaired).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }

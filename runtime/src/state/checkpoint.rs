@@ -16,13 +16,18 @@ use serde::{Deserialize, Serialize};
 use super::PluginState;
 use crate::ingest::IdentityKey;
 
-/// The format that this version writes and reads.
+/// The format that this version writes and reads. Magic, both versions, length and hash stay where they are in every
+/// format, so that a version always knows what it does not know.
 const FORMAT: u32 = 1;
+
+/// The version of the fold: it changes when records come to mean something else, so that a fold of an older version
+/// would be wrong.
+const FOLD: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"NERVECKP";
 
-/// Magic, format and the length of the body.
-const HEADER: usize = 20;
+/// Magic, format, version of the fold and the length of the body.
+const HEADER: usize = 24;
 
 /// Bytes of the hash at the end.
 const HASH: usize = 32;
@@ -60,8 +65,15 @@ pub enum Unusable {
     #[error("it is cut off or damaged")]
     Damaged,
     /// Another version wrote it.
-    #[error("it has format {0}; this version reads format {FORMAT}")]
-    Format(u32),
+    #[error(
+        "it has checkpoint format {format} and fold {fold}, and this version of nerve reads format {FORMAT} and fold {FOLD}"
+    )]
+    Format {
+        /// Its format.
+        format: u32,
+        /// The version of its fold.
+        fold: u32,
+    },
     /// Its content is not what its format says.
     #[error("its content can't be read: {0}")]
     Content(#[from] rmp_serde::decode::Error),
@@ -88,10 +100,11 @@ impl Checkpoint<'_> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&FOLD.to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
         rmp_serde::encode::write(&mut bytes, self).map_err(io::Error::other)?;
         let body = (bytes.len() - HEADER) as u64;
-        bytes[12..HEADER].copy_from_slice(&body.to_le_bytes());
+        bytes[16..HEADER].copy_from_slice(&body.to_le_bytes());
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(hash.as_bytes());
         // One of this name is one that was cut off, or says the same.
@@ -131,15 +144,23 @@ pub fn parse(bytes: &[u8]) -> Result<Checkpoint<'_>, Unusable> {
         .ok_or(Unusable::Damaged)?;
     let (magic, rest) = hashed.split_first_chunk().ok_or(Unusable::Damaged)?;
     let (format, rest) = rest.split_first_chunk().ok_or(Unusable::Damaged)?;
+    let (fold, rest) = rest.split_first_chunk().ok_or(Unusable::Damaged)?;
     let (_length, body) = rest.split_first_chunk::<8>().ok_or(Unusable::Damaged)?;
-    let format = u32::from_le_bytes(*format);
+    let (format, fold) = (u32::from_le_bytes(*format), u32::from_le_bytes(*fold));
     if *magic != MAGIC || blake3::hash(hashed).as_bytes() != hash {
         return Err(Unusable::Damaged);
     }
-    if format != FORMAT {
-        return Err(Unusable::Format(format));
+    if (format, fold) != (FORMAT, FOLD) {
+        return Err(Unusable::Format { format, fold });
     }
     Ok(rmp_serde::from_slice(body)?)
+}
+
+/// Give the checkpoint at `through` a name under which it is no checkpoint.
+pub fn pass_over(storage: &dyn Storage, through: Offset) -> io::Result<()> {
+    let name = name(through);
+    storage.rename(&name, &format!("{name}.passed-over"))?;
+    storage.sync_folder()
 }
 
 /// The file of the checkpoint at `through`.

@@ -84,6 +84,14 @@ impl FileLog {
             places.push((first, at, previous));
             (first, at, previous) = (header.last().next(), at + header.size(), chain);
         }
+        if out.is_empty() && next.is_some_and(|next| from < next) {
+            return Err(ReadError::Damaged {
+                file: name,
+                byte: at,
+                offset: first,
+                what: "the segment ends before the next one begins".to_owned(),
+            });
+        }
         if segment.is_unread() {
             let mut segments = self.shared.segments.lock();
             let known = segments.iter_mut().find(|known| known.first == segment.first);

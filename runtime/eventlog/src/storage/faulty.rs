@@ -230,6 +230,14 @@ impl Storage for FaultyStorage {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.change()?;
+        let file = disk.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
     fn sync_folder(&self) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.change()?;

@@ -106,6 +106,10 @@ impl Storage for Measured {
         self.0.remove(name)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
     fn sync_folder(&self) -> io::Result<()> {
         self.0.sync_folder()
     }
@@ -176,7 +180,7 @@ fn open_any(
 fn recover(input: &[u8], whole: &[(String, Vec<u8>)], written: &[Entry]) -> String {
     let (disk, known, resealed) = disk_of(input, whole);
     let before = contents(&disk);
-    let report = verify::verify(&disk).unwrap();
+    let report = verify::verify(&disk, &[]).unwrap();
     let (log, recovered, seen) = match open_any(&disk, known.as_ref()) {
         Ok(opened) => opened,
         Err(refused) => {

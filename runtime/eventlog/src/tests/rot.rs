@@ -42,7 +42,7 @@ fn invariant_07_every_flipped_bit_is_refused_or_harms_only_a_mark() {
                 assert!(recovered.torn.is_some(), "bit {bit}: it is reported");
             }
         }
-        let report = verify::verify(&*disk_with(&name, rotten)).unwrap();
+        let report = verify::verify(&*disk_with(&name, rotten), &[]).unwrap();
         assert!(
             !report.damage.is_empty() || report.torn.is_some(),
             "bit {bit}: verify notices it"

@@ -195,6 +195,74 @@ async fn a_damaged_checkpoint_is_passed_over_and_said() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_of_another_format_or_fold_is_refused_by_name() {
+    // Where the formats of the file and of the fold stand.
+    for byte in [8, 12] {
+        let (log, checkpoints) = (memory(), MemoryStorage::default());
+        let of_checkpoints: Arc<dyn Storage> = Arc::new(checkpoints.clone());
+        let bed = lived(&log, &of_checkpoints).await;
+        bed.host.stop().await.unwrap();
+        drop(bed);
+        let name = checkpoint::name(checkpoint::list(&checkpoints).unwrap()[0]);
+        let mut content = checkpoints.content(&name).unwrap();
+        content[byte] = 9;
+        let hashed = content.len() - 32;
+        let hash = blake3::hash(&content[..hashed]);
+        content.splice(hashed.., *hash.as_bytes());
+        checkpoints.put(&name, content);
+        match Bed::on(&log, of_checkpoints, options()).map(|_| ()) {
+            Err(refused @ OpenError::Format { .. }) => {
+                let says = refused.to_string();
+                assert!(
+                    says.contains(&name) && says.contains('9') && says.contains("Use the version"),
+                    "{says}"
+                );
+            }
+            other => panic!("it is not known here: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_outlived_its_log_is_never_taken_for_one_of_the_log_that_grew_anew() {
+    let os = || crate::host::HostOptions {
+        log: Options {
+            durability: nerve_eventlog::Durability::Os,
+            ..options().log
+        },
+        ..options()
+    };
+    let log = FaultyStorage::default();
+    let (of_log, checkpoints): (Arc<dyn Storage>, _) = (Arc::new(log.clone()), memory());
+    let bed = Bed::on(&of_log, checkpoints.clone(), os()).unwrap();
+    for n in 0..5 {
+        bed.publish(&event(&format!("lost{n}"), "t")).await;
+    }
+    bed.host.checkpoint().unwrap();
+    // What was only written is lost with the system, and the checkpoint was synced.
+    let after: Arc<dyn Storage> = Arc::new(log.crash(Crash::LoseAll));
+    drop(bed);
+    let bed = Bed::on(&after, checkpoints.clone(), os()).unwrap();
+    let said = bed.get("/v1/log").await.ok()["recovered"].to_string();
+    assert!(said.contains("the log ends before it"), "{said}");
+    for n in 0..20 {
+        bed.publish(&event(&format!("new{n}"), "t")).await;
+    }
+    bed.host.stop().await.unwrap();
+    drop(bed);
+    // A crash would have made no checkpoint.
+    let newest = checkpoint::list(&*checkpoints).unwrap()[0];
+    checkpoints.remove(&checkpoint::name(newest)).unwrap();
+    let bed = Bed::on(&after, checkpoints, os()).unwrap();
+    assert_eq!(
+        bed.get("/v1/log").await.ok()["recovered"],
+        serde_json::Value::Null
+    );
+    let lost = bed.publish(&event("lost3", "t")).await;
+    assert_eq!(lost, 21, "nothing is known of what was lost");
+}
+
+#[tokio::test]
 async fn invariant_10_a_crash_anywhere_in_a_checkpoint_leaves_a_host_that_starts() {
     let mut died = 0;
     for die_at in 1..100 {

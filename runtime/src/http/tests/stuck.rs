@@ -63,6 +63,10 @@ impl Storage for Stuck {
         self.inner.remove(name)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
     fn sync_folder(&self) -> io::Result<()> {
         self.inner.sync_folder()
     }
