@@ -5,12 +5,14 @@
 //! could have seen is on disk.
 
 mod ask;
+mod backup;
 mod checkpoint;
 mod error;
 mod inspect;
 mod open;
 mod operate;
 mod repair;
+mod scrub;
 mod status;
 
 use std::path::PathBuf;
@@ -29,11 +31,13 @@ use crate::log::sequencer::Sequencer;
 use crate::plugin::deploy::Deployer;
 use crate::plugin::watcher::Watcher;
 
+pub use backup::{BackupError, Check, RestoreError, check, restore};
 pub use checkpoint::CheckpointError;
 pub use error::{AskError, PublishError, Stopped};
 pub use inspect::{CheckpointReport, Inspection, inspect};
 pub use open::{HostOptions, OpenError};
 pub use repair::Repair;
+pub use scrub::{Rot, ScrubOptions, ScrubStatus};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
 
 /// A handle to a running host.
@@ -52,6 +56,7 @@ struct Inner {
     durability: Durability,
     store: Arc<nerve_eventlog::FileLog>,
     checkpoints: Checkpoints,
+    scrub: scrub::Scrub,
     watcher: Mutex<Option<Watcher>>,
     tasks: TaskTracker,
     stop: CancellationToken,

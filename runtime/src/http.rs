@@ -1,5 +1,6 @@
 //! The HTTP API: one resource per file. The only place that knows JSON.
 
+mod backup;
 mod body;
 mod cloud_event;
 mod dead_letters;
@@ -29,6 +30,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
+pub(crate) use self::cloud_event::shown;
 use self::server::Patience;
 use crate::host::Host;
 
@@ -70,6 +72,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
             post(dead_letters::retry),
         )
         .route("/v1/log", get(log::show))
+        .route("/v1/log/backup", get(backup::show))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(problem::no_route)

@@ -15,7 +15,7 @@ mod hostile;
 mod javascript;
 #[path = "blackbox/limits.rs"]
 mod limits;
-#[path = "blackbox/sigkill.rs"]
-mod sigkill;
 #[path = "blackbox/log_tools.rs"]
 mod log_tools;
+#[path = "blackbox/sigkill.rs"]
+mod sigkill;

@@ -2,15 +2,20 @@
 
 mod durability;
 mod read;
+mod scrub;
+mod snapshot;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 pub use self::durability::Durability;
+pub use self::scrub::Scrubbed;
+pub use self::snapshot::Snapshot;
 use crate::batch::Entry;
 use crate::hot::Hot;
 use crate::recovery::{self, Known, Recovered};
@@ -65,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) progress: Condvar,
     pub(crate) segments: Mutex<Vec<Segment>>,
     pub(crate) watchers: Mutex<Vec<Watcher>>,
+    /// Snapshots that are there: no segment is dropped meanwhile. Grows under the lock of the segments.
+    holds: AtomicUsize,
 }
 
 pub(crate) struct State {
@@ -154,6 +161,7 @@ impl FileLog {
             progress: Condvar::new(),
             segments: Mutex::new(found.segments),
             watchers: Mutex::default(),
+            holds: AtomicUsize::new(0),
         });
         let syncing = match writer.filter(|_| on_disk) {
             Some(writer) => {
@@ -362,6 +370,9 @@ impl Log for FileLog {
 
     fn drop_before(&self, offset: Offset) -> Result<Offset, DropError> {
         let mut segments = self.shared.segments.lock();
+        if self.shared.holds.load(Ordering::SeqCst) > 0 {
+            return Ok(self.shared.state.lock().first);
+        }
         let whole = segments
             .windows(2)
             .take_while(|pair| pair[1].first <= offset)

@@ -31,7 +31,8 @@ pub trait Log: Send + Sync {
     /// called on the syncing thread and must not block.
     fn on_durable(&self, watcher: Box<dyn Fn(Result<Offset, Poisoned>) + Send + Sync>);
 
-    /// Drop what lies below `offset`, in whole segments; answers the first offset that is left.
+    /// Drop what lies below `offset`, in whole segments; answers the first offset that is left. Drops nothing while a
+    /// copy is made.
     fn drop_before(&self, offset: Offset) -> Result<Offset, DropError>;
 
     /// Make everything durable and end. Later appends are refused.

@@ -6,6 +6,7 @@ mod known;
 mod model;
 mod repair;
 mod rot;
+mod snapshot;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Talking to a running host.
 
-use std::fmt::Write;
-use std::io::{BufRead, BufReader};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -51,6 +51,17 @@ impl Api {
     /// `GET` a path.
     pub(super) fn get(&self, path: &str) -> Result<Value, ApiError> {
         self.answer(self.agent.get(format!("{}{path}", self.server)).call())
+    }
+
+    /// `GET` a path whose answer is written to `out` as it comes; answers its bytes.
+    pub(super) fn fetch(&self, path: &str, out: &mut dyn Write) -> Result<u64, ApiError> {
+        let response = self.agent.get(format!("{}{path}", self.server)).call();
+        let response = response.map_err(|cause| self.unreachable(cause))?;
+        if !response.status().is_success() {
+            return self.answer(Ok(response)).map(|_| 0);
+        }
+        std::io::copy(&mut response.into_body().into_reader(), out)
+            .map_err(|cause| ApiError::Odd(format!("it was cut off: {cause}")))
     }
 
     /// `DELETE` a path.
@@ -120,7 +131,7 @@ impl Api {
 
 /// The answer of a host, however deep it is: a trace nests four levels for each event of a causal chain, which has at
 /// most 64, and the data below them has at most 100.
-fn whole(text: &str) -> serde_json::Result<Value> {
+pub(super) fn whole(text: &str) -> serde_json::Result<Value> {
     let mut input = serde_json::Deserializer::from_str(text);
     input.disable_recursion_limit();
     let value = Value::deserialize(&mut input)?;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::api::ApiError;
-use crate::host::OpenError;
+use crate::host::{OpenError, RestoreError};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,13 @@ impl Exit {
                 | OpenError::NoCheckpoint { .. } => Self::Damaged,
                 _ => return None,
             });
+        }
+        if let Some(refused) = cause.downcast_ref::<RestoreError>() {
+            return match refused {
+                RestoreError::Damaged { .. } => Some(Self::Damaged),
+                RestoreError::Taken { .. } => Some(Self::Conflict),
+                RestoreError::Io { .. } => None,
+            };
         }
         let io = cause.downcast_ref::<std::io::Error>()?;
         Some(match io.kind() {

@@ -1,7 +1,11 @@
 //! `nerve log`: look at a log, of a running host or on disk, and see to it.
 
+mod backup;
+mod export;
+mod import;
 mod info;
 mod repair;
+mod restore;
 mod verify;
 
 use clap::Subcommand;
@@ -19,6 +23,14 @@ pub(super) enum Log {
     Verify(verify::Verify),
     /// Make a damaged log one that a host starts on
     Repair(repair::Repair),
+    /// Write events as JSON lines, of a running host or of a log on disk
+    Export(export::Export),
+    /// Publish the events in JSON lines
+    Import(import::Import),
+    /// Copy all of a running host into one file
+    Backup(backup::Backup),
+    /// Make a data folder from a backup
+    Restore(restore::Restore),
 }
 
 impl Log {
@@ -27,6 +39,10 @@ impl Log {
             Self::Info(command) => command.run(api, printer),
             Self::Verify(command) => command.run(printer),
             Self::Repair(command) => command.run(printer),
+            Self::Export(command) => command.run(api, printer),
+            Self::Import(command) => command.run(api, printer),
+            Self::Backup(command) => command.run(api, printer),
+            Self::Restore(command) => command.run(printer),
         }
     }
 }

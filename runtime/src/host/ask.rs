@@ -103,6 +103,7 @@ impl Host {
             bytes,
             segments,
             recovered: self.inner.recovered.clone(),
+            scrub: self.inner.scrub.status(self.log().bounds().first),
         }
     }
 

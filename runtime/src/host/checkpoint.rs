@@ -48,6 +48,11 @@ impl Checkpoints {
         }
     }
 
+    /// Where they are.
+    pub(super) fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
     /// The offset of the last checkpoint; 0 where there is none.
     pub(super) fn through(&self) -> Offset {
         *self.through.lock()

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::checkpoint::Checkpoints;
-use super::{Host, Inner};
+use super::{Host, Inner, ScrubOptions};
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{self, Acceptor, Identity};
 use crate::log::index::TypeIndex;
@@ -45,6 +45,8 @@ pub struct HostOptions {
     pub compiler: Option<PathBuf>,
     /// Bytes of the log after which a checkpoint is made, which bounds what a start has to read. Default 128 MiB.
     pub checkpoint_bytes: u64,
+    /// How sealed segments are read again in the background.
+    pub scrub: ScrubOptions,
 }
 
 impl Default for HostOptions {
@@ -58,6 +60,7 @@ impl Default for HostOptions {
             clock: Arc::new(SystemClock),
             compiler: None,
             checkpoint_bytes: 128 << 20,
+            scrub: ScrubOptions::default(),
         }
     }
 }
@@ -177,6 +180,7 @@ impl Host {
                 durability,
                 store: log,
                 checkpoints: Checkpoints::new(checkpoints, options.checkpoint_bytes, through),
+                scrub: super::scrub::Scrub::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 watcher: Mutex::default(),
@@ -185,6 +189,9 @@ impl Host {
         host.start_plugins()?;
         if durability != Durability::Memory {
             host.inner.tasks.spawn(super::checkpoint::keep(host.clone()));
+            host.inner
+                .tasks
+                .spawn(super::scrub::keep(host.clone(), options.scrub));
         }
         Ok(host)
     }

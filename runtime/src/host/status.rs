@@ -2,6 +2,7 @@
 
 use nerve_eventlog::{Durability, Micros, Offset};
 
+use super::ScrubStatus;
 use crate::delivery::breaker::Open;
 use crate::delivery::retry::Setting;
 use crate::log::record::{Asks, FailureClass, Hash, VersionId, WaitingVersion};
@@ -138,4 +139,6 @@ pub struct LogStatus {
     pub segments: usize,
     /// What recovery did, in words, where it did anything.
     pub recovered: Option<String>,
+    /// How far the scrub is, and what it found.
+    pub scrub: ScrubStatus,
 }

@@ -12,7 +12,8 @@ use super::time;
 use crate::ingest::{Acceptor, Invalid, NewEvent, ValidEvent, message_pack};
 use crate::log::record::Attribute;
 
-pub(super) use shown::{json_of, logged, shown};
+pub(crate) use shown::shown;
+pub(super) use shown::{json_of, logged};
 
 /// The attributes of an event on its way in, whatever mode it came in.
 #[derive(Debug, Default)]

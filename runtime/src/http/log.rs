@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::host::Host;
+use super::time;
+use crate::host::{Host, Rot};
 
 pub(super) async fn show(State(host): State<Host>) -> Json<Value> {
     let (bounds, status) = (host.log().bounds(), host.log_status());
@@ -19,5 +20,16 @@ pub(super) async fn show(State(host): State<Host>) -> Json<Value> {
         "segments": status.segments,
         "refused_busy": status.refused_busy,
         "recovered": status.recovered,
+        "scrub": {
+            "passes": status.scrub.passes,
+            "last": status.scrub.last.map(time::text),
+            "through": status.scrub.through.0,
+            "damage": status.scrub.damage.iter().map(rot).collect::<Vec<_>>(),
+            "more": status.scrub.more,
+        },
     }))
+}
+
+fn rot(rot: &Rot) -> Value {
+    json!({ "file": rot.file, "byte": rot.byte, "offset": rot.offset.0, "what": rot.what })
 }

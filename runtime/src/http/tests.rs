@@ -5,5 +5,6 @@ mod events;
 mod plugins;
 mod refusals;
 mod restart;
+mod scrub;
 mod server;
 mod stuck;

@@ -69,6 +69,19 @@ impl Components {
         Ok(bytes)
     }
 
+    /// The hashes of what is kept.
+    pub fn list(&self) -> Result<Vec<Hash>, ComponentError> {
+        let refused = |cause| io_error(&self.folder, cause);
+        let mut out = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(refused)? {
+            let name = entry.map_err(refused)?.file_name();
+            let stem = name.to_str().and_then(|name| name.strip_suffix(".wasm"));
+            out.extend(stem.and_then(|stem| stem.parse::<Hash>().ok()));
+        }
+        out.sort_unstable();
+        Ok(out)
+    }
+
     fn path(&self, hash: Hash) -> PathBuf {
         self.folder.join(format!("{hash}.wasm"))
     }
@@ -92,6 +105,8 @@ mod tests {
         let hash = Hash::of(b"component");
         components.keep(hash, b"component").unwrap();
         assert_eq!(components.read(hash).unwrap(), b"component");
+        fs::write(folder.path().join("half.new"), b"x").unwrap();
+        assert_eq!(components.list().unwrap(), [hash]);
         fs::write(components.path(hash), b"componens").unwrap();
         assert!(matches!(
             components.read(hash),

@@ -79,6 +79,11 @@ impl Deployer {
         }
     }
 
+    /// The components that are kept.
+    pub fn components(&self) -> &Components {
+        &self.components
+    }
+
     /// Put the version that was live when the host ended back in its slot.
     pub fn resume(&self, subscriber: &Subscriber) {
         let (live, removed) = {

@@ -5,30 +5,9 @@ use bytes::Bytes;
 use super::FileLog;
 use crate::batch::Entry;
 use crate::storage::StorageFile;
-use crate::{Log, Offset, ReadError, frame, recovery, segment};
+use crate::{Offset, ReadError, frame, recovery, segment};
 
 impl FileLog {
-    /// Verify the segment that holds `from`, as a slow background scrub does one after the other; answers where the
-    /// next sealed one begins.
-    pub fn scrub(&self, from: Offset) -> Result<Option<Offset>, ReadError> {
-        let (segment, next) = {
-            let segments = self.shared.segments.lock();
-            let behind = segments.partition_point(|segment| segment.first <= from);
-            let Some(segment) = behind.checked_sub(1).map(|at| segments[at].clone()) else {
-                return Ok(None);
-            };
-            (segment, segments.get(behind).map(|next| next.first))
-        };
-        let mut at = segment.first;
-        let end = next.unwrap_or(Offset(u64::MAX)).prev().min(self.bounds().durable);
-        while at <= end {
-            let entries = self.read_cold(at, 1 << 20)?;
-            let Some(last) = entries.last() else { break };
-            at = last.offset.next();
-        }
-        Ok(next)
-    }
-
     /// Read records from disk, from `from` on, verifying every checksum.
     pub(super) fn read_cold(&self, from: Offset, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {
         let (segment, place, next) = {
@@ -106,7 +85,7 @@ impl FileLog {
 }
 
 /// Read the frame at `at` into `buffer`, as far as there is one.
-fn read_frame(file: &dyn StorageFile, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+pub(super) fn read_frame(file: &dyn StorageFile, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     buffer.clear();
     buffer.resize(frame::HEADER, 0);
     let read = file.read_at(at, buffer)?;

@@ -145,7 +145,16 @@ fn damage_found_by_a_read_stops_only_the_reader_that_needs_it() {
         panic!("the damage is found")
     };
     assert_eq!((file, offset), (name, Offset(1)));
-    log.scrub(Offset(1)).unwrap_err();
+    let scrubbed = log.scrub(Offset(1), 100);
+    assert!(matches!(scrubbed.damage, Some(ReadError::Damaged { .. })));
+    // What lies behind is sound, up to the segment that is being written.
+    let (mut at, mut parts) = (scrubbed.next, 0);
+    while let Some(from) = at {
+        let scrubbed = log.scrub(from, 100);
+        assert!(scrubbed.damage.is_none());
+        (at, parts) = (scrubbed.next, parts + 1);
+    }
+    assert!(parts > 5, "it is read in parts");
     let next = log.bounds().last;
     assert!(
         !log.read(next, 10, Reach::Durable).unwrap().is_empty(),
@@ -168,5 +177,28 @@ fn another_format_is_refused_by_name() {
             known: 1,
             ..
         })
+    ));
+}
+
+#[test]
+fn a_lost_segment_before_the_checkpoint_is_damage_to_who_reads_it() {
+    let disk = MemoryStorage::default();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let id = filled(&storage, small(), 40).id();
+    let mut names = storage.list().unwrap();
+    names.sort();
+    storage.remove(&names[1]).unwrap();
+    let known = crate::Known {
+        log: id,
+        through: Offset(80),
+        time: Micros(1),
+        writers: Vec::new(),
+    };
+    let clock = Arc::new(ManualClock::new(Micros(1)));
+    let (log, _) = FileLog::open(storage, small(), clock, Some(&known), &mut |_| {}).unwrap();
+    let lost = segment::first_of(&names[1]).unwrap();
+    assert!(matches!(
+        log.read(lost, 10, Reach::Durable),
+        Err(ReadError::Damaged { .. })
     ));
 }

@@ -1,5 +1,7 @@
 //! `nerve log info`: where a running host's log begins and ends.
 
+use serde_json::Value;
+
 use crate::cli::Done;
 use crate::cli::api::Api;
 use crate::cli::output::{Printer, text_at};
@@ -23,9 +25,41 @@ impl Info {
                 "bytes",
                 "recovered",
             ]
-            .map(|name| format!("{name:10} {}", text_at(&info, &format!("/{name}"))))
-            .join("\n")
+            .map(|name| format!("{name:10} {}\n", text_at(&info, &format!("/{name}"))))
+            .concat()
+                + &scrub(&info)
         });
         Ok(())
     }
+}
+
+/// How far the scrub is, and what it found.
+fn scrub(info: &Value) -> String {
+    let at = |name: &str| text_at(info, &format!("/scrub/{name}"));
+    let found = info["scrub"]["damage"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let found = found.iter().map(|rot| {
+        let at = |name: &str| text_at(rot, &format!("/{name}"));
+        format!(
+            "\n           {}, byte {}, offset {}: {}",
+            at("file"),
+            at("byte"),
+            at("offset"),
+            at("what")
+        )
+    });
+    let found = found.collect::<String>();
+    let found = if found.is_empty() {
+        ", no damage".to_owned()
+    } else {
+        format!(", damaged:{found}")
+    };
+    format!(
+        "scrub      at offset {} of pass {}, the last ended {}{found}",
+        at("through"),
+        at("passes"),
+        at("last")
+    )
 }

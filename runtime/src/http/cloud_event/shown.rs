@@ -19,7 +19,7 @@ pub(in crate::http) fn logged(entry: &Entry, event: &Event<'_>) -> Value {
 }
 
 /// An event in structured mode.
-pub(in crate::http) fn shown(entry: &Entry, event: &Event<'_>) -> Value {
+pub(crate) fn shown(entry: &Entry, event: &Event<'_>) -> Value {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| {
         out.insert(name.to_owned(), value);

@@ -1,0 +1,71 @@
+//! Rot in a sealed segment under a running host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nerve_eventlog::Options;
+use nerve_eventlog::storage::{MemoryStorage, Storage};
+use serde_json::{Value, json};
+
+use super::bed::{Bed, event};
+use crate::host::{HostOptions, ScrubOptions};
+
+#[tokio::test]
+async fn invariant_07_the_scrub_finds_rot_in_a_sealed_segment_and_publishing_goes_on() {
+    let disk = MemoryStorage::default();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let options = HostOptions {
+        log: Options {
+            segment_bytes: 2000,
+            hot_bytes: 0,
+            ..Options::default()
+        },
+        scrub: ScrubOptions {
+            step: Duration::from_millis(1),
+            step_bytes: 500,
+            pass: Duration::from_millis(1),
+        },
+        ..HostOptions::default()
+    };
+    let bed = Bed::on(&storage, Arc::new(MemoryStorage::default()), options).unwrap();
+    for n in 0..40 {
+        bed.publish(&event(&format!("e{n}"), "t")).await;
+    }
+    let shown = async || bed.get("/v1/log").await.ok()["scrub"].clone();
+    while shown().await["passes"].as_u64() < Some(2) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        shown().await["damage"],
+        json!([]),
+        "nothing is said of sound segments"
+    );
+
+    let name = storage.list().unwrap().into_iter().min().unwrap();
+    let mut bytes = disk.content(&name).unwrap();
+    bytes[300] ^= 1;
+    disk.put(&name, bytes);
+    let found = loop {
+        let shown = shown().await;
+        if let Some(found) = shown["damage"].as_array().and_then(|all| all.first()) {
+            break found.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(found["file"], name);
+    let offset = found["offset"].as_u64().unwrap();
+    let refused = bed.get(&format!("/v1/events/@{offset}")).await;
+    let refused: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(refused["code"], "log-damaged");
+    bed.publish(&event("after", "t")).await;
+    let passes = shown().await["passes"].as_u64();
+    while shown().await["passes"].as_u64() < passes.map(|passes| passes + 2) {
+        tokio::task::yield_now().await;
+    }
+    let all = shown().await;
+    assert_eq!(
+        all["damage"].as_array().unwrap().len(),
+        1,
+        "it is told once: {all}"
+    );
+}
