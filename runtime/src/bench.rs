@@ -8,6 +8,7 @@ mod guests;
 mod latency;
 mod machine;
 mod native;
+mod neighbour;
 mod open;
 mod publish;
 mod settle;
@@ -100,6 +101,7 @@ pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Resu
     bench.publish().await?;
     bench.settle().await?;
     bench.latency().await?;
+    bench.neighbour().await?;
     bench.drop_in().await?;
     bench.open().await?;
     Ok(Report {

@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod cursor;
 pub mod handler;
 pub mod lane;
+pub mod pace;
 pub mod queue;
 pub mod reads;
 pub mod retry;

@@ -32,6 +32,12 @@ pub enum Unit {
     /// Mebibytes.
     #[serde(rename = "MiB")]
     Mebibytes,
+    /// Ticks of the engine.
+    #[serde(rename = "ticks")]
+    Ticks,
+    /// How often.
+    #[serde(rename = "times")]
+    Times,
     /// One figure divided by another of the same run.
     #[serde(rename = "ratio")]
     Ratio,
@@ -49,6 +55,14 @@ impl Figure {
             least: at(0),
             most: at(runs.len().saturating_sub(1)),
         }
+    }
+}
+
+impl Figure {
+    /// The same figure under this name.
+    pub(super) fn named(mut self, name: String) -> Self {
+        self.name = name;
+        self
     }
 }
 

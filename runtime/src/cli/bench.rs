@@ -33,8 +33,10 @@ pub(super) struct Bench {
     /// Where the data folders are made [default: here]
     #[arg(long, default_value = ".")]
     folder: PathBuf,
-    /// Only scenarios whose name contains this
-    #[arg(long)]
+    /// Only scenarios whose name contains this, such as neighbour
+    scenario: Option<String>,
+    /// The same
+    #[arg(long, conflicts_with = "scenario")]
     only: Option<String>,
 }
 
@@ -48,7 +50,7 @@ impl Bench {
             records: self.records,
             seconds: self.seconds.max(1),
             folder: Some(self.folder),
-            only: self.only,
+            only: self.scenario.or(self.only),
             compiler: Some(THIS_PROGRAM.into()),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -92,7 +94,7 @@ fn shown(report: &Report) -> String {
 fn number(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Ratio => format!("{value:>10.2}"),
-        Unit::Millis => format!("{value:>10.1}"),
+        Unit::Millis | Unit::Ticks => format!("{value:>10.1}"),
         _ => format!("{value:>10.0}"),
     }
 }
@@ -103,6 +105,7 @@ fn unit(figure: &Figure) -> &'static str {
         Unit::Micros => "µs",
         Unit::Millis => "ms",
         Unit::Mebibytes => "MiB",
-        Unit::Ratio => "times",
+        Unit::Ticks => "ticks",
+        Unit::Times | Unit::Ratio => "times",
     }
 }

@@ -47,6 +47,11 @@ impl Run {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init();
+        // Where there are too few files for its signals, the runtime panics.
+        let files = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
+        for file in files {
+            drop(file.context("the process may open too few files")?);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .max_blocking_threads(MOST_THREADS)

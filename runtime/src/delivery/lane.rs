@@ -179,6 +179,11 @@ impl Lane {
             if self.stopping.load(Ordering::Relaxed) {
                 return Rest::ForGood;
             }
+            // A poisoned log has no more to give, and what would be settled on it is refused.
+            if subscriber.pace.wait(&*self.log).is_err() {
+                subscriber.shared.lock().halted = true;
+                return Rest::ForGood;
+            }
             let slot = subscriber.gate.read();
             if !self.follow_swap(&slot) {
                 subscriber.shared.lock().working &= !self.bit();

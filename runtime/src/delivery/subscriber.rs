@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::cursor::OrderKey;
 use super::handler::Version;
 use super::lane::Shared;
+use super::pace::Pace;
 use crate::log::index::{Bell, Next, SubscriberId};
 use crate::log::sequencer::Sequencer;
 use crate::state::PluginState;
@@ -39,6 +40,8 @@ pub struct Subscriber {
     pub redrive: AtomicBool,
     /// Rung when a timer is set to fire before every other one of the plugin.
     pub timer_bell: Bell,
+    /// How far it is ahead of the disk.
+    pub(super) pace: Pace,
     settled: Notify,
     /// How many wait; held while `wanted` changes.
     waiters: Mutex<usize>,
@@ -93,6 +96,7 @@ impl Subscriber {
             state: Mutex::new(state),
             trouble: Mutex::default(),
             timer_bell,
+            pace: Pace::default(),
             settled: Notify::new(),
             waiters: Mutex::default(),
             wanted: AtomicU64::new(u64::MAX),

@@ -19,6 +19,9 @@ use crate::log::sequencer::{Sequencer, stopped};
 /// Timers that fire in one batch at most.
 const MOST_AT_ONCE: usize = 256;
 
+/// Bytes of their events behind which no further one fires in the same batch.
+const BYTES_AT_ONCE: usize = 128 << 10;
+
 /// How many timers of a plugin may be set at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimerLimits {
@@ -137,16 +140,27 @@ impl Timers {
     }
 
     fn due(&self, now: Micros) -> Vec<Box<str>> {
+        let mut bytes = 0;
         let due = self.by_due.iter().take_while(|(due, _)| *due <= now);
-        due.take(MOST_AT_ONCE).map(|(_, name)| name.clone()).collect()
+        due.take(MOST_AT_ONCE)
+            .take_while(|(_, name)| {
+                let fits = bytes < BYTES_AT_ONCE;
+                bytes += self.by_name.get(name).map_or(0, |timer| timer.event.len());
+                fits
+            })
+            .map(|(_, name)| name.clone())
+            .collect()
     }
 }
 
-/// Let the timers of `subscriber` fire that are due at `now`, some at a time; when the next one is due.
+/// Let some timers of `subscriber` fire that are due at `now`, in one batch; when the next one is due, which may be
+/// now: others have their turn first.
 ///
 /// Waits while too much waits for the disk.
 pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Result<Option<Micros>, Stopped> {
+    let poisoned = |poisoned: nerve_eventlog::Poisoned| Stopped::Poisoned(poisoned.to_string());
     loop {
+        subscriber.pace.wait(&**sequencer.log()).map_err(poisoned)?;
         let mut state = subscriber.state.lock();
         let names = state.timers.due(now);
         if names.is_empty() {
@@ -167,11 +181,9 @@ pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Resu
             writer: &subscriber.writer,
             last: state.settled_at,
         };
-        let appended = sequencer.append(
-            batch.writer(&subscriber.writer),
-            Some(condition),
-            types.into_iter(),
-        );
+        let bytes = batch.size();
+        let batch = batch.writer(&subscriber.writer);
+        let appended = sequencer.append(batch, Some(condition), types.into_iter());
         match appended {
             Ok(appended) => {
                 for (place, name) in (0..).step_by(2).zip(&names) {
@@ -179,12 +191,13 @@ pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Resu
                     let fired = fired(subscriber, name, timer);
                     state.apply_fired(Offset(appended.first.0 + place), &fired);
                 }
+                subscriber.pace.appended(appended.last, bytes);
+                return Ok(state.timers.next());
             }
             Err(AppendError::Full { .. }) => {
                 drop(state);
                 let next = sequencer.log().bounds().durable.next();
-                let waited = sequencer.log().wait_durable(next);
-                waited.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
+                sequencer.log().wait_durable(next).map_err(poisoned)?;
             }
             Err(refused) => return Err(stopped(&refused)),
         }

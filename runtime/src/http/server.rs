@@ -14,9 +14,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections that are open at a time; who comes later waits. Each takes a file descriptor, and the log must never
-/// find that there are none left.
+/// Connections that are open at a time; who comes later waits. Where the system gives the process few file descriptors,
+/// half of them: each connection takes one, and the log must never find that there are none left.
 const MOST_CONNECTIONS: usize = 512;
+
+fn most_connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = files.and_then(|files| usize::try_from(files / 2).ok());
+    half.map_or(MOST_CONNECTIONS, |half| half.clamp(1, MOST_CONNECTIONS))
+}
 
 /// How long the host waits for clients.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +54,7 @@ pub(super) async fn serve(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience.head);
     let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(most_connections()));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let (stream, place) = tokio::select! {

@@ -9,6 +9,7 @@ use super::{Lane, LaneError, Running, Shared, UnderWay};
 use crate::delivery::breaker::Attempt;
 use crate::delivery::cursor::OrderKey;
 use crate::delivery::handler::{Delivery, Failure, Handled};
+use crate::delivery::pace::Pace;
 use crate::delivery::settle::{self, Decision};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
@@ -111,7 +112,7 @@ impl Lane {
         };
         let emits = handled.effects.emits.iter().take(outcome.emitted as usize);
         let types = (1..).zip(emits.map(|emit| &*emit.r#type));
-        let appended = append(&self.sequencer, batch, condition, &types)?;
+        let appended = append(&self.sequencer, &subscriber.pace, batch, condition, &types)?;
         state.apply_outcome(appended.first, appended.time, &outcome);
         if !timers.is_empty() && state.timers.next() != next_timer {
             subscriber.timer_bell.notify_one();
@@ -181,13 +182,18 @@ fn previous(state: &PluginState, handled: &Handled) -> Vec<Option<Bytes>> {
 /// Append a settled delivery. Waits while too much waits for the disk: what was handled must not be refused.
 fn append<'a>(
     sequencer: &Sequencer,
+    pace: &Pace,
     mut batch: Batch,
     condition: Condition<'_>,
     events: &(impl Iterator<Item = (u64, &'a str)> + Clone),
 ) -> Result<nerve_eventlog::Appended, LaneError> {
+    let bytes = batch.size();
     loop {
         match sequencer.append(batch, Some(condition), events.clone()) {
-            Ok(appended) => return Ok(appended),
+            Ok(appended) => {
+                pace.appended(appended.last, bytes);
+                return Ok(appended);
+            }
             Err(AppendError::Full { batch: back, .. }) => {
                 batch = back;
                 let next = sequencer.log().bounds().durable.next();

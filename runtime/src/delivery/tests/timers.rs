@@ -9,19 +9,23 @@ use crate::delivery::handler::{Delivery, Effects, Emit, Handled, SetTimer};
 use crate::delivery::timer;
 use crate::log::record::{FailureClass, Record};
 
-fn emit(of: &Delivery<'_>) -> Emit {
+fn emit(of: &Delivery<'_>, data: &[u8]) -> Emit {
     Emit {
         r#type: "timed.out".into(),
         key: of.event.key.map(Into::into),
         subject: None,
         content_type: None,
-        data: vec![0xc0],
+        data: data.to_vec(),
     }
 }
 
 /// Events of key `k/MS` set timer `k` to fire after that time; of key `k/-` cancel it.
 fn sets() -> Script {
-    Arc::new(|delivery, _| {
+    sets_with(&[0xc0])
+}
+
+fn sets_with(data: &'static [u8]) -> Script {
+    Arc::new(move |delivery, _| {
         let (name, wait) = delivery
             .event
             .key
@@ -29,7 +33,7 @@ fn sets() -> Script {
             .expect("the tests publish such keys");
         let set = wait.parse::<u64>().ok().map(|ms| SetTimer {
             due: Micros(delivery.started.0 + ms * 1000),
-            emit: emit(delivery),
+            emit: emit(delivery, data),
         });
         Handled {
             effects: Effects {
@@ -80,6 +84,22 @@ fn a_timer_fires_when_it_is_due_and_once() {
 }
 
 #[test]
+fn invariant_04_timers_of_many_bytes_fire_in_turns_so_that_others_have_theirs() {
+    // All at once would be more than a batch may hold in the end, and would end the timers of everybody.
+    let mut bed = Bed::new(sets_with(vec![0; 300 << 10].leak()));
+    for key in ["a/10", "b/10", "c/10"] {
+        bed.publish(Some(key));
+    }
+    bed.run();
+    wait(&bed, 10);
+    let due = Some(Micros(bed.now()));
+    for turn in 1..=3 {
+        assert_eq!(fire(&bed), due.filter(|_| turn < 3));
+        assert_eq!(fired(&bed).len(), turn);
+    }
+}
+
+#[test]
 fn a_timer_is_replaced_and_cancelled_by_its_name() {
     let mut bed = Bed::new(sets());
     for key in ["a/10", "b/10", "a/30", "b/-"] {
@@ -125,7 +145,7 @@ fn invariant_02_a_failed_attempt_sets_no_timer() {
     let mut bed = Bed::new(Arc::new(|delivery, _| {
         let set = SetTimer {
             due: Micros(0),
-            emit: emit(delivery),
+            emit: emit(delivery, &[0xc0]),
         };
         Handled {
             effects: Effects {
