@@ -59,6 +59,7 @@ pub struct Host {
     folder: TempDir,
     process: Option<Child>,
     address: String,
+    before: String,
 }
 
 /// An answer: its status, and its body as JSON where it is JSON.
@@ -79,6 +80,7 @@ impl Host {
             folder,
             process: None,
             address: String::new(),
+            before: String::new(),
         };
         for plugin in plugins {
             host.drop_built(plugin);
@@ -96,12 +98,37 @@ impl Host {
     /// Start the process on its folder, and wait until it answers.
     pub fn run(&mut self) {
         self.begin();
-        let address = self.path("data/address");
-        self.until("the host answers", |host| {
-            let written = fs::read_to_string(&address).unwrap_or_default();
-            written.trim().clone_into(&mut host.address);
-            !host.address.is_empty() && host.try_get("/readyz").is_some()
+        self.until("the host answers", Self::answers);
+    }
+
+    /// What the shell does before each start from now on, such as `ulimit -n 64;`.
+    pub fn before_start(&mut self, does: &str) {
+        does.clone_into(&mut self.before);
+    }
+
+    /// What all its processes have said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.path("host.log")).unwrap_or_default()
+    }
+
+    /// Start the process on its folder, and wait until it answers, or has ended: answers the exit code then.
+    pub fn run_or_end(&mut self) -> Option<i32> {
+        self.begin();
+        let mut code = None;
+        self.until("the host answers or ends", |host| {
+            if let Some(status) = host.process.as_mut().unwrap().try_wait().unwrap() {
+                host.process = None;
+                code = Some(status.code().unwrap_or(-1));
+            }
+            code.is_some() || host.answers()
         });
+        code
+    }
+
+    fn answers(&mut self) -> bool {
+        let written = fs::read_to_string(self.path("data/address")).unwrap_or_default();
+        written.trim().clone_into(&mut self.address);
+        !self.address.is_empty() && self.try_get("/readyz").is_some()
     }
 
     /// Start the process on its folder, and wait for nothing.
@@ -112,7 +139,9 @@ impl Host {
             .append(true)
             .open(self.path("host.log"))
             .unwrap();
-        let child = Command::new(program())
+        let child = Command::new("sh")
+            .args(["-c", &format!("{} exec \"$@\"", self.before), "sh"])
+            .arg(program())
             .args(["run", "--listen", "127.0.0.1:0"])
             .current_dir(self.folder.path())
             .env_remove("NERVE_SERVER")
@@ -146,6 +175,15 @@ impl Host {
     /// Wait for the end of the process; answers its exit code, or nothing where a signal ended it.
     pub fn ended(&mut self) -> Option<i32> {
         self.process.take().unwrap().wait().unwrap().code()
+    }
+
+    /// Bytes of memory that the process has.
+    pub fn resident(&self) -> u64 {
+        let pid = self.process.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() << 10
     }
 
     /// A path in its folder.
@@ -255,7 +293,7 @@ impl Host {
         let begun = Instant::now();
         while !holds(self) {
             if begun.elapsed() > LONGEST {
-                let log = fs::read_to_string(self.path("host.log")).unwrap_or_default();
+                let log = self.said();
                 panic!("this does not come true: {what}\nthe host says:\n{log}");
             }
             std::thread::park_timeout(Duration::from_millis(5));

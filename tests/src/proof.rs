@@ -1,6 +1,6 @@
 //! Proofs: tests that run many cases, shorter in `make test` and longer in `make soak`, and say what they came to.
 //!
-//! `NERVE_PROOF_SCALE=long` asks for the long form, `NERVE_PROOF_SEED` for the cases of a seed that failed. Every proof
+//! `NERVE_PROOF_SCALE=long` asks for the long form (or a number for so many cases), `NERVE_PROOF_SEED` for the cases of a seed that failed. Every proof
 //! appends a line of JSON to the file that `NERVE_PROOF_FIGURES` names; `scripts/reliability` makes a table of them.
 
 use std::fs::OpenOptions;
@@ -35,8 +35,13 @@ impl Proof {
 
     /// How many cases to run: `short` in `make test`, `long` in `make soak`.
     pub fn scale(&self, short: u64, long: u64) -> u64 {
-        let is_long = std::env::var("NERVE_PROOF_SCALE").is_ok_and(|scale| scale == "long");
-        if is_long { long } else { short }
+        match std::env::var("NERVE_PROOF_SCALE").as_deref() {
+            Ok("long") => long,
+            Ok("short") | Err(_) => short,
+            Ok(count) => count
+                .parse()
+                .expect("NERVE_PROOF_SCALE is short, long or a number of cases"),
+        }
     }
 
     /// What makes its random choices.

@@ -9,6 +9,8 @@ mod compile;
 mod crash;
 #[path = "blackbox/deployment.rs"]
 mod deployment;
+#[path = "blackbox/faults.rs"]
+mod faults;
 #[path = "blackbox/hostile.rs"]
 mod hostile;
 #[path = "blackbox/javascript.rs"]
@@ -17,5 +19,7 @@ mod javascript;
 mod limits;
 #[path = "blackbox/log_tools.rs"]
 mod log_tools;
+#[path = "blackbox/rot.rs"]
+mod rot;
 #[path = "blackbox/sigkill.rs"]
 mod sigkill;

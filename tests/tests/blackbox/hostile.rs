@@ -1,7 +1,16 @@
 //! Plugins that misbehave: their trouble stays their own, and its reason can be read.
 
+#[path = "hostile/guest.rs"]
+mod guest;
+#[path = "hostile/kinds.rs"]
+mod kinds;
+
 use nerve_tests::Host;
+use nerve_tests::proof::Proof;
 use serde_json::json;
+
+use guest::Guest;
+use kinds::{Ends, Kind};
 
 /// Wait for the only dead letter of a plugin; answers its class and reason.
 fn dead_letter(host: &mut Host, plugin: &str) -> (String, String) {
@@ -191,4 +200,188 @@ fn invariant_11_a_stream_that_nobody_reads_holds_up_nobody() {
         last = host.publish("test.x", &format!("x{n}"), None, &json!({ "text": text }));
     }
     assert_eq!(host.state("counter", "count/type/test.x", last), 300);
+}
+
+/// Resident bytes of a host that hostile plugins may not drive it past.
+const MOST_RESIDENT: u64 = 1 << 30;
+
+#[test]
+fn files_that_are_no_plugins_are_refused_with_the_reason() {
+    hold(kinds::files());
+}
+
+#[test]
+fn plugins_that_misbehave_before_their_first_event_are_refused_with_the_reason() {
+    hold(kinds::starts());
+}
+
+#[test]
+fn plugins_that_misbehave_at_an_event_are_stopped_with_the_reason() {
+    hold(kinds::handlers());
+}
+
+#[test]
+fn answers_that_make_no_sense_are_failures_with_the_reason() {
+    hold(kinds::answers());
+}
+
+#[test]
+fn effects_that_must_not_be_are_stopped_with_the_reason() {
+    hold(kinds::effects());
+}
+
+/// Drop each beside a plugin that works: it ends as it must, the host lives, and the other plugin goes on.
+fn hold(kinds: Vec<Kind>) {
+    let mut proof = Proof::begin("hostile plugins");
+    let mut host = Host::start(&["fixtures/counter"]);
+    for (n, kind) in (1_u64..).zip(kinds) {
+        let name = kind.name;
+        std::fs::write(host.path(&format!("plugins/{name}.toml")), kind.settings).unwrap();
+        host.drop_bytes(name, &kind.wasm);
+        host.until(&format!("{name} is live or refused"), |host| {
+            let plugin = host.plugin(name);
+            plugin["status"] == "live" || plugin["refused"]["reason"].is_string()
+        });
+        let refused = host.plugin(name)["refused"]["reason"].clone();
+        match (&kind.ends, refused.as_str()) {
+            (Ends::Refused(says), reason) => {
+                assert!(
+                    reason.is_some_and(|reason| reason.contains(says)),
+                    "{name}: {reason:?}"
+                );
+            }
+            (Ends::Harmless, Some(_)) => {}
+            (_, Some(reason)) => panic!("{name} is refused: {reason}"),
+            (how, None) => {
+                host.publish(&format!("hostile.{name}"), name, Some("k"), &json!({}));
+                ends(&mut host, name, how);
+            }
+        }
+        let last = host.publish("test.ok", &format!("ok-{name}"), Some("k"), &json!({}));
+        assert_eq!(
+            host.state("counter", "count/type/test.ok", last),
+            n,
+            "{name} hurts another plugin"
+        );
+        assert_eq!(host.get("/readyz").status, 200, "{name}");
+        let resident = host.resident();
+        assert!(
+            resident < MOST_RESIDENT,
+            "{name} drives the host to {resident} bytes"
+        );
+        proof.held(1);
+    }
+    assert_eq!(host.stop(), Some(0));
+}
+
+fn ends(host: &mut Host, name: &str, ends: &Ends) {
+    match ends {
+        Ends::Dead(class, says) => {
+            let (is, reason) = dead_letter(host, name);
+            assert!(is == *class && reason.contains(says), "{name}: {is}: {reason}");
+        }
+        Ends::Parked(says) => {
+            host.until(&format!("{name} waits"), |host| {
+                !host.plugin(name)["parked"][0].is_null()
+            });
+            let parked = host.plugin(name)["parked"][0].clone();
+            assert!(
+                parked["reason"].as_str().unwrap().contains(says),
+                "{name}: {parked}"
+            );
+        }
+        Ends::Done | Ends::Harmless => {
+            host.until(&format!("{name} settles"), |host| {
+                assert_eq!(host.plugin(name)["dead_letters"], 0, "{name}");
+                host.plugin(name)["counters"]["done"] == 1
+            });
+        }
+        Ends::Refused(_) => unreachable!("nothing is published to it"),
+    }
+}
+
+#[test]
+fn two_plugins_that_answer_each_other_are_stopped_as_a_loop() {
+    let mut host = Host::start(&["fixtures/counter"]);
+    for (name, hears, says) in [
+        ("ping", "hostile.pong", "hostile.ping"),
+        ("pong", "hostile.ping", "hostile.pong"),
+    ] {
+        host.drop_bytes(name, &Guest::answering(name, hears, says).wasm());
+        host.until("it is live", |host| host.plugin(name)["status"] == "live");
+    }
+    host.publish("hostile.ping", "first", Some("k"), &json!({}));
+    host.until("the loop is stopped", |host| {
+        host.get("/v1/dead-letters").body["dead_letters"][0]["class"] == "loop"
+    });
+    let letter = host.get("/v1/dead-letters").body["dead_letters"][0].clone();
+    assert!(
+        letter["reason"]
+            .as_str()
+            .unwrap()
+            .contains("two plugins may be answering each other"),
+        "{letter}"
+    );
+    let last = host.publish("test.ok", "ok", None, &json!({}));
+    assert_eq!(host.state("counter", "count/type/test.ok", last), 1);
+}
+
+#[test]
+fn a_version_that_traps_on_its_first_event_is_stopped_and_another_one_goes_on_where_it_stood() {
+    let mut host = Host::start(&["fixtures/counter"]);
+    let settings = "[retry]\nattempts = 100\nfirst_ms = 1\nlongest_ms = 10\n";
+    std::fs::write(host.path("plugins/changing.toml"), settings).unwrap();
+    let good = Guest::new("changing");
+    let mut bad = Guest::new("changing");
+    "unreachable".clone_into(&mut bad.handle);
+    host.drop_bytes("changing", &good.wasm());
+    host.until("it is live", |host| host.plugin("changing")["status"] == "live");
+    let version = host.plugin("changing")["version"].clone();
+    host.publish("hostile.changing", "1", Some("k"), &json!({}));
+    host.drop_bytes("changing", &bad.wasm());
+    host.until("the bad version is live", |host| {
+        host.plugin("changing")["version"] != version
+    });
+    host.publish("hostile.changing", "2", Some("k"), &json!({}));
+    host.publish("hostile.changing", "3", Some("k"), &json!({}));
+    host.until("it fails, and says why", |host| {
+        let reason = host.plugin("changing")["parked"][0]["reason"].clone();
+        reason
+            .as_str()
+            .is_some_and(|reason| reason.contains("unreachable"))
+    });
+    host.drop_bytes("changing", &good.wasm());
+    host.until("the good version settles everything", |host| {
+        let plugin = host.plugin("changing");
+        plugin["counters"]["done"] == 3 && plugin["dead_letters"] == 0 && plugin["version"] == version
+    });
+}
+
+#[test]
+fn a_storm_of_reloads_hurts_nobody_and_ends_with_the_last_version() {
+    let mut host = Host::start(&["fixtures/counter"]);
+    let mut changing = Guest::new("changing");
+    let mut last = 0;
+    for n in 0..200_u64 {
+        // Every third is broken.
+        let body = if n % 3 == 1 { "(i32.const" } else { "" };
+        changing.besides = format!("(global i32 (i32.const {n}))");
+        let mut wasm = changing.wasm();
+        wasm.extend(body.bytes());
+        host.drop_bytes("changing", &wasm);
+        last = host.publish("test.ok", &n.to_string(), None, &json!({}));
+    }
+    assert_eq!(host.state("counter", "count/type/test.ok", last), 200);
+    changing.besides = "(global i32 (i32.const 1000))".to_owned();
+    std::fs::write(host.path("plugins/changing.toml"), "[config]\nlast = true\n").unwrap();
+    host.drop_bytes("changing", &changing.wasm());
+    host.until("a version is live", |host| {
+        host.plugin("changing")["status"] == "live"
+    });
+    let at = host.publish("hostile.changing", "last", None, &json!({}));
+    host.until("it is settled", |host| {
+        host.plugin("changing")["cursor"].as_u64() >= Some(at)
+    });
+    let resident = host.resident();
+    assert!(resident < MOST_RESIDENT, "{resident} bytes");
 }
