@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::settings::Limits;
+use super::v1::log::escaped;
 
 /// Bytes that are read of what a child says on its standard error.
 const LONGEST_COMPLAINT: u64 = 4096;
@@ -158,7 +159,7 @@ fn complaint(stderr: Option<ChildStderr>) -> String {
 /// What an end without an answer means.
 fn why(status: ExitStatus, complaint: &str, limits: &Limits) -> CompileError {
     let first = complaint.lines().map(str::trim).find(|line| !line.is_empty());
-    let first = first.unwrap_or("it said nothing").escape_debug().to_string();
+    let first = escaped(first.unwrap_or("it said nothing").to_owned());
     let cpu = rustix::process::Signal::XCPU.as_raw();
     match status.signal() {
         Some(signal) if signal == cpu => CompileError::Time(limits.compile_ms),
@@ -216,6 +217,41 @@ mod tests {
             refused("/bin/true", &bytes),
             CompileError::Fault("its answer is cut off".into())
         );
+    }
+
+    #[test]
+    fn how_the_child_ends_says_which_limit_it_met() {
+        let limits = Limits::default();
+        let (time, memory) = (
+            CompileError::Time(limits.compile_ms),
+            CompileError::Memory(limits.compile_memory_bytes),
+        );
+        let signal = |signal: rustix::process::Signal| ExitStatus::from_raw(signal.as_raw());
+        let (xcpu, abort) = (
+            signal(rustix::process::Signal::XCPU),
+            signal(rustix::process::Signal::ABORT),
+        );
+        for (status, complaint, meant) in [
+            (xcpu, "", time),
+            (abort, "memory allocation of 4096 bytes failed", memory.clone()),
+            (
+                ExitStatus::from_raw(101 << 8),
+                "a panic: ThreadPoolBuildError",
+                memory,
+            ),
+            (
+                abort,
+                "\nthread 'main' has overflowed its stack",
+                CompileError::Fault("it is nested too deeply".into()),
+            ),
+            (
+                ExitStatus::from_raw(101 << 8),
+                "\n  thread 'main' panicked\nmore",
+                CompileError::Fault("exit status: 101, thread 'main' panicked".into()),
+            ),
+        ] {
+            assert_eq!(why(status, complaint, &limits), meant, "{complaint}");
+        }
     }
 
     #[test]

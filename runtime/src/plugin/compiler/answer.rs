@@ -1,6 +1,7 @@
 //! What the process that compiles tells the one that asked: a byte that says what it is, and the code or a reason.
 
 use super::CompileError;
+use crate::plugin::v1::log::escaped;
 
 /// Bytes of a reason at most.
 const LONGEST_REASON: usize = 4096;
@@ -33,10 +34,8 @@ pub(super) fn parse(mut said: Vec<u8>) -> Option<Answer> {
         return Some(Ok(said));
     }
     // The words come from where hostile bytes were read.
-    let reason: String = String::from_utf8_lossy(&said[1..said.len().min(LONGEST_REASON)])
-        .chars()
-        .flat_map(char::escape_debug)
-        .collect();
+    let reason = String::from_utf8_lossy(&said[1..said.len().min(LONGEST_REASON)]);
+    let reason = escaped(reason.into_owned());
     Some(Err(match kind {
         NOT_WASM => CompileError::NotWasm(reason),
         NO_WORLD => CompileError::NoWorld(reason),

@@ -86,3 +86,23 @@ impl terminal_stderr::Host for Guest {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plugin::settings::Settings;
+
+    #[test]
+    fn there_is_nothing_around_a_guest_and_to_exit_is_to_fail() {
+        let mut guest = Guest::new(Arc::new(Settings::default()), false, Arc::default());
+        assert!(environment::Host::get_environment(&mut guest).unwrap().is_empty());
+        assert!(environment::Host::get_arguments(&mut guest).unwrap().is_empty());
+        assert!(preopens::Host::get_directories(&mut guest).unwrap().is_empty());
+        for status in [Ok(()), Err(())] {
+            let ended = exit::Host::exit(&mut guest, status).unwrap_err().to_string();
+            assert!(ended.starts_with("it called exit"), "{ended}");
+        }
+    }
+}
