@@ -120,15 +120,21 @@ fn in_child(program: &PathBuf, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>,
                 Ok(Some(status)) => break Ok(Some(status)),
                 Ok(None) if said.is_ok() && !left.is_zero() => thread::park_timeout(LOOK),
                 Ok(None) => break child.kill().and_then(|()| child.wait()).map(|_| None),
-                Err(cause) => break Err(cause),
+                Err(cause) => break child.kill().and(Err(cause)),
             }
         };
         let complaint = complaint.join().unwrap_or_default();
         match (ended.map_err(process)?, said) {
             (_, Ok(None)) => Err(CompileError::Memory(limits.compile_memory_bytes)),
             (None, _) => Err(CompileError::Time(limits.compile_ms)),
-            (Some(status), Ok(Some(said))) if status.success() => answer::parse(said)
-                .unwrap_or_else(|| Err(CompileError::Fault("its answer is cut off".into()))),
+            (Some(status), Ok(Some(said))) if status.success() => {
+                if !complaint.is_empty() {
+                    tracing::debug!("the compiler says: {}", escaped(complaint.trim().to_owned()));
+                }
+                answer::parse(said)
+                    .unwrap_or_else(|| Err(CompileError::Fault("its answer is cut off".into())))
+            }
+            (Some(status), Err(_)) if status.success() => Err(CompileError::Time(limits.compile_ms)),
             (Some(status), _) => Err(why(status, &complaint, limits)),
         }
     })
