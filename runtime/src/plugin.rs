@@ -14,6 +14,8 @@ pub mod guest;
 pub mod loader;
 pub mod manifest;
 pub mod name;
+pub mod outgoing;
+mod outside;
 pub mod settings;
 pub mod shape;
 pub mod v1;

@@ -13,5 +13,5 @@ pub mod generated {
 }
 
 pub use generated::export_plugin;
+pub(crate) use generated::exports::nerve::plugin::handler::{Ask, PayloadFormat, Role, Schema};
 pub use generated::exports::nerve::plugin::handler::{Event, Failure, Manifest};
-pub(crate) use generated::exports::nerve::plugin::handler::{PayloadFormat, Role, Schema};

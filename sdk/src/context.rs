@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::EmitError;
 use crate::event::Event;
+use crate::http::Http;
 use crate::plugin::EmittedBy;
 use crate::state::State;
 use crate::{host, payload};
@@ -15,6 +16,7 @@ use crate::{host, payload};
 /// Nothing it does is visible to anybody before the delivery is settled.
 pub struct Context<P> {
     state: State,
+    http: Http,
     plugin: PhantomData<fn() -> P>,
 }
 
@@ -28,6 +30,7 @@ impl<P> Context<P> {
     pub(crate) fn new() -> Self {
         Self {
             state: State(()),
+            http: Http(()),
             plugin: PhantomData,
         }
     }
@@ -72,6 +75,21 @@ impl<P> Context<P> {
             name,
             context: PhantomData,
         }
+    }
+
+    /// Calls somebody outside, where the plugin [asks](crate::plugin) for `http` and the operator grants it.
+    ///
+    /// ```no_run
+    /// # use nerve_sdk::prelude::*;
+    /// # #[derive(Serialize)] struct Charge { amount: u64 }
+    /// # #[derive(Deserialize)] struct Charged { id: String }
+    /// # fn f(ctx: &mut nerve_sdk::Context<()>) -> Result<(), nerve_sdk::Failure> {
+    /// let answer = ctx.http().post("https://api.example.com/charges").json(&Charge { amount: 5 })?.send()?;
+    /// let charged: Charged = answer.success()?.json()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn http(&mut self) -> &mut Http {
+        &mut self.http
     }
 
     /// The plugin's state.

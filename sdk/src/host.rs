@@ -2,17 +2,20 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use crate::testing::fake::{
-    config, emit, log, now, random_bytes, random_u64, state_delete, state_get, state_scan, state_set,
-    timer_cancel, timer_set,
+    config, emit, http_send, log, now, random_bytes, random_u64, state_delete, state_get, state_scan,
+    state_set, timer_cancel, timer_set,
 };
 #[cfg(target_arch = "wasm32")]
 pub(crate) use wasm::*;
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
-    use crate::bindings::generated::nerve::plugin::{clock, config, events, log, random, state, timers};
+    use crate::bindings::generated::nerve::plugin::{
+        clock, config, events, http, log, random, state, timers,
+    };
     use crate::context::{Moment, RawEmit};
     use crate::error::{EmitError, StateError};
+    use crate::http::{HttpError, Request, Response};
 
     pub(crate) fn emit(event: &RawEmit<'_>) -> Result<(), EmitError> {
         events::emit(new_event(event)).map_err(emit_error)
@@ -44,6 +47,38 @@ mod wasm {
         match error {
             events::EmitError::Invalid(text) => EmitError::Invalid(text),
             events::EmitError::Limit(text) => EmitError::Limit(text),
+        }
+    }
+
+    pub(crate) fn http_send(request: &Request) -> Result<Response, HttpError> {
+        let headers = request.headers.iter();
+        let headers: Vec<http::HeaderParam<'_>> = headers
+            .map(|(name, value)| http::HeaderParam { name, value })
+            .collect();
+        let answer = http::send(http::Request {
+            method: request.method,
+            url: &request.url,
+            headers: &headers,
+            body: &request.body,
+            timeout_ms: request
+                .timeout
+                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        });
+        match answer {
+            Ok(answer) => Ok(Response {
+                status: answer.status,
+                headers: answer
+                    .headers
+                    .into_iter()
+                    .map(|one| (one.name, one.value))
+                    .collect(),
+                body: answer.body,
+            }),
+            Err(http::HttpError::Denied(text)) => Err(HttpError::Denied(text)),
+            Err(http::HttpError::Limit(text)) => Err(HttpError::Limit(text)),
+            Err(http::HttpError::Timeout(text)) => Err(HttpError::Timeout(text)),
+            Err(http::HttpError::Connect(text)) => Err(HttpError::Connect(text)),
+            Err(http::HttpError::Protocol(text)) => Err(HttpError::Protocol(text)),
         }
     }
 

@@ -47,6 +47,7 @@ mod error;
 mod event;
 mod guest;
 mod host;
+pub mod http;
 pub mod log;
 mod payload;
 mod plugin;
@@ -79,6 +80,6 @@ pub mod private {
     pub use crate::guest::{Guest, context, handle};
     pub use crate::log::write;
     pub use crate::payload::{Field, reads};
-    pub use crate::plugin::{declare_consumed, declare_emitted, manifest, matches, no_handler};
+    pub use crate::plugin::{ask, declare_consumed, declare_emitted, manifest, matches, no_handler};
     pub use crate::schema::{MAX_DEPTH, field, string};
 }

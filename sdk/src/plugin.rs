@@ -90,6 +90,15 @@ pub fn declare_emitted<E: Event>(manifest: &mut Manifest) {
     manifest.schemas.push(schema::<E>(Role::Emits));
 }
 
+/// Ask for a capability.
+#[doc(hidden)]
+pub fn ask(manifest: &mut Manifest, capability: &str, scope: &[&str]) {
+    manifest.asks.push(bindings::Ask {
+        capability: capability.to_owned(),
+        scope: scope.iter().map(|scope| (*scope).to_owned()).collect(),
+    });
+}
+
 fn schema<E: Event>(role: Role) -> bindings::Schema {
     let mut json = String::new();
     E::schema(&mut json, 0);

@@ -25,7 +25,7 @@
 pub(crate) mod fake;
 mod outcome;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,6 +33,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::event::{Event, RawEvent};
+use crate::http::{HttpError, Response};
 use crate::plugin::{Plugin, matches};
 use crate::{bindings, payload};
 use fake::Attempt;
@@ -49,6 +50,7 @@ pub struct Host<P> {
     state: BTreeMap<String, Vec<u8>>,
     timers: BTreeMap<String, TimerSet>,
     config: BTreeMap<String, String>,
+    answers: VecDeque<Result<Response, HttpError>>,
     offset: u64,
     now: u64,
     attempt: u32,
@@ -68,6 +70,7 @@ impl<P: Plugin> Host<P> {
             state: BTreeMap::new(),
             timers: BTreeMap::new(),
             config: BTreeMap::new(),
+            answers: VecDeque::new(),
             offset: 0,
             now: START,
             attempt: 1,
@@ -80,6 +83,11 @@ impl<P: Plugin> Host<P> {
     pub fn config(mut self, key: &str, value: &str) -> Self {
         self.config.insert(key.to_owned(), value.to_owned());
         self
+    }
+
+    /// What the next call of somebody outside is answered, behind the answers that were given before.
+    pub fn answer(&mut self, answer: Result<Response, HttpError>) {
+        self.answers.push_back(answer);
     }
 
     /// Count the next deliveries as attempt `attempt`; 1 is the first.
@@ -207,11 +215,13 @@ impl<P: Plugin> Host<P> {
             self.state.clone(),
             self.timers.clone(),
             self.config.clone(),
+            std::mem::take(&mut self.answers),
             self.now,
             event.offset,
         ));
         let result = catch_unwind(AssertUnwindSafe(|| P::dispatch(event)));
         let attempt = fake::end();
+        self.answers = attempt.answers;
         let ending = match (result, attempt.broken) {
             (Err(panic), _) => Ending::Trapped(panic_text(panic.as_ref())),
             (Ok(_), Some(limit)) => Ending::Broke(limit),
@@ -227,6 +237,7 @@ impl<P: Plugin> Host<P> {
             ending,
             emitted,
             lines: attempt.lines,
+            requests: attempt.requests,
         }
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod ledger;
 pub mod proof;
+pub mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};

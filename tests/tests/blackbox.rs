@@ -19,6 +19,8 @@ mod javascript;
 mod limits;
 #[path = "blackbox/log_tools.rs"]
 mod log_tools;
+#[path = "blackbox/outgoing.rs"]
+mod outgoing;
 #[path = "blackbox/rot.rs"]
 mod rot;
 #[path = "blackbox/sigkill.rs"]

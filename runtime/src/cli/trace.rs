@@ -118,6 +118,20 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
         )
         .ok();
     }
+    for call in one["calls"].as_array().into_iter().flatten() {
+        let came = match call["status"].as_u64() {
+            Some(status) => format!("{status}, {} bytes", call["received"]),
+            None => text_at(call, "/failed"),
+        };
+        writeln!(
+            out,
+            "{below}{bar}called {} {}: {came} in {}",
+            text_at(call, "/method"),
+            text_at(call, "/target"),
+            micros(&call["took_us"])
+        )
+        .ok();
+    }
     let writes: Vec<String> = one["writes"]
         .as_array()
         .into_iter()

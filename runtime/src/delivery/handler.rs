@@ -3,6 +3,7 @@
 //! Delivery knows nothing of WebAssembly: it hands a [`Delivery`] to a [`Handler`] and gets back what came of
 //! it. The plugin host implements the trait with a sandboxed guest, simulations with a function.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use super::reads::Reads;
 use super::retry::RetryPolicy;
 use super::settle::LONGEST_CHAIN;
 use super::timer::TimerLimits;
-use crate::log::record::{Asks, Call, Event, FailureClass, Level, VersionId};
+use crate::host::Stopped;
+use crate::log::record::{Asks, Call, Event, FailureClass, Hash, Intent, Level, VersionId};
 use crate::state::KeyValues;
 
 /// Lanes that a plugin may have at most.
@@ -36,6 +38,34 @@ pub struct Delivery<'a> {
     pub started: Micros,
     /// Seed of the plugin's randomness.
     pub seed: u64,
+    /// Its calls of somebody outside.
+    pub outside: Outside<'a>,
+}
+
+/// What a delivery may do with the world outside. The default has no answers and calls nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outside<'a> {
+    /// Calls of an earlier run of the same attempt, in order: their answers are used, as long as the same is asked,
+    /// before anybody is called.
+    pub calls: &'a [Call],
+    /// How many of these the log has.
+    pub logged: usize,
+    /// The request behind them whose intent is durable already.
+    pub asked: Option<Hash>,
+    /// Where intents go before a call is made. Without it nobody is called: a call that has no answer in `calls` fails
+    /// the delivery, and says so.
+    pub journal: Option<&'a Arc<dyn Journal>>,
+}
+
+/// Keeps the intents of a plugin's calls.
+pub trait Journal: fmt::Debug + Send + Sync {
+    /// Append `intent`, whose plugin is filled in, and block until it is durable, and with it everything before: what
+    /// the delivery has read too.
+    fn intend(&self, intent: Intent) -> Result<(), Stopped>;
+
+    /// What tells the receiver of call number `index` that it was made before: the same over retries, restarts and
+    /// versions.
+    fn idempotency_key(&self, event: Offset, index: u32) -> String;
 }
 
 /// What came of one attempt.

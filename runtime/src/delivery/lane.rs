@@ -8,14 +8,19 @@
 //! when it is appended, and free while handlers run.
 
 mod choosing;
+mod interrupted;
+mod journal;
 mod settling;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nerve_eventlog::{Clock, Entry, Log, Micros, Offset, ReadError};
 
-use super::handler::{Delivery, Failure, Handled, Handler};
+use self::interrupted::Interrupted;
+use self::journal::LaneJournal;
+use super::handler::{Delivery, Failure, Handled, Handler, Journal, Outside};
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
 use super::subscriber::{Slot, Subscriber};
@@ -23,6 +28,7 @@ use super::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::record::{self, Event, FailureClass};
 use crate::log::sequencer::Sequencer;
+use crate::state::OpenAttempt;
 
 /// Conflicts in a row after which a delivery runs alone.
 const MOST_CONFLICTS: u32 = 3;
@@ -54,6 +60,9 @@ pub(super) enum LaneError {
 pub(super) struct Shared {
     /// Made by the first lane that delivers.
     queue: Option<Queue>,
+    /// Attempts that the end of the process before interrupted, after they had called somebody: each goes on when its
+    /// event's turn comes.
+    interrupted: BTreeMap<Offset, OpenAttempt>,
     /// The swap that the queue has followed.
     generation: u64,
     /// How many lanes may work.
@@ -76,6 +85,7 @@ pub struct Lane {
     dice: fastrand::Rng,
     running: Option<Running>,
     entries: Vec<Entry>,
+    journal: Arc<dyn Journal>,
 }
 
 struct Running {
@@ -108,6 +118,8 @@ pub(super) struct UnderWay {
     settled_at: Option<Offset>,
     /// Runs that were discarded.
     conflicts: u32,
+    /// An earlier run of the same attempt that had called somebody.
+    interrupted: Option<Box<Interrupted>>,
 }
 
 impl UnderWay {
@@ -154,6 +166,10 @@ impl Lane {
         dice: fastrand::Rng,
     ) -> Self {
         let log = sequencer.log().clone();
+        let journal = Arc::new(LaneJournal {
+            subscriber: subscriber.clone(),
+            sequencer: sequencer.clone(),
+        });
         Self {
             subscriber,
             number,
@@ -164,6 +180,7 @@ impl Lane {
             dice,
             running: None,
             entries: Vec::new(),
+            journal,
         }
     }
 
@@ -268,19 +285,31 @@ impl Lane {
             .running
             .as_mut()
             .expect("a lane delivers only while a version runs");
+        let interrupted = under_way.interrupted.as_deref();
+        let (started, seed) = match interrupted {
+            Some(before) => (before.started, before.seed),
+            None => (self.clock.now(), self.dice.u64(..)),
+        };
         let delivery = Delivery {
             offset: entry.offset,
             recorded: entry.time,
             event,
             attempt: under_way.turned.attempt,
             replay: under_way.turned.replay,
-            started: self.clock.now(),
-            seed: self.dice.u64(..),
+            started,
+            seed,
+            outside: Outside::default(),
         };
         let handled = if event.hops() > running.hops {
             looped(event, running.hops)
         } else {
-            running.handler.handle(&delivery)
+            running.handler.handle(&Delivery {
+                outside: Outside {
+                    journal: Some(&self.journal),
+                    ..interrupted.map(Interrupted::outside).unwrap_or_default()
+                },
+                ..delivery
+            })
         };
         (delivery, handled)
     }

@@ -4,6 +4,7 @@ mod bed;
 mod breaker;
 mod conflicts;
 mod lanes;
+mod outside;
 mod rules;
 mod simulation;
 mod stepped;

@@ -12,7 +12,7 @@ use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::time;
 use crate::host::Host;
-use crate::log::record::{self, Record, Verdict};
+use crate::log::record::{self, Answer, Call, Record, Verdict};
 use crate::trace::{self, Delivery, Node};
 
 #[derive(Deserialize)]
@@ -84,8 +84,21 @@ fn delivery(delivery: &Delivery) -> Value {
             "name": timer.name,
             "due": timer.set.map(|set| time::text(nerve_eventlog::Micros(set.due))),
         })).collect::<Vec<_>>(),
+        "calls": outcome.calls.iter().map(call).collect::<Vec<_>>(),
         "lines": outcome.lines.iter().map(|line| json!({ "level": line.level, "text": line.text })).collect::<Vec<_>>(),
         "lines_lost": outcome.lines_lost,
         "emitted": delivery.emitted.iter().map(node).collect::<Vec<_>>(),
+    })
+}
+
+/// A call without headers and bodies, which may hold secrets.
+fn call(call: &Call) -> Value {
+    let (status, failed, reason) = match &call.answer {
+        Answer::Answered { status, .. } => (Some(status), None, None),
+        Answer::Failed { class, reason } => (None, Some(class), Some(reason)),
+    };
+    json!({
+        "method": call.asked.method, "target": call.asked.target, "sent": call.asked.bytes,
+        "status": status, "received": call.answer_bytes(), "failed": failed, "reason": reason, "took_us": call.took,
     })
 }

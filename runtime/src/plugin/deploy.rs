@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::components::Components;
 use super::engine::Engine;
+use super::grants::in_words;
 use super::loader::{self, Loaded};
 use super::name::PluginName;
 use super::settings::Start;
@@ -104,6 +105,10 @@ impl Deployer {
                 let approved = &live.version.approved;
                 loader::load(&self.engine, &name, &component, settings, approved)
                     .map_err(|refused| refused.to_string())
+            })
+            .and_then(|loaded| match &loaded.missing[..] {
+                [] => Ok(loaded),
+                missing => Err(format!("it is not granted {} any more", in_words(missing))),
             });
         match loaded {
             Ok(loaded) => subscriber.between_events().swap(Some(Arc::new(loaded))),
@@ -324,7 +329,11 @@ impl Version for Loaded {
     }
 
     fn limits(&self) -> Vec<(&'static str, u64)> {
-        self.settings.limits.shown()
+        let mut limits = self.settings.limits.shown();
+        if self.outgoing.is_some() {
+            limits.extend(self.settings.http.shown());
+        }
+        limits
     }
 
     fn granted(&self) -> Asks {

@@ -190,7 +190,7 @@ impl Grants {
 }
 
 /// Asks in words: `http GET api.example.com:443`.
-pub fn in_words(asks: &Asks) -> String {
+pub fn in_words(asks: &[(String, Vec<String>)]) -> String {
     let words = asks.iter().map(|(capability, scopes)| match &scopes[..] {
         [] => capability.clone(),
         scopes => format!("{capability} {}", scopes.join("; ")),

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nerve_eventlog::Micros;
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use self::resources::Taken;
 use super::engine::Engine;
 use super::loader::Loaded;
+use super::outgoing::Outgoing;
+use super::outside::Outside;
 use super::settings::{Isolation, Settings};
 use super::v1::Plugin;
 use super::v1::log::escaped;
@@ -42,6 +44,11 @@ pub struct Guest {
     pub(super) emitted_bytes: usize,
     pub(super) output: Output,
     taken: Taken,
+    pub(super) outgoing: Option<Arc<Outgoing>>,
+    pub(super) outside: Outside,
+    /// When the delivery began, and how long it waited for others since: what is left is its running time.
+    begun: Instant,
+    pub(super) waited: Duration,
     calls: u64,
     hit: Option<(FailureClass, String)>,
 }
@@ -62,6 +69,10 @@ impl Guest {
             emitted_bytes: 0,
             output: Output::default(),
             taken: Taken::default(),
+            outgoing: None,
+            outside: Outside::default(),
+            begun: Instant::now(),
+            waited: Duration::ZERO,
             calls: 0,
             hit: None,
         }
@@ -83,12 +94,28 @@ impl Guest {
 
     /// A limit was hit: the delivery fails with the first one, whatever the guest does next.
     pub(super) fn limit_hit(&mut self, reason: String) {
-        self.hit.get_or_insert((FailureClass::Limit, reason));
+        self.hit_as(FailureClass::Limit, reason);
     }
 
-    fn begin(&mut self, started: Micros, seed: u64) {
-        self.started = started;
-        self.dice = fastrand::Rng::with_seed(seed);
+    /// The delivery fails for this reason, where it has none yet.
+    pub(super) fn hit_as(&mut self, class: FailureClass, reason: String) {
+        self.hit.get_or_insert((class, reason));
+    }
+
+    /// What is left of its running time when its deadline has come: the time that it waited for others.
+    fn time_left(&self) -> Option<Duration> {
+        let ran = self.begun.elapsed().saturating_sub(self.waited);
+        let limit = Duration::from_millis(self.settings.limits.time_ms);
+        limit
+            .checked_sub(ran)
+            .filter(|left| !self.waited.is_zero() && !left.is_zero())
+    }
+
+    fn begin(&mut self, delivery: &Delivery<'_>, version: VersionId) {
+        self.started = delivery.started;
+        self.dice = fastrand::Rng::with_seed(delivery.seed);
+        self.outside = Outside::of(delivery, version);
+        (self.begun, self.waited) = (Instant::now(), Duration::ZERO);
         (self.written_bytes, self.emitted, self.emitted_bytes, self.calls) = (0, 0, 0, 0);
     }
 
@@ -111,7 +138,12 @@ pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
     store.set_hostcall_fuel(fuel);
     store.set_max_component_handles(handles);
     store.limiter(|guest| guest);
-    store.epoch_deadline_trap();
+    store.epoch_deadline_callback(|context| {
+        Ok(match context.data().time_left() {
+            Some(left) => UpdateDeadline::Continue(Engine::ticks(left)),
+            None => UpdateDeadline::Interrupt,
+        })
+    });
     store
 }
 
@@ -150,7 +182,7 @@ impl WasmHandler {
                 Err((mut store, cause)) => return self.failed(&mut store, &cause, begun),
             },
         };
-        store.data_mut().begin(delivery.started, delivery.seed);
+        store.data_mut().begin(delivery, self.loaded.version);
         store.set_epoch_deadline(self.ticks);
         let text;
         let data = if self.loaded.manifest.json && message_pack::is_json(delivery.event.content_type) {

@@ -9,10 +9,11 @@ use wasmtime::component::Component;
 
 use super::compiler::CompileError;
 use super::engine::Engine;
-use super::grants::{BadGrant, Grants};
+use super::grants::{BadGrant, Grants, HTTP};
 use super::guest::{self, Guest, WasmHandler};
 use super::manifest::{BadManifest, Manifest};
 use super::name::PluginName;
+use super::outgoing::Outgoing;
 use super::settings::{BadSettings, Settings};
 use super::shape::Absurd;
 use super::v1::log::escaped;
@@ -42,6 +43,8 @@ pub struct Checked {
     pub grants: Grants,
     /// What it asks for beyond that: it must not run before that is empty.
     pub missing: Asks,
+    /// Makes its calls; `None` where it does not ask to make any.
+    pub outgoing: Option<Arc<Outgoing>>,
     pub(super) engine: Engine,
     pre: PluginPre<Guest>,
 }
@@ -137,6 +140,8 @@ pub fn load(
     let manifest = Manifest::check(name, describe(engine, &pre, &settings)?)?;
     let grants = settings.grants.with(approved)?;
     let missing = grants.missing(&manifest.asks)?;
+    let asks_http = manifest.asks.iter().any(|(capability, _)| capability == HTTP);
+    let outgoing = asks_http.then(|| Arc::new(Outgoing::new(grants.clone(), settings.http.clone())));
     let component_hash = Hash::of(component);
     let version = VersionId::of(component_hash, settings_text.unwrap_or_default().as_bytes());
     Ok(Loaded(Arc::new(Checked {
@@ -146,6 +151,7 @@ pub fn load(
         version,
         grants,
         missing,
+        outgoing,
         engine: engine.clone(),
         pre,
     })))
@@ -163,7 +169,8 @@ impl Loaded {
         state: Arc<KeyValues>,
         ticks: u64,
     ) -> Result<(Store<Guest>, Plugin), (Store<Guest>, wasmtime::Error)> {
-        let guest = Guest::new(self.settings.clone(), self.manifest.json, state);
+        let mut guest = Guest::new(self.settings.clone(), self.manifest.json, state);
+        guest.outgoing.clone_from(&self.outgoing);
         let mut store = guest::store(&self.engine, guest);
         store.set_epoch_deadline(ticks);
         match self.pre.instantiate(&mut store) {

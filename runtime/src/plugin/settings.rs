@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::grants::Grants;
+use super::outgoing::HttpOptions;
 use super::shape::Shape;
 use crate::delivery::breaker::MOST_FAILING;
 use crate::delivery::handler::MOST_LANES;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub config: BTreeMap<String, String>,
     /// What it is granted.
     pub grants: Grants,
+    /// How it may call somebody outside, where it is granted to.
+    pub http: HttpOptions,
 }
 
 /// Where a new plugin starts.
@@ -209,6 +212,7 @@ struct File {
     retry: Retry,
     config: BTreeMap<String, toml::Value>,
     grants: BTreeMap<String, Vec<String>>,
+    http: HttpOptions,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -232,6 +236,9 @@ impl Settings {
             .config
             .into_iter()
             .map(|(key, value)| Ok((key.clone(), as_text(&key, value)?)));
+        if let Some(wrong) = file.http.wrong() {
+            return Err(BadSettings(wrong.to_owned()));
+        }
         Ok(Self {
             start: file.start,
             isolation: file.isolation,
@@ -240,6 +247,7 @@ impl Settings {
             retry: file.retry.checked()?,
             config: config.collect::<Result<_, BadSettings>>()?,
             grants: Grants::parse(&file.grants).map_err(|bad| BadSettings(format!("grants: {bad}")))?,
+            http: file.http,
         })
     }
 }

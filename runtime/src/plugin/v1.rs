@@ -3,6 +3,7 @@
 mod clock;
 mod config;
 mod events;
+mod http;
 pub(super) mod log;
 mod random;
 mod state;
@@ -31,8 +32,8 @@ impl nerve::plugin::types::Host for Guest {}
 pub const VERSION: &str = "1.0.0";
 
 /// The interfaces of the world that a guest may import.
-pub const IMPORTS: [&str; 8] = [
-    "types", "events", "state", "timers", "log", "clock", "random", "config",
+pub const IMPORTS: [&str; 9] = [
+    "types", "events", "state", "timers", "log", "clock", "random", "config", "http",
 ];
 
 /// The interface that a guest must export.

@@ -28,7 +28,9 @@ pub fn derive_schema(item: TokenStream) -> TokenStream {
 ///
 /// - `name = "greeter"` and `version = "1.2.0"` default to those of the package;
 /// - `emits(MailSent, "some.type")` lists what the plugin emits, as event types or by their text;
-/// - `readable("profile/")` lists the prefixes of state keys that applications may read.
+/// - `readable("profile/")` lists the prefixes of state keys that applications may read;
+/// - `asks(http("GET,POST api.example.com:443"))` asks the operator for what is denied otherwise; `asks(http)` leaves
+///   it to the operator where the plugin may call.
 ///
 /// `#[on]` subscribes a handler to the event type of its second parameter, `Delivered<T>`;
 /// `#[on("order.*", "user.>")]` subscribes it to patterns, and its second parameter is a `RawEvent`.

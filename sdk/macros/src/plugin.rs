@@ -63,6 +63,10 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
     let this = &block.self_ty;
     let (name, version) = (&arguments.name, &arguments.version);
     let readable = &arguments.readable;
+    let asks = arguments.asks.iter().map(|ask| {
+        let (capability, scope) = (ask.capability.to_string(), &ask.scope);
+        quote!(::nerve_sdk::private::ask(&mut manifest, #capability, &[#(#scope),*]);)
+    });
 
     let consumed = handlers.iter().map(|handler| match &handler.takes {
         Takes::Type(ty) => quote!(::nerve_sdk::private::declare_consumed::<#ty>(&mut manifest);),
@@ -109,6 +113,7 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
                 #(#consumed)*
                 #(#emitted)*
                 #(manifest.readable.push(::std::string::String::from(#readable));)*
+                #(#asks)*
                 manifest
             }
 

@@ -1,12 +1,13 @@
 //! The host's functions as the test host answers them: one attempt per thread at a time.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use super::outcome::{Emitted, Line, TimerSet};
 use crate::context::{Moment, RawEmit};
 use crate::error::{EmitError, StateError};
+use crate::http::{HttpError, Request, Response};
 use crate::log::Level;
 
 const MAX_STATE_KEY: usize = 512;
@@ -23,6 +24,10 @@ pub(crate) struct Attempt {
     pub(super) emitted: Vec<Emitted>,
     pub(super) timers: BTreeMap<String, TimerSet>,
     pub(super) lines: Vec<Line>,
+    /// What the next calls are answered.
+    pub(super) answers: VecDeque<Result<Response, HttpError>>,
+    /// What was asked outside.
+    pub(super) requests: Vec<Request>,
     /// The first refusal: the delivery fails with it.
     pub(super) broken: Option<String>,
     config: BTreeMap<String, String>,
@@ -35,6 +40,7 @@ impl Attempt {
         state: BTreeMap<String, Vec<u8>>,
         timers: BTreeMap<String, TimerSet>,
         config: BTreeMap<String, String>,
+        answers: VecDeque<Result<Response, HttpError>>,
         now: u64,
         seed: u64,
     ) -> Self {
@@ -43,6 +49,8 @@ impl Attempt {
             timers,
             emitted: Vec::new(),
             lines: Vec::new(),
+            answers,
+            requests: Vec::new(),
             broken: None,
             config,
             now,
@@ -141,6 +149,18 @@ fn checked(attempt: &mut Attempt, event: &RawEmit<'_>) -> Result<Emitted, EmitEr
         key: event.key.map(str::to_owned),
         content_type: event.content_type.map(str::to_owned),
         data: event.data.to_vec(),
+    })
+}
+
+pub(crate) fn http_send(request: &Request) -> Result<Response, HttpError> {
+    with("a request was sent", |attempt| {
+        attempt.requests.push(request.clone());
+        attempt.answers.pop_front().unwrap_or_else(|| {
+            panic!(
+                "no answer is left for {} {}: give one with `host.answer(..)`",
+                request.method, request.url
+            )
+        })
     })
 }
 

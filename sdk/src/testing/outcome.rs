@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Failure;
 use crate::event::Event;
+use crate::http::Request;
 use crate::log::Level;
 use crate::payload;
 
@@ -73,6 +74,8 @@ pub struct Outcome {
     pub emitted: Vec<Emitted>,
     /// Its log lines, also those of a failure.
     pub lines: Vec<Line>,
+    /// What it asked outside, in order, also that of a failure.
+    pub requests: Vec<Request>,
 }
 
 impl Outcome {

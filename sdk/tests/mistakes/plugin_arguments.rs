@@ -22,4 +22,14 @@ impl Other {
     }
 }
 
+struct Asking;
+
+#[plugin(asks(files("/etc")))]
+impl Asking {
+    #[on(">")]
+    fn greet(_ctx: &mut Context<Self>, _event: RawEvent) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 fn main() {}

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use nerve_eventlog::{Entry, Micros, Offset, Reach};
 
+use super::interrupted::Interrupted;
 use super::{Choice, Lane, LaneError, Turned, UnderWay, event_of};
 use crate::delivery::breaker::Leave;
 use crate::delivery::cursor::{OrderKey, Parked};
@@ -39,12 +40,18 @@ impl Lane {
             }
             queue
         } else {
+            shared.interrupted.clone_from(&subscriber.state.lock().attempts);
             shared.queue.insert(self.recover_queue(lanes > 1)?)
         };
         (shared.generation, shared.lanes) = (generation, lanes);
         shared.working |= self.bit();
 
-        let choice = self.next(subscriber, queue, now)?;
+        let mut choice = self.next(subscriber, queue, now)?;
+        if let Choice::Deliver(entry, under_way) = &mut choice
+            && let Some(open) = shared.interrupted.remove(&entry.offset)
+        {
+            under_way.interrupted = Interrupted::by_crash(open, under_way.turned);
+        }
         match choice {
             Choice::Nothing(_) => shared.working &= !self.bit(),
             Choice::Deliver(..) if lanes > 1 && queue.has_more(now) => shared.wake(subscriber),
@@ -70,6 +77,7 @@ impl Lane {
                 probe: probing,
                 settled_at,
                 conflicts: 0,
+                interrupted: None,
             };
             Choice::Deliver(entry, under_way)
         };

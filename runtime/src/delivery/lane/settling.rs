@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use nerve_eventlog::{AppendError, Batch, Condition, Micros};
 
+use super::interrupted::Interrupted;
 use super::{Lane, LaneError, Running, Shared, UnderWay};
 use crate::delivery::breaker::Attempt;
 use crate::delivery::cursor::OrderKey;
@@ -46,6 +47,7 @@ impl Lane {
         let mut state = subscriber.state.lock();
         if queue.has_several() && under_way.conflicts_with(&state, handled) {
             running.handler.discard();
+            under_way.interrupted = Interrupted::by_conflict(&state, delivery, handled);
             return Ok(false);
         }
         let previous = previous(&state, handled);
@@ -58,14 +60,11 @@ impl Lane {
             settle::decide(handled, &attempt, &state.breaker, &running.retry);
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
-        let parked = if state.cursor.parked.is_empty() {
+        let keys = &state.cursor.parked;
+        let parked = if keys.is_empty() {
             None
         } else {
-            state
-                .cursor
-                .parked
-                .get(&order_key())
-                .map(|parked| parked.waits_from)
+            keys.get(&order_key()).map(|parked| parked.waits_from)
         };
         let timers = if failed {
             Vec::new()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nerve_eventlog::storage::MemoryStorage;
+use nerve_eventlog::storage::{MemoryStorage, Storage};
 use nerve_eventlog::{
     Batch, Clock, Durability, Entry, FileLog, Log, ManualClock, Micros, Offset, Options, Reach,
 };
@@ -132,6 +132,12 @@ pub(super) fn failed(class: FailureClass) -> Handled {
     }
 }
 
+fn open(storage: Arc<dyn Storage>, options: Options) -> (Arc<ManualClock>, Arc<FileLog>) {
+    let clock = Arc::new(ManualClock::new(Micros(1_000_000)));
+    let (log, _) = FileLog::open(storage, options, clock.clone(), None, &mut |_| {}).unwrap();
+    (clock, Arc::new(log))
+}
+
 /// One plugin called `p` that subscribes to `in.>`.
 pub(super) struct Bed {
     pub(super) clock: Arc<ManualClock>,
@@ -161,18 +167,30 @@ impl Bed {
 
     /// The same, in so many lanes.
     pub(super) fn with_lanes(script: Script, policy: RetryPolicy, lanes: usize) -> Self {
-        let clock = Arc::new(ManualClock::new(Micros(1_000_000)));
         let options = Options {
             durability: Durability::Memory,
             ..Options::default()
         };
-        let storage = Arc::new(MemoryStorage::default());
-        let (log, _) = FileLog::open(storage, options, clock.clone(), None, &mut |_| {}).unwrap();
-        let log = Arc::new(log);
+        let (clock, log) = open(Arc::new(MemoryStorage::default()), options);
         let mut bed = Self::start(clock, log, PluginState::default());
         (bed.policy, bed.allowed) = (policy, lanes);
         bed.swap(script);
         bed
+    }
+
+    /// The plugin is live on a new log in `storage`.
+    pub(super) fn on(storage: Arc<dyn Storage>, options: Options, script: Script) -> Self {
+        let (clock, log) = open(storage, options);
+        let mut bed = Self::start(clock, log, PluginState::default());
+        bed.swap(script);
+        bed
+    }
+
+    /// The log in `storage`, as a host that starts finds it.
+    pub(super) fn reopen(storage: Arc<dyn Storage>, options: Options, script: Script) -> Self {
+        let (clock, log) = open(storage, options);
+        let bed = Self::start(clock, log, PluginState::default());
+        bed.restart(script)
     }
 
     /// The same log, as a host that starts now finds it.

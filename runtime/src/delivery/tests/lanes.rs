@@ -9,7 +9,7 @@ use nerve_eventlog::{Entry, Micros, Offset};
 
 use super::bed::{Bed, POLICY, Script, failed};
 use super::stepped::Stepped;
-use crate::delivery::handler::{Delivery, Effects, Emit, Handled, SetTimer};
+use crate::delivery::handler::{Delivery, Effects, Emit, Handled, Outside, SetTimer};
 use crate::delivery::lane::event_of;
 use crate::delivery::timer;
 use crate::log::record::{FailureClass, OperatorAction, Record, Verdict};
@@ -154,6 +154,7 @@ fn check(bed: &Bed, published: &BTreeMap<u64, Option<String>>, script: &Script, 
             replay: outcome.replay,
             started: Micros(outcome.started),
             seed: 0,
+            outside: Outside::default(),
         };
         let again = script(&delivery, &model);
         let class = match outcome.verdict {

@@ -4,7 +4,7 @@ use nerve_eventlog::{Entry, Micros};
 
 use super::bed::Bed;
 use crate::delivery::cursor::OrderKey;
-use crate::delivery::handler::{Delivery, Handled};
+use crate::delivery::handler::{Delivery, Handled, Outside};
 use crate::delivery::lane::{Choice, UnderWay, event_of};
 
 /// What one lane is at.
@@ -75,6 +75,7 @@ impl Stepped {
                     replay: ran.replay,
                     started: ran.started,
                     seed: ran.seed,
+                    outside: Outside::default(),
                 };
                 let mut shared = subscriber.shared.lock();
                 let settled = bed.lanes[n].settle(

@@ -3,13 +3,13 @@
 use proc_macro2::{Span, TokenStream};
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{LitStr, Token, Type};
+use syn::{Ident, LitStr, Token, Type};
 
 use crate::attribute::Mistakes;
 use crate::event_type;
 
-const KNOWN: &str = "`plugin` knows `name = \"..\"`, `version = \"..\"`, `emits(MailSent, \"some.type\")` and \
-                     `readable(\"prefix/\")`";
+const KNOWN: &str = "`plugin` knows `name = \"..\"`, `version = \"..\"`, `emits(MailSent, \"some.type\")`, \
+                     `readable(\"prefix/\")` and `asks(http(\"GET api.example.com:443\"))`";
 
 /// One entry of `emits(..)`.
 pub(super) enum Emitted {
@@ -28,17 +28,43 @@ impl Parse for Emitted {
     }
 }
 
+/// One entry of `asks(..)`: a capability, and what of it.
+pub(super) struct Ask {
+    pub(super) capability: Ident,
+    pub(super) scope: Vec<LitStr>,
+}
+
+impl Parse for Ask {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let capability: Ident = input.parse()?;
+        if capability != "http" {
+            return Err(syn::Error::new(
+                capability.span(),
+                "the only capability to ask for is `http`: write `asks(http(\"GET api.example.com:443\"))`",
+            ));
+        }
+        let mut scope = Vec::new();
+        if input.peek(syn::token::Paren) {
+            let list;
+            syn::parenthesized!(list in input);
+            scope.extend(Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?);
+        }
+        Ok(Self { capability, scope })
+    }
+}
+
 pub(super) struct Arguments {
     pub(super) name: LitStr,
     pub(super) version: LitStr,
     pub(super) emits: Vec<Emitted>,
     pub(super) readable: Vec<LitStr>,
+    pub(super) asks: Vec<Ask>,
 }
 
 impl Arguments {
     pub(super) fn parse(tokens: TokenStream, mistakes: &mut Mistakes) -> Self {
         let (mut name, mut version) = (None, None);
-        let (mut emits, mut readable) = (Vec::new(), Vec::new());
+        let (mut emits, mut readable, mut asks) = (Vec::new(), Vec::new(), Vec::new());
         let parser = syn::meta::parser(|meta| {
             if meta.path.is_ident("name") {
                 name = Some(meta.value()?.parse::<LitStr>()?);
@@ -52,6 +78,10 @@ impl Arguments {
                 let list;
                 syn::parenthesized!(list in meta.input);
                 readable.extend(Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?);
+            } else if meta.path.is_ident("asks") {
+                let list;
+                syn::parenthesized!(list in meta.input);
+                asks.extend(Punctuated::<Ask, Token![,]>::parse_terminated(&list)?);
             } else {
                 return Err(meta.error(KNOWN));
             }
@@ -87,6 +117,7 @@ impl Arguments {
             version,
             emits,
             readable,
+            asks,
         }
     }
 }

@@ -1,0 +1,69 @@
+//! The intents of a lane's attempts: durable before the call that each speaks of is made.
+
+use std::fmt;
+use std::sync::Arc;
+
+use nerve_eventlog::{AppendError, Batch, Condition, Offset};
+
+use crate::delivery::handler::Journal;
+use crate::delivery::subscriber::Subscriber;
+use crate::host::Stopped;
+use crate::log::record::{Intent, Record};
+use crate::log::sequencer::{Sequencer, stopped};
+
+/// Appends intents for one plugin. It takes the plugin's state for the append alone, and waits for the disk holding
+/// nothing: only the plugin's own gate is held meanwhile, by the lane that delivers.
+pub(super) struct LaneJournal {
+    pub(super) subscriber: Arc<Subscriber>,
+    pub(super) sequencer: Arc<Sequencer>,
+}
+
+impl fmt::Debug for LaneJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneJournal")
+            .field("plugin", &self.subscriber.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal for LaneJournal {
+    fn intend(&self, mut intent: Intent) -> Result<(), Stopped> {
+        intent.plugin = self.subscriber.name.to_string();
+        let record = Record::Intent(Box::new(intent));
+        let mut batch = Batch::new().writer(&self.subscriber.writer);
+        batch.push_with(|out| record.encode(out));
+        let log = self.sequencer.log();
+        let poisoned = |poisoned: nerve_eventlog::Poisoned| Stopped::Poisoned(poisoned.to_string());
+        loop {
+            let mut state = self.subscriber.state.lock();
+            let condition = Condition {
+                writer: &self.subscriber.writer,
+                last: state.settled_at,
+            };
+            match self.sequencer.append(batch, Some(condition), std::iter::empty()) {
+                Ok(appended) => {
+                    if let Record::Intent(intent) = &record {
+                        state.apply_intent(appended.first, intent);
+                    }
+                    drop(state);
+                    return log.wait_durable(appended.last).map_err(poisoned);
+                }
+                Err(AppendError::Full { batch: back, .. }) => {
+                    drop(state);
+                    batch = back;
+                    log.wait_durable(log.bounds().durable.next()).map_err(poisoned)?;
+                }
+                Err(refused) => return Err(stopped(&refused)),
+            }
+        }
+    }
+
+    fn idempotency_key(&self, event: Offset, index: u32) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.sequencer.log().id().to_string().as_bytes());
+        hasher.update(&event.0.to_le_bytes());
+        hasher.update(&index.to_le_bytes());
+        hasher.update(self.subscriber.name.as_bytes());
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
+}

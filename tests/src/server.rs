@@ -1,0 +1,132 @@
+//! A server that plugins call: it does what a test says, and remembers what it was asked.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What a server was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The path.
+    pub path: String,
+    /// The header `Idempotency-Key`.
+    pub key: String,
+    /// The body.
+    pub body: String,
+}
+
+/// What a server does with a request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// It answers with this status and body.
+    Answer(u16, String),
+    /// It answers nothing, and keeps the connection.
+    Hold,
+}
+
+type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+
+/// A server on loopback.
+pub struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Asked>>>,
+    script: Arc<Mutex<Arc<Script>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// A server that does what `script` says.
+    pub fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            seen: Arc::default(),
+            script: Arc::new(Mutex::new(Arc::new(script))),
+            stop: Arc::default(),
+        };
+        let (seen, script, stop) = (server.seen.clone(), server.script.clone(), server.stop.clone());
+        std::thread::spawn(move || {
+            let held = Arc::new(Mutex::new(Vec::new()));
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (seen, script, held) = (seen.clone(), script.clone(), held.clone());
+                let stream = stream.unwrap();
+                std::thread::spawn(move || serve(stream, &seen, &script, &held));
+            }
+        });
+        server
+    }
+
+    /// Do something else from now on.
+    pub fn set(&self, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
+        *self.script.lock().unwrap() = Arc::new(script);
+    }
+
+    /// What it was asked so far.
+    pub fn seen(&self) -> Vec<Asked> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the thread that accepts.
+        TcpStream::connect(self.address).ok();
+    }
+}
+
+/// One request of one connection; a client that goes away is nothing to speak of.
+fn serve(
+    mut stream: TcpStream,
+    seen: &Mutex<Vec<Asked>>,
+    script: &Mutex<Arc<Script>>,
+    held: &Mutex<Vec<TcpStream>>,
+) {
+    let Some(asked) = read(&stream) else { return };
+    seen.lock().unwrap().push(asked.clone());
+    let script = script.lock().unwrap().clone();
+    match script(&asked) {
+        Reply::Hold => held.lock().unwrap().push(stream),
+        Reply::Answer(status, body) => {
+            let length = body.len();
+            let first =
+                format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            stream.write_all((first + &body).as_bytes()).ok();
+        }
+    }
+}
+
+fn read(stream: &TcpStream) -> Option<Asked> {
+    let mut lines = BufReader::new(stream);
+    let mut first = String::new();
+    lines.read_line(&mut first).ok()?;
+    let path = first.split(' ').nth(1)?.to_owned();
+    let (mut key, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            break;
+        };
+        match &*name.to_ascii_lowercase() {
+            "idempotency-key" => value.clone_into(&mut key),
+            "content-length" => length = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    lines.read_exact(&mut body).ok()?;
+    let body = String::from_utf8(body).ok()?;
+    Some(Asked { path, key, body })
+}
