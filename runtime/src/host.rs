@@ -6,6 +6,7 @@
 
 mod ask;
 mod backup;
+mod bundle;
 mod checkpoint;
 mod error;
 mod inspect;
@@ -32,6 +33,7 @@ use crate::plugin::deploy::Deployer;
 use crate::plugin::watcher::Watcher;
 
 pub use backup::{BackupError, Check, RestoreError, check, restore};
+pub use bundle::{Bundle, BundleError};
 pub use checkpoint::CheckpointError;
 pub use error::{AskError, PublishError, Stopped};
 pub use inspect::{CheckpointReport, Inspection, inspect};

@@ -2,6 +2,7 @@
 
 mod backup;
 mod body;
+pub mod bundle;
 mod cloud_event;
 mod dead_letters;
 mod events;
@@ -67,6 +68,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
             "/v1/dead-letters/{plugin}/{event}",
             get(dead_letters::show).delete(dead_letters::give_up),
         )
+        .route("/v1/dead-letters/{plugin}/{event}/bundle", get(bundle::show))
         .route(
             "/v1/dead-letters/{plugin}/{event}/retry",
             post(dead_letters::retry),

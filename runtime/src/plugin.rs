@@ -1,7 +1,7 @@
 //! 5 HANDLE: plugins, from a file in the folder to a guest that handles events inside its limits.
 //!
 //! [`watcher`] sees that a file changed, [`deploy`] decides whether it is a request, [`loader`] makes a checked
-//! version of it with the [`engine`] and the [`compiler`], and [`guest`] runs deliveries in it. What a guest may call is in [`v1`], a file
+//! version of it with the [`engine`] and the [`compiler`], and [`guest`] runs deliveries in it; [`rerun`] runs one again from its records. What a guest may call is in [`v1`], a file
 //! for each WIT interface.
 
 pub mod cache;
@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod name;
 pub mod outgoing;
 mod outside;
+pub mod rerun;
 pub mod settings;
 pub mod shape;
 pub mod v1;

@@ -3,6 +3,8 @@
 
 #[path = "blackbox/bad_input.rs"]
 mod bad_input;
+#[path = "blackbox/bundle.rs"]
+mod bundle;
 #[path = "blackbox/compile.rs"]
 mod compile;
 #[path = "blackbox/crash.rs"]
@@ -15,6 +17,8 @@ mod faults;
 mod hostile;
 #[path = "blackbox/javascript.rs"]
 mod javascript;
+#[path = "blackbox/lanes.rs"]
+mod lanes;
 #[path = "blackbox/limits.rs"]
 mod limits;
 #[path = "blackbox/log_tools.rs"]

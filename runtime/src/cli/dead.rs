@@ -1,10 +1,14 @@
 //! `nerve dead`: see to dead letters.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
 use clap::Subcommand;
+use serde_json::json;
 
 use super::Done;
 use super::api::{Api, escaped};
-use super::output::{Printer, table, text_at};
+use super::output::{Printer, line, table, text_at};
 
 /// See to dead letters
 #[derive(Subcommand)]
@@ -27,6 +31,16 @@ pub(super) enum Dead {
         plugin: String,
         /// Offset of the event [default: all]
         event: Option<u64>,
+    },
+    /// Write all it takes to run its last attempt again, for `nerve plugin test --bundle`
+    Bundle {
+        /// The plugin
+        plugin: String,
+        /// Offset of the event
+        event: u64,
+        /// Write it into this file [default: print it]
+        #[arg(short = 'o', long)]
+        file: Option<PathBuf>,
     },
     /// Give one up for good
     Drop {
@@ -84,6 +98,24 @@ impl Dead {
                 printer.print(&answer, || {
                     let count = answer["redriven"].as_array().map_or(0, Vec::len);
                     format!("{count} on their way to {plugin} again\nnext: nerve dead list {plugin}")
+                });
+            }
+            Self::Bundle { plugin, event, file } => {
+                // As the host wrote it: it is compared with its records when it is read.
+                let mut text = Vec::new();
+                let path = format!("/v1/dead-letters/{}/{event}/bundle", escaped(plugin));
+                api.fetch(&path, &mut text)?;
+                let Some(file) = file else {
+                    line(&String::from_utf8_lossy(&text));
+                    return Ok(());
+                };
+                std::fs::write(file, &text).with_context(|| file.display().to_string())?;
+                let shown = file.display();
+                printer.print(&json!({ "file": file, "bytes": text.len() }), || {
+                    format!(
+                        "{shown} ({} bytes)\nnext: nerve plugin test --bundle {shown}",
+                        text.len()
+                    )
                 });
             }
             Self::Drop { plugin, event } => {

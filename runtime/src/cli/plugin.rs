@@ -2,6 +2,7 @@
 
 mod build;
 mod new;
+mod test;
 mod tool_chain;
 
 use clap::Subcommand;
@@ -18,6 +19,8 @@ pub(super) enum Plugin {
     New(new::New),
     /// Build a plugin, and with --into drop it
     Build(build::Build),
+    /// Run a plugin's tests, or the failure in a bundle again
+    Test(test::Test),
     /// List plugins
     List,
     /// Show a plugin
@@ -67,6 +70,7 @@ impl Plugin {
         match self {
             Self::New(command) => return command.run(printer),
             Self::Build(command) => return command.run(printer),
+            Self::Test(command) => return command.run(printer),
             Self::List => {
                 let plugins = api.get("/v1/plugins")?;
                 printer.print(&plugins, || list(&plugins));

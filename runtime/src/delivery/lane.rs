@@ -20,13 +20,14 @@ use nerve_eventlog::{Clock, Entry, Log, Micros, Offset, ReadError};
 
 use self::interrupted::Interrupted;
 use self::journal::LaneJournal;
-use super::handler::{Delivery, Failure, Handled, Handler, Journal, Outside};
+use super::handler::{Delivery, Handled, Handler, Journal, Outside};
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
+use super::settle;
 use super::subscriber::{Slot, Subscriber};
 use super::timer::TimerLimits;
 use crate::host::Stopped;
-use crate::log::record::{self, Event, FailureClass};
+use crate::log::record::{self, Event};
 use crate::log::sequencer::Sequencer;
 use crate::state::OpenAttempt;
 
@@ -300,9 +301,7 @@ impl Lane {
             seed,
             outside: Outside::default(),
         };
-        let handled = if event.hops() > running.hops {
-            looped(event, running.hops)
-        } else {
+        let handled = settle::looped(event, running.hops).unwrap_or_else(|| {
             running.handler.handle(&Delivery {
                 outside: Outside {
                     journal: Some(&self.journal),
@@ -310,7 +309,7 @@ impl Lane {
                 },
                 ..delivery
             })
-        };
+        });
         (delivery, handled)
     }
 
@@ -323,21 +322,4 @@ pub(super) fn event_of(entry: &Entry) -> Result<Event<'_>, LaneError> {
     record::event(&entry.payload)
         .map_err(|cause| LaneError::Record(entry.offset, cause))?
         .ok_or(LaneError::NoEvent(entry.offset))
-}
-
-fn looped(event: &Event<'_>, hops: u32) -> Handled {
-    let reason = format!(
-        "limit hops: the chain that began with event {:?} is {} events long, and the longest allowed is {hops}: \
-         two plugins may be answering each other",
-        event.chain(),
-        event.hops()
-    );
-    Handled {
-        failure: Some(Failure {
-            class: FailureClass::Loop,
-            reason,
-            retry_after: None,
-        }),
-        ..Handled::default()
-    }
 }

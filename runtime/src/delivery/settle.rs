@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use nerve_eventlog::{Batch, LogId, Micros};
 
 use super::breaker::{Attempt, Breaker, Failed};
-use super::handler::{Delivery, Emit, Handled};
+use super::handler::{Delivery, Emit, Failure, Handled};
 use super::retry::RetryPolicy;
 use crate::log::record::{
     Cause, Event, FailureClass, FailureRecord, Line, Opens, Outcome, Record, TimerChange, TimerSet, Verdict,
@@ -32,6 +32,28 @@ pub struct Decision<'a> {
     pub free: bool,
     /// What it makes of the breaker, where it opens it or leaves it open.
     pub opens: Option<Opens>,
+}
+
+/// What a delivery of `event` comes to before its handler is asked: a failure, where its chain is longer
+/// than `longest`.
+pub fn looped(event: &Event<'_>, longest: u32) -> Option<Handled> {
+    if event.hops() <= longest {
+        return None;
+    }
+    let reason = format!(
+        "limit hops: the chain that began with event {:?} is {} events long, and the longest allowed is {longest}: \
+         two plugins may be answering each other",
+        event.chain(),
+        event.hops()
+    );
+    Some(Handled {
+        failure: Some(Failure {
+            class: FailureClass::Loop,
+            reason,
+            retry_after: None,
+        }),
+        ..Handled::default()
+    })
 }
 
 /// What a delivery comes to: the rules of retry, dead letter and pause.
@@ -266,7 +288,6 @@ mod tests {
     use nerve_eventlog::Offset;
 
     use super::*;
-    use crate::delivery::handler::Failure;
 
     fn failed(class: FailureClass) -> Handled {
         let failure = Failure {

@@ -56,6 +56,11 @@ impl Problem {
         }
     }
 
+    /// What was asked for is not there any more.
+    pub fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "gone", detail)
+    }
+
     /// A query parameter or path is wrong.
     pub fn query(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "query-invalid", detail)

@@ -92,7 +92,7 @@ fn delivery(delivery: &Delivery) -> Value {
 }
 
 /// A call without headers and bodies, which may hold secrets.
-fn call(call: &Call) -> Value {
+pub(super) fn call(call: &Call) -> Value {
     let (status, failed, reason) = match &call.answer {
         Answer::Answered { status, .. } => (Some(status), None, None),
         Answer::Failed { class, reason } => (None, Some(class), Some(reason)),

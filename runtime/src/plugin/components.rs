@@ -42,6 +42,13 @@ impl Components {
         })
     }
 
+    /// The components in `folder`, to be read.
+    pub fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
     /// Keep `component`. It is on disk when this returns.
     pub fn keep(&self, hash: Hash, component: &[u8]) -> Result<(), ComponentError> {
         let path = self.path(hash);

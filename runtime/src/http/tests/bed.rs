@@ -114,6 +114,11 @@ impl Bed {
 
     /// Deploy a plugin that subscribes to `pattern`, lets `open/` be read, and runs `script`.
     pub(super) fn deploy(&self, name: &str, pattern: &str, script: Script) {
+        self.deploy_in(name, pattern, 1, script);
+    }
+
+    /// The same, in so many lanes.
+    pub(super) fn deploy_in(&self, name: &str, pattern: &str, lanes: usize, script: Script) {
         static VERSIONS: AtomicU32 = AtomicU32::new(1);
         let mut version = [0; 8];
         version[4..].copy_from_slice(&VERSIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
@@ -140,7 +145,11 @@ impl Bed {
         state.apply_deployment(appended.first, appended.time, &deployment);
         sequencer.subscribe(subscriber.id, state.subscription.clone());
         drop(state);
-        between.swap(Some(Arc::new(Fake { version, script })));
+        between.swap(Some(Arc::new(Fake {
+            version,
+            lanes,
+            script,
+        })));
     }
 
     /// Wait until `plugin` has settled everything up to `offset`.
@@ -246,6 +255,7 @@ pub(super) fn failed(class: FailureClass, reason: &str) -> Handled {
 
 struct Fake {
     version: VersionId,
+    lanes: usize,
     script: Script,
 }
 
@@ -255,7 +265,7 @@ impl Version for Fake {
     }
 
     fn lanes(&self) -> usize {
-        1
+        self.lanes
     }
 
     fn state_bytes(&self) -> usize {
@@ -280,6 +290,7 @@ impl Version for Fake {
     fn handler(&self, _: Arc<KeyValues>) -> Box<dyn Handler> {
         Box::new(Self {
             version: self.version,
+            lanes: self.lanes,
             script: self.script.clone(),
         })
     }

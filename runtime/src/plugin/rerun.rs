@@ -1,0 +1,51 @@
+//! Running one delivery again on what its outcome recorded: on a fresh instance, without a host.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nerve_eventlog::{Entry, Micros};
+
+use super::loader::Loaded;
+use crate::delivery::handler::{Delivery, Handled, Handler, Outside};
+use crate::delivery::settle;
+use crate::log::record::{Event, Outcome, StateRead};
+use crate::state::KeyValues;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Rerun {
+    /// As if it were to be settled.
+    pub handled: Handled,
+    /// Reads of the state that were not recorded, in words: they were answered as if nothing was there.
+    pub missing: Vec<String>,
+}
+
+impl Loaded {
+    /// Run the delivery of `event`, whose record is `entry`, as it was when `outcome` came of it.
+    pub fn rerun(&self, entry: &Entry, event: &Event<'_>, outcome: &Outcome<'_>) -> Rerun {
+        let nothing = StateRead::default();
+        let read = outcome.reads.as_ref().unwrap_or(&nothing);
+        let values = read.values.iter();
+        let values = values.filter_map(|read| Some((read.key.into(), Bytes::copy_from_slice(read.value?))));
+        let bytes = usize::try_from(read.state_bytes).unwrap_or(usize::MAX);
+        let state = Arc::new(KeyValues::recorded(values, bytes));
+        let delivery = Delivery {
+            offset: entry.offset,
+            recorded: entry.time,
+            event,
+            attempt: outcome.attempt,
+            replay: outcome.replay,
+            started: Micros(outcome.started),
+            seed: outcome.seed.unwrap_or_default(),
+            // Without a journal nobody is called: what was answered then is answered again.
+            outside: Outside {
+                calls: &outcome.calls,
+                ..Outside::default()
+            },
+        };
+        let handled = settle::looped(event, self.settings.limits.hops)
+            .unwrap_or_else(|| self.handler(state).handle(&delivery));
+        let missing = handled.reads.missing_in(read);
+        Rerun { handled, missing }
+    }
+}
