@@ -115,11 +115,11 @@ impl Host {
         if self.inner.stop.is_cancelled() {
             return Some(Stopped::Stopping.to_string());
         }
-        self.watch_durable()
-            .borrow()
-            .as_ref()
-            .err()
-            .map(ToString::to_string)
+        if let Err(stopped) = self.watch_durable().borrow().as_ref() {
+            return Some(stopped.to_string());
+        }
+        let short = self.log().short_of_room();
+        short.then(|| "the disk is nearly full: events are refused until there is room".to_owned())
     }
 
     /// Completes when the host is asked to stop: streams end then.
@@ -130,9 +130,11 @@ impl Host {
         self.inner.stop.cancelled().await;
     }
 
-    /// Take no more events from now on, and end the streams: the first half of [`Self::stop`].
+    /// Take no more events from now on, and end the streams: the first half of [`Self::stop`]. What waits for room on
+    /// a full disk waits no longer.
     pub fn announce_stop(&self) {
         self.inner.stop.cancel();
+        self.inner.store.end_waiting();
     }
 
     /// Completes when the log is poisoned: nothing can be done then but to end.
@@ -146,7 +148,7 @@ impl Host {
 
     /// Take no more events, settle what is being handled, make everything durable and end.
     pub async fn stop(&self) -> Result<(), Stopped> {
-        self.inner.stop.cancel();
+        self.announce_stop();
         drop(self.inner.watcher.lock().take());
         self.inner.tasks.close();
         self.inner.tasks.wait().await;

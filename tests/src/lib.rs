@@ -61,6 +61,8 @@ pub struct Host {
     process: Option<Child>,
     address: String,
     before: String,
+    /// MiB of the disk of its own that its data is on, where it has one; it is gone with the process.
+    disk: Option<u32>,
 }
 
 /// An answer: its status, and its body as JSON where it is JSON.
@@ -75,13 +77,26 @@ pub struct Answer {
 impl Host {
     /// A host on a new folder, with these plugins in it.
     pub fn start(plugins: &[&str]) -> Self {
+        Self::start_on(None, plugins)
+    }
+
+    /// The same, with its data on a disk of so many MiB. Needs the right to mount: root has it, and whoever may make
+    /// user namespaces.
+    pub fn start_on_small_disk(mib: u32, plugins: &[&str]) -> Self {
+        Self::start_on(Some(mib), plugins)
+    }
+
+    fn start_on(disk: Option<u32>, plugins: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("plugins")).unwrap();
+        for name in ["plugins", "data"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
         let mut host = Self {
             folder,
             process: None,
             address: String::new(),
             before: String::new(),
+            disk,
         };
         for plugin in plugins {
             host.drop_built(plugin);
@@ -140,9 +155,7 @@ impl Host {
             .append(true)
             .open(self.path("host.log"))
             .unwrap();
-        let child = Command::new("sh")
-            .args(["-c", &format!("{} exec \"$@\"", self.before), "sh"])
-            .arg(program())
+        let child = command(self.disk, &self.before)
             .args(["run", "--listen", "127.0.0.1:0"])
             .current_dir(self.folder.path())
             .env_remove("NERVE_SERVER")
@@ -187,9 +200,16 @@ impl Host {
         kib.parse::<u64>().unwrap() << 10
     }
 
-    /// A path in its folder.
+    /// A path in its folder, as its process sees it.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        let path = self.folder.path().join(name);
+        match &self.process {
+            Some(process) if self.disk.is_some() => {
+                let seen = format!("/proc/{}/root", process.id());
+                Path::new(&seen).join(path.strip_prefix("/").unwrap())
+            }
+            _ => path,
+        }
     }
 
     /// Its address.
@@ -325,6 +345,30 @@ impl Drop for Host {
             process.kill().ok();
             process.wait().ok();
         }
+    }
+}
+
+/// The host's program behind what the shell does before, on a disk of its own where it is to have one.
+fn command(disk: Option<u32>, before: &str) -> Command {
+    let (mut command, mount) = match disk {
+        None => (Command::new("sh"), String::new()),
+        Some(mib) => {
+            let mut command = Command::new("unshare");
+            command.args(namespaces()).arg("sh");
+            (command, format!("mount -t tmpfs -o size={mib}m none data &&"))
+        }
+    };
+    command.args(["-c", &format!("{mount} {before} exec \"$@\""), "sh"]);
+    command.arg(program());
+    command
+}
+
+fn namespaces() -> &'static [&'static str] {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    if is_root {
+        &["--mount"]
+    } else {
+        &["--user", "--map-root-user", "--mount"]
     }
 }
 

@@ -11,6 +11,8 @@ mod compile;
 mod crash;
 #[path = "blackbox/deployment.rs"]
 mod deployment;
+#[path = "blackbox/disk_full.rs"]
+mod disk_full;
 #[path = "blackbox/faults.rs"]
 mod faults;
 #[path = "blackbox/hostile.rs"]

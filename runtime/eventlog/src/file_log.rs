@@ -7,7 +7,7 @@ mod snapshot;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ pub use self::snapshot::Snapshot;
 use crate::batch::Entry;
 use crate::hot::Hot;
 use crate::recovery::{self, Known, Recovered};
+use crate::room::Room;
 use crate::segment::{self, Segment};
 use crate::storage::Storage;
 use crate::sync::{self, Writer};
@@ -41,6 +42,10 @@ pub struct Options {
     pub max_undurable_bytes: usize,
     /// Bytes of the largest batch. Default 32 MiB.
     pub max_batch_bytes: usize,
+    /// Bytes on the disk that are held back for settling what is in when the disk is full; at most an eighth of the
+    /// disk. 0 holds nothing back, and a full disk then ends the log. Default 128 MiB: twice what may wait for the
+    /// disk.
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -51,6 +56,7 @@ impl Default for Options {
             hot_bytes: 256 << 20,
             max_undurable_bytes: 64 << 20,
             max_batch_bytes: 32 << 20,
+            reserve_bytes: 128 << 20,
         }
     }
 }
@@ -70,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) progress: Condvar,
     pub(crate) segments: Mutex<Vec<Segment>>,
     pub(crate) watchers: Mutex<Vec<Watcher>>,
+    pub(crate) short_of_room: AtomicBool,
     /// Snapshots that are there: no segment is dropped meanwhile. Grows under the lock of the segments.
     holds: AtomicUsize,
 }
@@ -82,6 +89,8 @@ pub(crate) struct State {
     appended_bytes: u64,
     pub(crate) durable: Offset,
     pub(crate) closing: bool,
+    /// Whether a write that finds no room fails, instead of waiting for it.
+    pub(crate) impatient: bool,
     pub(crate) poisoned: Option<Poisoned>,
     /// Whether the syncing thread waits for work.
     pub(crate) idle: bool,
@@ -144,6 +153,7 @@ impl FileLog {
             appended_bytes: 0,
             durable: last,
             closing: false,
+            impatient: false,
             poisoned: None,
             idle: false,
             first: found.segments.first().map_or(Offset(1), |segment| segment.first),
@@ -162,14 +172,17 @@ impl FileLog {
             segments: Mutex::new(found.segments),
             watchers: Mutex::default(),
             holds: AtomicUsize::new(0),
+            short_of_room: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
         });
         let syncing = match writer.filter(|_| on_disk) {
             Some(writer) => {
                 let shared = shared.clone();
+                let room = Room::new(&shared);
                 let thread = std::thread::Builder::new().name("eventlog-sync".into());
                 Some(
                     thread
-                        .spawn(move || sync::run(&shared, writer))
+                        .spawn(move || sync::run(&shared, writer, room))
                         .map_err(|cause| OpenError::Io {
                             file: "the syncing thread".into(),
                             cause,
@@ -196,6 +209,13 @@ impl FileLog {
     /// Bytes that were appended since the log was opened.
     pub fn appended_bytes(&self) -> u64 {
         self.shared.state.lock().appended_bytes
+    }
+
+    /// From now on a write that finds no room on the disk fails, and poisons the log, instead of waiting for room: a
+    /// host that stops can't wait.
+    pub fn end_waiting(&self) {
+        self.shared.state.lock().impatient = true;
+        self.shared.work.notify_one();
     }
 
     /// Number of segments, and bytes in them.
@@ -353,6 +373,10 @@ impl Log for FileLog {
         }
     }
 
+    fn short_of_room(&self) -> bool {
+        self.shared.short_of_room.load(Ordering::Relaxed)
+    }
+
     fn wait_durable(&self, through: Offset) -> Result<(), Poisoned> {
         let mut state = self.shared.state.lock();
         while state.durable < through {
@@ -369,29 +393,37 @@ impl Log for FileLog {
     }
 
     fn drop_before(&self, offset: Offset) -> Result<Offset, DropError> {
-        let mut segments = self.shared.segments.lock();
-        if self.shared.holds.load(Ordering::SeqCst) > 0 {
-            return Ok(self.shared.state.lock().first);
-        }
-        let whole = segments
-            .windows(2)
-            .take_while(|pair| pair[1].first <= offset)
-            .count();
-        if whole > 0 {
-            // Readers are told first, so that none meets a file that is going.
-            self.shared.state.lock().first = segments[whole].first;
-            for gone in segments.drain(..whole) {
-                let name = segment::name(gone.first);
-                let removed = self.shared.storage.remove(&name);
-                removed.map_err(|cause| DropError::Io { file: name, cause })?;
+        // One after the other, so that a crash leaves no hole between those that are left, and nobody waits for all.
+        loop {
+            let name = {
+                let segments = self.shared.segments.lock();
+                let mut state = self.shared.state.lock();
+                let [oldest, next, ..] = &segments[..] else {
+                    return Ok(state.first);
+                };
+                let is_held = self.shared.holds.load(Ordering::SeqCst) > 0;
+                if next.first > offset || is_held {
+                    return Ok(state.first);
+                }
+                // Readers are told first, so that none meets a file that is going.
+                state.first = next.first;
+                segment::name(oldest.first)
+            };
+            let removed = match self.shared.storage.remove(&name) {
+                // Whoever dropped it meanwhile.
+                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            };
+            let removed = removed.and_then(|()| self.shared.storage.sync_folder());
+            let mut segments = self.shared.segments.lock();
+            if segments
+                .first()
+                .is_some_and(|oldest| segment::name(oldest.first) == name)
+            {
+                segments.remove(0);
             }
-            let synced = self.shared.storage.sync_folder();
-            synced.map_err(|cause| DropError::Io {
-                file: self.shared.storage.place(),
-                cause,
-            })?;
+            removed.map_err(|cause| DropError::Io { file: name, cause })?;
         }
-        Ok(self.shared.state.lock().first)
     }
 
     fn close(&self) -> Result<(), Poisoned> {

@@ -29,6 +29,7 @@ mod log;
 pub mod proof;
 mod recovery;
 pub mod repair;
+mod room;
 mod segment;
 pub mod storage;
 mod survey;

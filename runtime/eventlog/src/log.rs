@@ -24,6 +24,11 @@ pub trait Log: Send + Sync {
     /// The records at `offsets`, which must ascend, appended to `out`. Offsets behind the last are left out.
     fn read_at(&self, offsets: &[Offset], out: &mut Vec<Entry>) -> Result<(), ReadError>;
 
+    /// Whether there is only room for what settles what is in: publishers must be refused before they append.
+    fn short_of_room(&self) -> bool {
+        false
+    }
+
     /// Block until everything up to `through` is durable.
     fn wait_durable(&self, through: Offset) -> Result<(), Poisoned>;
 

@@ -42,6 +42,28 @@ pub trait Storage: Send + Sync {
 
     /// Make created, renamed and removed names durable.
     fn sync_folder(&self) -> io::Result<()>;
+
+    /// The size of the disk, and what is free on it.
+    fn space(&self) -> io::Result<Space> {
+        Ok(Space::ENDLESS)
+    }
+}
+
+/// How large a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that fit in all.
+    pub size: u64,
+    /// Bytes that can still be written.
+    pub free: u64,
+}
+
+impl Space {
+    /// Where nobody counts.
+    pub const ENDLESS: Self = Self {
+        size: u64::MAX,
+        free: u64::MAX,
+    };
 }
 
 /// A file.
@@ -57,6 +79,12 @@ pub trait StorageFile: Send + Sync {
 
     /// Cut the file to `length` bytes.
     fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// Take room for `bytes`, without changing the file's length; given back when the file is removed. An error of
+    /// kind `Unsupported` where the file system can't.
+    fn allocate(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Make the content durable.
     fn sync(&self) -> io::Result<()>;

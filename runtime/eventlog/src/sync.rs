@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::file_log::{Durability, Shared};
+use crate::room::{self, Room};
 use crate::segment::{self, Segment};
 use crate::storage::{Storage, StorageFile};
 use crate::{LogId, Micros, Offset, frame};
@@ -47,7 +48,7 @@ impl Writer {
     fn write(&mut self, shared: &Shared, count: u32, batches: &[(Bytes, usize)]) -> io::Result<()> {
         let parts = batches.iter().map(|(bytes, _)| &**bytes);
         let previous = self.chain;
-        self.chain = frame::write(
+        let chain = frame::write(
             &mut self.buffer,
             shared.id,
             self.next,
@@ -57,6 +58,7 @@ impl Writer {
             parts,
         );
         self.file.write_at(self.position, &self.buffer)?;
+        self.chain = chain;
         if let Some(segment) = shared.segments.lock().last_mut() {
             segment.add(self.next, self.buffer.len() as u64, previous);
         }
@@ -65,8 +67,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Write the mark: proof that what stands before it was synced. Nobody waits for it, and a disk without room for
+    /// it does without.
+    fn mark(&mut self, shared: &Shared) -> io::Result<()> {
+        match self.write(shared, 0, &[]) {
+            Err(full) if room::is_full(&full) => Ok(()),
+            other => other,
+        }
+    }
+
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()?;
+        self.file.sync().map_err(failed_sync)?;
         self.synced = self.next.prev();
         Ok(())
     }
@@ -75,13 +86,21 @@ impl Writer {
     /// it is whole.
     fn rotate(&mut self, shared: &Shared) -> io::Result<()> {
         self.sync()?;
-        let (file, segment) = begin_segment(
+        let begun = begin_segment(
             &*shared.storage,
             shared.id,
             self.next,
             shared.clock.now(),
             self.chain,
-        )?;
+        );
+        if begun.as_ref().is_err_and(room::is_full) {
+            // It may have been made before there was no room for its header.
+            match shared.storage.remove(&segment::name(self.next)) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+                _ => {}
+            }
+        }
+        let (file, segment) = begun?;
         self.file = file;
         self.position = segment.bytes;
         shared.segments.lock().push(segment);
@@ -106,29 +125,41 @@ pub(crate) fn begin_segment(
         previous,
     };
     file.write_at(0, &header.write())?;
-    file.sync()?;
-    storage.sync_folder()?;
+    file.sync().map_err(failed_sync)?;
+    storage.sync_folder().map_err(failed_sync)?;
     Ok((file, Segment::new(first)))
 }
 
+/// A failed sync, whatever its reason, is no full disk: it is never tried again.
+fn failed_sync(cause: io::Error) -> io::Error {
+    if room::is_full(&cause) {
+        io::Error::other(format!("the sync failed: {cause}"))
+    } else {
+        cause
+    }
+}
+
 /// Sync what is appended until the log is closed, or a write or sync fails.
-pub(crate) fn run(shared: &Shared, mut writer: Writer) {
+pub(crate) fn run(shared: &Shared, mut writer: Writer, mut room: Room) {
     let guard = PoisonOnPanic(shared);
-    if let Err(cause) = go(shared, &mut writer) {
+    if let Err(cause) = go(shared, &mut writer, &mut room) {
         shared.poison(format!("writing {} failed: {cause}", shared.storage.place()));
     }
     drop(guard);
 }
 
-fn go(shared: &Shared, writer: &mut Writer) -> io::Result<()> {
+fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
     let mut group: Vec<(Bytes, usize)> = Vec::new();
-    while take(shared, &mut group) {
-        if writer.position >= shared.options.segment_bytes {
-            writer.rotate(shared)?;
-        }
+    while take(shared, room, &mut group) {
         let count: usize = group.iter().map(|(_, records)| records).sum();
         let count = u32::try_from(count).map_err(io::Error::other)?;
-        writer.write(shared, count, &group)?;
+        room.patiently(shared, || {
+            if writer.position >= shared.options.segment_bytes {
+                writer.rotate(shared)?;
+            }
+            writer.write(shared, count, &group)
+        })?;
+        room.wrote(shared, writer.buffer.len() as u64);
         if shared.options.durability == Durability::Fsync {
             writer.sync()?;
         }
@@ -144,24 +175,30 @@ fn go(shared: &Shared, writer: &mut Writer) -> io::Result<()> {
         shared.tell(&Ok(durable));
         group.clear();
         if !more {
-            // The mark: proof that what stands before it was synced. Nobody waits for it.
-            writer.write(shared, 0, &[])?;
+            writer.mark(shared)?;
         }
     }
     writer.sync()?;
-    writer.write(shared, 0, &[])?;
+    writer.mark(shared)?;
     writer.sync()
 }
 
 /// Take what waits, up to a frame's worth; false once the log is closing and nothing waits.
-fn take(shared: &Shared, group: &mut Vec<(Bytes, usize)>) -> bool {
+fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>) -> bool {
     let mut state = shared.state.lock();
     while state.pending.is_empty() {
         if state.closing {
             return false;
         }
         state.idle = true;
-        shared.work.wait(&mut state);
+        if let Some(rest) = Room::rest(shared) {
+            shared.work.wait_for(&mut state, rest);
+            drop(state);
+            room.look(shared);
+            state = shared.state.lock();
+        } else {
+            shared.work.wait(&mut state);
+        }
         state.idle = false;
     }
     let mut bytes = 0;

@@ -65,7 +65,7 @@ impl Exit {
                     403 => Self::Denied,
                     404 | 410 => Self::NotFound,
                     409 => Self::Conflict,
-                    413 | 429 => Self::Limit,
+                    413 | 429 | 507 => Self::Limit,
                     _ => Self::Failed,
                 },
             });

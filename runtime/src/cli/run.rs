@@ -36,6 +36,10 @@ pub(super) struct Run {
     /// MiB of the newest records that are kept in memory
     #[arg(long, default_value_t = 256)]
     hot_mib: usize,
+    /// MiB of the disk that are held back for settling what is in when the disk is full, at most an eighth of the
+    /// disk; with 0 a full disk stops the host
+    #[arg(long, default_value_t = 128)]
+    reserve_mib: u64,
 }
 
 impl Run {
@@ -91,6 +95,7 @@ impl Run {
             log: Options {
                 durability: self.durability,
                 hot_bytes: self.hot_mib << 20,
+                reserve_bytes: self.reserve_mib << 20,
                 ..Options::default()
             },
             ..HostOptions::default()

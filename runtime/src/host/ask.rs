@@ -100,6 +100,8 @@ impl Host {
         LogStatus {
             durability: self.inner.durability,
             refused_busy: self.inner.sequencer.refused_busy(),
+            refused_no_room: self.inner.sequencer.refused_no_room(),
+            short_of_room: self.log().short_of_room(),
             bytes,
             segments,
             recovered: self.inner.recovered.clone(),

@@ -17,6 +17,12 @@ pub enum PublishError {
         /// Bytes that wait.
         undurable_bytes: usize,
     },
+    /// The disk is nearly full: what is left is for settling what is in.
+    #[error("the disk of the host is nearly full, and what is left is for what was accepted before")]
+    NoRoom {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The identity is taken by an event with other content.
     #[error("event {index}: id {id:?} of source {source_name:?} is taken by {} with other content", first_place(*offset))]
     Conflict {

@@ -133,6 +133,10 @@ pub struct LogStatus {
     pub durability: Durability,
     /// How often publishers were refused because too much waited for the disk.
     pub refused_busy: u64,
+    /// How often publishers were refused because the disk was nearly full.
+    pub refused_no_room: u64,
+    /// Whether publishers are refused for that now.
+    pub short_of_room: bool,
     /// Bytes on disk.
     pub bytes: u64,
     /// Segments on disk.

@@ -18,7 +18,9 @@ pub(super) async fn show(State(host): State<Host>) -> Json<Value> {
         "hot_first": bounds.hot_first.0,
         "bytes": status.bytes,
         "segments": status.segments,
+        "short_of_room": status.short_of_room,
         "refused_busy": status.refused_busy,
+        "refused_no_room": status.refused_no_room,
         "recovered": status.recovered,
         "scrub": {
             "passes": status.scrub.passes,

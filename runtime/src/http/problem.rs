@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problems: each names the thing, the cause and the way out.
 
+use std::time::Duration;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -110,17 +112,20 @@ impl From<Stopped> for Problem {
 impl From<PublishError> for Problem {
     fn from(refused: PublishError) -> Self {
         let detail = refused.to_string();
+        let again = |wait: Duration| wait.as_millis().div_ceil(1000).try_into().ok();
         match refused {
             PublishError::Busy { retry_after, .. } => Self {
-                retry_after: Some(
-                    retry_after
-                        .as_millis()
-                        .div_ceil(1000)
-                        .try_into()
-                        .unwrap_or(u64::MAX),
-                ),
+                retry_after: again(retry_after),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail)
                     .hint("try again after Retry-After seconds")
+            },
+            // 507 and not 503, which also says that it is unknown what became of the events: none was kept.
+            PublishError::NoRoom { retry_after } => Self {
+                retry_after: again(retry_after),
+                ..Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", detail).hint(
+                    "none of the events was kept: free room on the host's disk, and publish again after Retry-After \
+                     seconds",
+                )
             },
             PublishError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "identity-conflict", detail)
                 .hint("id and source identify an event: give another event another id"),

@@ -1,8 +1,11 @@
 //! `POST /v1/events`: accept, append, and answer once it is durable.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use nerve_eventlog::Offset;
 use serde_json::json;
 
 use super::body::Whole;
@@ -10,6 +13,9 @@ use super::cloud_event;
 use super::problem::Problem;
 use crate::host::{Host, Published};
 use crate::ingest::ValidEvent;
+
+/// How long a publisher waits for the disk at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn post(
     State(host): State<Host>,
@@ -42,7 +48,8 @@ pub(super) async fn post(
     };
     let published = host.publish(&events)?;
     if let Some(last) = published.iter().map(|published| published.offset).max() {
-        host.durable(last).await?;
+        let durable = tokio::time::timeout(LONGEST_WAIT, host.durable(last)).await;
+        durable.map_err(|_| unknown(last))??;
     }
     let mut shown = events
         .iter()
@@ -53,6 +60,17 @@ pub(super) async fn post(
     } else {
         axum::Json(shown.next()).into_response()
     })
+}
+
+/// The events are in the log, and not on disk yet.
+fn unknown(last: Offset) -> Problem {
+    let detail = format!(
+        "the events up to offset {last} are appended, and were not on disk after {} s",
+        LONGEST_WAIT.as_secs()
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-durable-yet", detail).hint(
+        "whether they will be kept is unknown: see to the host's disk, and publish them again with the same ids",
+    )
 }
 
 fn shown(event: &ValidEvent, published: &Published) -> serde_json::Value {

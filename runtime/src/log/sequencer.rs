@@ -24,6 +24,9 @@ const FORGET_EVERY: u64 = 4096;
 /// When a publisher that met a full log is told to try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// When a publisher that met a full disk is told to try again.
+const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
+
 /// The one place where records enter the log.
 pub struct Sequencer {
     log: Arc<dyn Log>,
@@ -31,6 +34,7 @@ pub struct Sequencer {
     durable: watch::Sender<Result<Offset, Stopped>>,
     appends: AtomicU64,
     refused_busy: AtomicU64,
+    refused_no_room: AtomicU64,
 }
 
 /// What has to agree with the order of the log.
@@ -52,6 +56,7 @@ impl Sequencer {
             durable,
             appends: AtomicU64::new(0),
             refused_busy: AtomicU64::new(0),
+            refused_no_room: AtomicU64::new(0),
         });
         let watched = Arc::downgrade(&sequencer);
         log.on_durable(Box::new(move |state| {
@@ -78,6 +83,11 @@ impl Sequencer {
         self.refused_busy.load(Ordering::Relaxed)
     }
 
+    /// How often publishers were refused because the disk was nearly full.
+    pub fn refused_no_room(&self) -> u64 {
+        self.refused_no_room.load(Ordering::Relaxed)
+    }
+
     /// Append events from outside, all or none. What was published before is not appended again, and answers
     /// with the first one's offset.
     pub fn publish(&self, events: &[ValidEvent]) -> Result<Vec<Published>, PublishError> {
@@ -96,6 +106,13 @@ impl Sequencer {
         let mut next = Offset(0);
         let mut time = nerve_eventlog::Micros(0);
         if !batch.is_empty() {
+            // What was published before is answered all the same: its publisher could not know that it was kept.
+            if self.log.short_of_room() {
+                self.refused_no_room.fetch_add(1, Ordering::Relaxed);
+                return Err(PublishError::NoRoom {
+                    retry_after: RETRY_WHEN_FULL,
+                });
+            }
             let appended = self
                 .log
                 .append(batch, None)

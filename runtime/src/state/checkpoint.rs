@@ -111,12 +111,10 @@ impl Checkpoint<'_> {
         if storage.list()?.contains(&name) {
             storage.remove(&name)?;
         }
-        let file = storage.create(&name)?;
-        file.write_at(0, &bytes)?;
-        file.sync()?;
-        storage.sync_folder()?;
-        if read_whole(&*storage.open(&name)?)? != bytes {
-            return Err(io::Error::other(format!("{name} does not hold what was written")));
+        if let Err(cause) = write_whole(storage, &name, &bytes) {
+            // On a full disk a part of one would only be in the way.
+            storage.remove(&name).ok();
+            return Err(cause);
         }
         for old in list(storage)?.into_iter().skip(KEPT) {
             storage.remove(&self::name(old))?;
@@ -172,6 +170,19 @@ fn of_name(name: &str) -> Option<Offset> {
     let digits = name.strip_suffix(".checkpoint")?;
     (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
         .then(|| digits.parse().ok().map(Offset))?
+}
+
+/// Write a file, durable with its name, and read it back.
+fn write_whole(storage: &dyn Storage, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let file = storage.create(name)?;
+    file.write_at(0, bytes)?;
+    file.sync()?;
+    storage.sync_folder()?;
+    if read_whole(&*storage.open(name)?)? == bytes {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{name} does not hold what was written")))
+    }
 }
 
 fn read_whole(file: &dyn StorageFile) -> io::Result<Vec<u8>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::memory::{MemoryStorage, copy_in, copy_out};
-use super::{Storage, StorageFile};
+use super::{Space, Storage, StorageFile};
 use crate::proof::Dice;
 
 /// Writes are torn at multiples of this.
@@ -41,6 +41,8 @@ struct Content {
     live: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// Room taken beyond its length.
+    allocated: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +76,11 @@ impl FaultyStorage {
     /// Only `bytes` fit on the disk.
     pub fn limit(&self, bytes: usize) {
         self.0.lock().room = Some(bytes);
+    }
+
+    /// Bytes on the disk, and room that is taken.
+    pub fn used(&self) -> usize {
+        self.0.lock().used()
     }
 
     /// Changing calls so far.
@@ -166,6 +173,19 @@ impl Content {
 }
 
 impl Disk {
+    fn used(&self) -> usize {
+        let of = |number: &usize| {
+            let content = &self.contents[*number];
+            content.live.len().max(content.allocated)
+        };
+        self.files.values().map(of).sum()
+    }
+
+    fn free(&self) -> usize {
+        self.room
+            .map_or(usize::MAX, |room| room.saturating_sub(self.used()))
+    }
+
     fn change(&mut self) -> io::Result<()> {
         self.changes += 1;
         if self.dead_from.is_some_and(|dead| self.changes >= dead) {
@@ -244,6 +264,14 @@ impl Storage for FaultyStorage {
         disk.durable_files = disk.files.clone();
         Ok(())
     }
+
+    fn space(&self) -> io::Result<Space> {
+        let disk = self.0.lock();
+        Ok(disk.room.map_or(Space::ENDLESS, |size| Space {
+            size: size as u64,
+            free: disk.free() as u64,
+        }))
+    }
 }
 
 struct FaultyFile {
@@ -263,8 +291,7 @@ impl StorageFile for FaultyFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.disk.lock();
         let alive = disk.change();
-        let used: usize = disk.contents.iter().map(|content| content.live.len()).sum();
-        let fits = disk.room.is_none_or(|room| used + bytes.len() <= room);
+        let fits = bytes.len() <= disk.free();
         let content = &mut disk.contents[self.number];
         // A write that is cut off may still have begun.
         content.unsynced.push(Change::Write(at, bytes.to_vec()));
@@ -287,12 +314,24 @@ impl StorageFile for FaultyFile {
         Ok(())
     }
 
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.change()?;
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        if bytes > disk.free() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        disk.contents[self.number].allocated = bytes;
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.change()?;
         disk.syncs += 1;
         if disk.sync_fails_from.is_some_and(|from| disk.syncs >= from) {
-            return Err(io::Error::other("the sync failed"));
+            // The kind that is easily taken for a write that can be tried again.
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the sync failed"));
         }
         let content = &mut disk.contents[self.number];
         content.durable = content.live.clone();

@@ -23,9 +23,10 @@ impl Info {
                 "hot_first",
                 "segments",
                 "bytes",
+                "short_of_room",
                 "recovered",
             ]
-            .map(|name| format!("{name:10} {}\n", text_at(&info, &format!("/{name}"))))
+            .map(|name| format!("{name:13} {}\n", text_at(&info, &format!("/{name}"))))
             .concat()
                 + &scrub(&info)
         });
@@ -43,7 +44,7 @@ fn scrub(info: &Value) -> String {
     let found = found.iter().map(|rot| {
         let at = |name: &str| text_at(rot, &format!("/{name}"));
         format!(
-            "\n           {}, byte {}, offset {}: {}",
+            "\n              {}, byte {}, offset {}: {}",
             at("file"),
             at("byte"),
             at("offset"),
@@ -57,7 +58,7 @@ fn scrub(info: &Value) -> String {
         format!(", damaged:{found}")
     };
     format!(
-        "scrub      at offset {} of pass {}, the last ended {}{found}",
+        "scrub         at offset {} of pass {}, the last ended {}{found}",
         at("through"),
         at("passes"),
         at("last")
