@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nerve_eventlog::{Micros, Offset};
 use serde::{Deserialize, Serialize};
 
+use super::kept::Kept;
 use crate::log::record::{FailureClass, Outcome, Verdict};
 
 /// What must stay in order.
@@ -75,6 +76,9 @@ pub struct Head {
     pub class: FailureClass,
     /// Reason of the last failure.
     pub reason: Box<str>,
+    /// The event; `None` where an older version parked it, and it is in the log alone.
+    #[serde(default)]
+    pub kept: Option<Kept>,
 }
 
 impl Parked {
@@ -110,6 +114,7 @@ impl Cursor {
                     replay: outcome.replay,
                     class: failure.class,
                     reason: failure.reason.into(),
+                    kept: None,
                 });
             }
             Verdict::Done | Verdict::Dead { .. } if outcome.cleared => {
@@ -131,6 +136,12 @@ impl Cursor {
             None => parked.pass(outcome.event()),
         }
         parked
+    }
+
+    /// The head of `key`, where it is the event at `event`.
+    pub fn head_mut(&mut self, key: &OrderKey, event: Offset) -> Option<&mut Head> {
+        let head = self.parked.get_mut(key)?.head.as_mut();
+        head.filter(|head| head.event == event)
     }
 
     /// The oldest offset that has to be read again to find what waits behind parked keys.

@@ -30,6 +30,8 @@ pub struct Delivery<'a> {
     pub recorded: Micros,
     /// The event.
     pub event: &'a Event<'a>,
+    /// The event's record.
+    pub record: &'a [u8],
     /// From 1.
     pub attempt: u32,
     /// Whether an operator asked for this delivery.

@@ -278,7 +278,7 @@ impl Lane {
     /// Run the handler.
     pub(super) fn handle<'a>(
         &mut self,
-        entry: &Entry,
+        entry: &'a Entry,
         event: &'a Event<'a>,
         under_way: &UnderWay,
     ) -> (Delivery<'a>, Handled) {
@@ -295,6 +295,7 @@ impl Lane {
             offset: entry.offset,
             recorded: entry.time,
             event,
+            record: &entry.payload,
             attempt: under_way.turned.attempt,
             replay: under_way.turned.replay,
             started,

@@ -51,7 +51,7 @@ impl Host {
     /// The bundle of a dead letter. What it shows is durable. Blocks: reads the log.
     pub fn bundle(&self, plugin: &str, event: Offset) -> Result<Bundle, BundleError> {
         let subscriber = self.subscriber(plugin)?;
-        let (outcome, version) = {
+        let (kept, outcome, version) = {
             let state = subscriber.state.lock();
             let Some(dead) = state.dead.get(&event) else {
                 return Err(AskError::NoDeadLetter {
@@ -60,7 +60,8 @@ impl Host {
                 }
                 .into());
             };
-            (dead.outcome, state.version(dead.version).cloned())
+            let kept = dead.kept.as_ref().map(|kept| kept.entry(event));
+            (kept, dead.outcome, state.version(dead.version).cloned())
         };
         let unknown = || BundleError::NoVersion {
             plugin: plugin.to_owned(),
@@ -72,8 +73,9 @@ impl Host {
             approved,
             ..
         } = version.filter(|_| outcome > event).ok_or_else(unknown)?;
-        let mut found = Vec::with_capacity(2);
-        self.log().read_at(&[event, outcome], &mut found)?;
+        let mut found: Vec<Entry> = kept.into_iter().collect();
+        let missing = &[event, outcome][found.len()..];
+        self.log().read_at(missing, &mut found)?;
         let [event, outcome] = <[Entry; 2]>::try_from(found).map_err(|_| unknown())?;
         Ok(Bundle {
             plugin: plugin.to_owned(),

@@ -1,6 +1,6 @@
 //! What the host says of its plugins and its log.
 
-use nerve_eventlog::{Durability, Micros, Offset};
+use nerve_eventlog::{Durability, Entry, Micros, Offset};
 
 use super::ScrubStatus;
 use crate::delivery::breaker::Open;
@@ -105,7 +105,7 @@ pub struct ParkedStatus {
     pub reason: String,
 }
 
-/// A dead letter. Its event is in the log at `event`.
+/// A dead letter.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     /// The plugin that gave up.
@@ -124,6 +124,8 @@ pub struct DeadLetter {
     pub at: Micros,
     /// Whether it is being delivered again.
     pub redriving: bool,
+    /// Its event; `None` where an older version gave up on it, and it is in the log alone.
+    pub kept: Option<Entry>,
 }
 
 /// What the start found in the log.

@@ -79,10 +79,12 @@ fn redriven(offsets: &[Offset]) -> Json<Value> {
 }
 
 fn shown(host: &Host, letter: &DeadLetter, whole: bool) -> Result<Value, Problem> {
-    let mut entries: Vec<Entry> = Vec::new();
-    host.log()
-        .read_at(&[letter.event], &mut entries)
-        .map_err(|bad| unreadable(&bad))?;
+    let mut entries: Vec<Entry> = letter.kept.iter().cloned().collect();
+    if entries.is_empty() {
+        host.log()
+            .read_at(&[letter.event], &mut entries)
+            .map_err(|bad| unreadable(&bad))?;
+    }
     let mut out = json!({
         "plugin": letter.plugin,
         "event": letter.event.0,

@@ -18,8 +18,8 @@ pub use deployment::{
     WaitingVersion,
 };
 pub use outcome::{
-    FailureClass, FailureRecord, Fired, Level, Line, OpenReason, Opens, Outcome, TimerChange, TimerSet,
-    Verdict, Write,
+    FailureClass, FailureRecord, Fired, KeptEvent, Level, Line, OpenReason, Opens, Outcome, TimerChange,
+    TimerSet, Verdict, Write,
 };
 pub use reads::{Scanned, StateRead, ValueRead};
 

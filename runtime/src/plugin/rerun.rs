@@ -33,6 +33,7 @@ impl Loaded {
             offset: entry.offset,
             recorded: entry.time,
             event,
+            record: &entry.payload,
             attempt: outcome.attempt,
             replay: outcome.replay,
             started: Micros(outcome.started),

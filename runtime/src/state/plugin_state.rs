@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::KeyValues;
 use crate::delivery::breaker::Breaker;
-use crate::delivery::cursor::Cursor;
+use crate::delivery::cursor::{Cursor, OrderKey};
+use crate::delivery::kept::Kept;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timers;
 use crate::log::record::{
@@ -111,6 +112,9 @@ pub struct Dead {
     /// The outcome of the last attempt.
     #[serde(default)]
     pub outcome: Offset,
+    /// The event; `None` where an older version gave up on it, and it is in the log alone.
+    #[serde(default)]
+    pub kept: Option<Kept>,
 }
 
 impl PluginState {
@@ -127,6 +131,12 @@ impl PluginState {
     /// What the outcome at `offset` does.
     pub fn apply_outcome(&mut self, offset: Offset, time: Micros, outcome: &Outcome<'_>) {
         let event = outcome.event();
+        let key = OrderKey::of(outcome.key, event);
+        let kept = match outcome.kept {
+            Some(kept) => Some(Kept::from(kept)),
+            None if outcome.verdict == Verdict::Done => None,
+            None => self.kept(&key, event).cloned(),
+        };
         self.cursor.apply(outcome);
         self.breaker.apply(time, outcome);
         self.settled_at = Some(Offset(offset.0 + u64::from(outcome.emitted)));
@@ -144,7 +154,12 @@ impl PluginState {
                         .write(write.key, write.value.map(Bytes::copy_from_slice));
                 }
             }
-            Verdict::Retry { .. } => self.counters[1] += 1,
+            Verdict::Retry { .. } => {
+                self.counters[1] += 1;
+                if let Some(head) = self.cursor.head_mut(&key, event) {
+                    head.kept = kept;
+                }
+            }
             Verdict::Dead { failure } => {
                 self.counters[2] += 1;
                 let dead = Dead {
@@ -154,6 +169,7 @@ impl PluginState {
                     version: outcome.version,
                     at: time,
                     outcome: offset,
+                    kept,
                 };
                 self.dead.insert(event, dead);
             }
@@ -276,6 +292,18 @@ impl PluginState {
         let live = self.live.as_ref().map(|live| &live.version);
         live.filter(|live| live.version == id)
             .or_else(|| self.former.get(&id))
+    }
+
+    /// The event at `event` with `key`, where it waits for a retry or is a dead letter.
+    pub fn kept(&self, key: &OrderKey, event: Offset) -> Option<&Kept> {
+        let head = self
+            .cursor
+            .parked
+            .get(key)
+            .and_then(|parked| parked.head.as_ref());
+        let head = head.filter(|head| head.event == event);
+        head.and_then(|head| head.kept.as_ref())
+            .or_else(|| self.dead.get(&event)?.kept.as_ref())
     }
 
     /// Whether the dead letter of `event` is being delivered again.

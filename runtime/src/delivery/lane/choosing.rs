@@ -8,6 +8,7 @@ use super::interrupted::Interrupted;
 use super::{Choice, Lane, LaneError, Turned, UnderWay, event_of};
 use crate::delivery::breaker::Leave;
 use crate::delivery::cursor::{OrderKey, Parked};
+use crate::delivery::kept::Kept;
 use crate::delivery::queue::{Hold, Queue, Turn};
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscription::Subscription;
@@ -111,9 +112,11 @@ impl Lane {
                 Some((entry, turned)) => under_way(entry, turned, queue.begin_parked()),
                 None => Choice::Again,
             },
-            Some(Turn::Behind(_, offset)) => {
-                under_way(self.read_one(offset)?, Turned::FIRST, queue.begin_parked())
-            }
+            Some(Turn::Behind(_, offset)) => under_way(
+                self.kept_or_read(offset, None)?,
+                Turned::FIRST,
+                queue.begin_parked(),
+            ),
             Some(Turn::Fresh(entry)) => {
                 let event = queue.minds_keys().then(|| event_of(&entry)).transpose()?;
                 let key = event.and_then(|event| event.key);
@@ -209,7 +212,8 @@ impl Lane {
             free: head.free,
             replay: head.replay,
         };
-        Ok(Some((self.read_one(head.event)?, turned)))
+        let entry = self.kept_or_read(head.event, head.kept.as_ref())?;
+        Ok(Some((entry, turned)))
     }
 
     /// The first dead letter to be delivered again whose key is free; its delivery begins.
@@ -221,15 +225,17 @@ impl Lane {
         if !subscriber.redrive.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let asked: Vec<Offset> = {
+        let asked: Vec<(Offset, Option<Kept>)> = {
             let state = subscriber.state.lock();
             if state.redrive.is_empty() {
                 subscriber.redrive.store(false, Ordering::Relaxed);
             }
-            state.redrive.iter().copied().take(TAKE).collect()
+            let kept = |event: &Offset| state.dead.get(event).and_then(|dead| dead.kept.clone());
+            let asked = state.redrive.iter().take(TAKE);
+            asked.map(|event| (*event, kept(event))).collect()
         };
-        for offset in asked {
-            let entry = self.read_one(offset)?;
+        for (offset, kept) in asked {
+            let entry = self.kept_or_read(offset, kept.as_ref())?;
             let key = event_of(&entry)?.key;
             if queue.may_redrive(key, offset) {
                 let hold = queue.begin_redrive(key, offset);
@@ -239,7 +245,11 @@ impl Lane {
         Ok(None)
     }
 
-    fn read_one(&self, offset: Offset) -> Result<Entry, LaneError> {
+    /// The event at `offset`, from the log where the fold does not keep it.
+    fn kept_or_read(&self, offset: Offset, kept: Option<&Kept>) -> Result<Entry, LaneError> {
+        if let Some(kept) = kept {
+            return Ok(kept.entry(offset));
+        }
         let mut found = Vec::with_capacity(1);
         self.log.read_at(&[offset], &mut found)?;
         found.pop().ok_or(LaneError::NoEvent(offset))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use nerve_eventlog::{AppendError, Batch, Condition, Micros};
+use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 
 use super::interrupted::Interrupted;
 use super::{Lane, LaneError, Running, Shared, UnderWay};
@@ -14,7 +14,7 @@ use crate::delivery::pace::Pace;
 use crate::delivery::settle::{self, Decision};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
-use crate::log::record::{FailureClass, Outcome, Verdict};
+use crate::log::record::{FailureClass, KeptEvent, Outcome, Verdict};
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::state::PluginState;
 
@@ -60,12 +60,7 @@ impl Lane {
             settle::decide(handled, &attempt, &state.breaker, &running.retry);
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
-        let keys = &state.cursor.parked;
-        let parked = if keys.is_empty() {
-            None
-        } else {
-            keys.get(&order_key()).map(|parked| parked.waits_from)
-        };
+        let parked = parked_from(&state, order_key);
         let timers = if failed {
             Vec::new()
         } else {
@@ -103,6 +98,7 @@ impl Lane {
             waits_from: waits.then_some(waits_from.0),
             conflicts: under_way.conflicts,
             reads: dead.then(|| handled.reads.record(state.key_values.bytes())),
+            kept: failed.then(|| unkept(&state, &order_key(), delivery)).flatten(),
         };
         let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
         let condition = Condition {
@@ -170,6 +166,24 @@ impl Running {
             retry_after: None,
         })
     }
+}
+
+/// From where on the events of a parked key wait; `None` where the key is not parked.
+fn parked_from(state: &PluginState, key: impl FnOnce() -> OrderKey) -> Option<Offset> {
+    if state.cursor.parked.is_empty() {
+        return None;
+    }
+    let parked = state.cursor.parked.get(&key());
+    parked.map(|parked| parked.waits_from)
+}
+
+/// The event of a failed delivery, where the fold does not keep it yet.
+fn unkept<'a>(state: &PluginState, key: &OrderKey, delivery: &Delivery<'a>) -> Option<KeptEvent<'a>> {
+    let keeps = state.kept(key, delivery.offset).is_some();
+    (!keeps).then_some(KeptEvent {
+        recorded: delivery.recorded.0,
+        record: delivery.record,
+    })
 }
 
 /// What the keys hold that `handled` writes.

@@ -71,6 +71,7 @@ impl Stepped {
                     offset: entry.offset,
                     recorded: entry.time,
                     event: &event,
+                    record: &entry.payload,
                     attempt: ran.attempt,
                     replay: ran.replay,
                     started: ran.started,

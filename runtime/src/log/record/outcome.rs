@@ -66,6 +66,20 @@ pub struct Outcome<'a> {
     /// What the attempt read of the state, where the plugin gave up on the event with it.
     #[serde(borrow, default)]
     pub reads: Option<StateRead<'a>>,
+    /// The event, where this outcome parks it or gives up on it and the fold does not keep it yet: retention may take
+    /// it from the log.
+    #[serde(borrow, default)]
+    pub kept: Option<KeptEvent<'a>>,
+}
+
+/// An event that the fold keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KeptEvent<'a> {
+    /// When it was appended, in microseconds.
+    pub recorded: u64,
+    /// Its record.
+    #[serde(with = "serde_bytes")]
+    pub record: &'a [u8],
 }
 
 /// A timer is set or cancelled.
