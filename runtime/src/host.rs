@@ -13,13 +13,14 @@ mod inspect;
 mod open;
 mod operate;
 mod repair;
+mod retention;
 mod scrub;
 mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nerve_eventlog::{Durability, Log, Offset};
+use nerve_eventlog::{Clock, Durability, Log, Offset};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ pub use error::{AskError, PublishError, Stopped};
 pub use inspect::{CheckpointReport, Inspection, inspect};
 pub use open::{HostOptions, OpenError};
 pub use repair::Repair;
+pub use retention::{Keep, RetainError, Retention};
 pub use scrub::{Rot, ScrubOptions, ScrubStatus};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
 
@@ -59,6 +61,8 @@ struct Inner {
     store: Arc<nerve_eventlog::FileLog>,
     checkpoints: Checkpoints,
     scrub: scrub::Scrub,
+    retention: Retention,
+    clock: Arc<dyn Clock>,
     watcher: Mutex<Option<Watcher>>,
     tasks: TaskTracker,
     stop: CancellationToken,

@@ -2,6 +2,7 @@
 
 mod durability;
 mod read;
+mod retain;
 mod scrub;
 mod snapshot;
 
@@ -14,13 +15,14 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 pub use self::durability::Durability;
+pub use self::retain::SegmentInfo;
 pub use self::scrub::Scrubbed;
 pub use self::snapshot::Snapshot;
 use crate::batch::Entry;
 use crate::hot::Hot;
 use crate::recovery::{self, Known, Recovered};
 use crate::room::Room;
-use crate::segment::{self, Segment};
+use crate::segment::Segment;
 use crate::storage::Storage;
 use crate::sync::{self, Writer};
 use crate::{
@@ -171,7 +173,6 @@ impl FileLog {
             progress: Condvar::new(),
             segments: Mutex::new(found.segments),
             watchers: Mutex::default(),
-            holds: AtomicUsize::new(0),
             short_of_room: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
         });
@@ -373,6 +374,10 @@ impl Log for FileLog {
         }
     }
 
+    fn written_by(&self, writer: &str) -> Option<Offset> {
+        self.shared.state.lock().writers.get(writer).copied()
+    }
+
     fn short_of_room(&self) -> bool {
         self.shared.short_of_room.load(Ordering::Relaxed)
     }
@@ -393,37 +398,7 @@ impl Log for FileLog {
     }
 
     fn drop_before(&self, offset: Offset) -> Result<Offset, DropError> {
-        // One after the other, so that a crash leaves no hole between those that are left, and nobody waits for all.
-        loop {
-            let name = {
-                let segments = self.shared.segments.lock();
-                let mut state = self.shared.state.lock();
-                let [oldest, next, ..] = &segments[..] else {
-                    return Ok(state.first);
-                };
-                let is_held = self.shared.holds.load(Ordering::SeqCst) > 0;
-                if next.first > offset || is_held {
-                    return Ok(state.first);
-                }
-                // Readers are told first, so that none meets a file that is going.
-                state.first = next.first;
-                segment::name(oldest.first)
-            };
-            let removed = match self.shared.storage.remove(&name) {
-                // Whoever dropped it meanwhile.
-                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                other => other,
-            };
-            let removed = removed.and_then(|()| self.shared.storage.sync_folder());
-            let mut segments = self.shared.segments.lock();
-            if segments
-                .first()
-                .is_some_and(|oldest| segment::name(oldest.first) == name)
-            {
-                segments.remove(0);
-            }
-            removed.map_err(|cause| DropError::Io { file: name, cause })?;
-        }
+        self.drop_segments(offset)
     }
 
     fn close(&self) -> Result<(), Poisoned> {

@@ -24,6 +24,9 @@ pub trait Log: Send + Sync {
     /// The records at `offsets`, which must ascend, appended to `out`. Offsets behind the last are left out.
     fn read_at(&self, offsets: &[Offset], out: &mut Vec<Entry>) -> Result<(), ReadError>;
 
+    /// Where the last batch of `writer` ends; `None` where it has written none.
+    fn written_by(&self, writer: &str) -> Option<Offset>;
+
     /// Whether there is only room for what settles what is in: publishers must be refused before they append.
     fn short_of_room(&self) -> bool {
         false

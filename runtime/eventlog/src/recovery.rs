@@ -213,9 +213,7 @@ impl Scan<'_> {
         let length = file.length().map_err(io)?;
         let header = self.header(&name, first, &bytes[..read])?;
         let opened = self.opened.get_or_insert_with(|| empty(header.log));
-        opened
-            .segments
-            .push(Segment::unread(first, length, header.previous));
+        opened.segments.push(Segment::unread(&header, length));
         opened.next = next;
         Ok(())
     }
@@ -283,7 +281,7 @@ impl Scan<'_> {
             return Err(damaged(32, opened.next, what));
         }
         opened.synced = opened.next.prev();
-        opened.segments.push(Segment::new(first));
+        opened.segments.push(Segment::new(first, header.made));
         let mut at = segment::HEADER;
         loop {
             let expected = Expected {

@@ -79,6 +79,8 @@ pub(crate) fn first_of(name: &str) -> Option<Offset> {
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub(crate) first: Offset,
+    /// When it was begun: its records are not older.
+    pub(crate) made: Micros,
     pub(crate) bytes: u64,
     /// Places of frames, ascending: first offset, position in the file, and the CRC of the frame before. Grows as
     /// the segment is written or read.
@@ -87,21 +89,23 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(first: Offset) -> Self {
+    pub(crate) fn new(first: Offset, made: Micros) -> Self {
         Self {
             first,
+            made,
             bytes: HEADER as u64,
             index: Vec::new(),
             unread: false,
         }
     }
 
-    /// A segment of `bytes` whose frames were not read. `previous` is the CRC of the frame before its first.
-    pub(crate) fn unread(first: Offset, bytes: u64, previous: u32) -> Self {
+    /// A segment of `bytes` with this header, whose frames were not read.
+    pub(crate) fn unread(header: &Header, bytes: u64) -> Self {
         Self {
-            first,
+            first: header.first,
+            made: header.made,
             bytes,
-            index: vec![(first, HEADER as u64, previous)],
+            index: vec![(header.first, HEADER as u64, header.previous)],
             unread: true,
         }
     }

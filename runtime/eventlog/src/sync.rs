@@ -127,7 +127,7 @@ pub(crate) fn begin_segment(
     file.write_at(0, &header.write())?;
     file.sync().map_err(failed_sync)?;
     storage.sync_folder().map_err(failed_sync)?;
-    Ok((file, Segment::new(first)))
+    Ok((file, Segment::new(first, made)))
 }
 
 /// A failed sync, whatever its reason, is no full disk: it is never tried again.

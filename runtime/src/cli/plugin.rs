@@ -195,6 +195,12 @@ fn list(plugins: &Value) -> String {
 fn paused(plugin: &Value) -> Option<String> {
     let why = match plugin.pointer("/paused/why")?.as_str()? {
         "outage" => "it fails across keys",
+        "gap" => {
+            return Some(format!(
+                "it was too far behind: {}",
+                text_at(plugin, "/paused/reason")
+            ));
+        }
         "exhausted" => "the attempts at an event are used up",
         _ => return Some("an operator paused it".into()),
     };

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use nerve_eventlog::{Durability, Options};
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Done;
 use super::exit::{Exit, fail};
 use super::output::Printer;
-use crate::host::{Host, HostOptions};
+use crate::host::{Host, HostOptions, Keep, Retention};
 use crate::plugin::compiler::child::THIS_PROGRAM;
 
 /// Threads that plugins may run on at a time. Threads are made when plugins have work, and end when they rest.
@@ -40,6 +41,15 @@ pub(super) struct Run {
     /// disk; with 0 a full disk stops the host
     #[arg(long, default_value_t = 128)]
     reserve_mib: u64,
+    /// Days after which the oldest records are dropped, in whole segments [default: never]
+    #[arg(long)]
+    retain_days: Option<u64>,
+    /// MiB of the log beyond which the oldest records are dropped, in whole segments [default: any number is kept]
+    #[arg(long)]
+    retain_mib: Option<u64>,
+    /// Days after which the cursor and the state of a removed plugin are given up
+    #[arg(long, default_value_t = 30)]
+    keep_removed_days: u64,
 }
 
 impl Run {
@@ -97,6 +107,13 @@ impl Run {
                 hot_bytes: self.hot_mib << 20,
                 reserve_bytes: self.reserve_mib << 20,
                 ..Options::default()
+            },
+            retention: Retention {
+                log: Keep {
+                    time: self.retain_days.map(days),
+                    bytes: self.retain_mib.map(|mib| mib.saturating_mul(1 << 20)),
+                },
+                removed: days(self.keep_removed_days),
             },
             ..HostOptions::default()
         };
@@ -166,4 +183,8 @@ impl Run {
             )
         });
     }
+}
+
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(24 * 3600))
 }

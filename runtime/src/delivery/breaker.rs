@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::OrderKey;
 use super::retry::{AtEnd, RetryPolicy};
-use crate::log::record::{FailureClass, OpenReason, Opens, Outcome, Verdict};
+use crate::log::record::{FailureClass, Gap, OpenReason, Opens, Outcome, Verdict};
 
 /// Failing keys that are remembered, and so the most that an outage can be said to take.
 pub const MOST_FAILING: usize = 100;
@@ -28,6 +28,9 @@ pub struct Breaker {
     failing: Vec<OrderKey>,
     /// Why nothing is delivered, where that is so.
     open: Option<Open>,
+    /// The first offset of the gaps that opened it last, and how many events they took.
+    #[serde(default)]
+    lost: Option<(u64, u64)>,
 }
 
 /// An open breaker.
@@ -127,7 +130,7 @@ impl Breaker {
             return Failed::Retry {
                 due,
                 free: true,
-                opens: (why != OpenReason::Operator).then_some(Opens { why, probe }),
+                opens: (!self.waits_for_an_operator()).then_some(Opens { why, probe }),
             };
         }
         let key = OrderKey::of(attempt.key, attempt.event);
@@ -166,7 +169,7 @@ impl Breaker {
         let failure = match outcome.verdict {
             Verdict::Done => {
                 self.failing.clear();
-                if !self.is_paused_by_operator() {
+                if !self.waits_for_an_operator() {
                     self.open = None;
                 }
                 return;
@@ -194,6 +197,27 @@ impl Breaker {
         });
     }
 
+    /// Retention took events at `time` that the plugin had not settled: an operator has to know.
+    pub fn gap(&mut self, time: Micros, gap: &Gap) {
+        let before = self.open.take().filter(|open| open.why == OpenReason::Gap);
+        let lost = match (self.lost, &before) {
+            (Some((from, events)), Some(_)) => (from, events.saturating_add(gap.events)),
+            _ => (gap.from, gap.events),
+        };
+        let reason = format!(
+            "{} events from offset {} to {} were never settled and are gone: {}",
+            lost.1, lost.0, gap.through, gap.why
+        );
+        self.lost = Some(lost);
+        self.open = Some(Open {
+            why: OpenReason::Gap,
+            since: before.map_or(time, |open| open.since),
+            probes: 0,
+            probe: None,
+            reason: reason.into(),
+        });
+    }
+
     /// An operator asked for a pause at `time`.
     pub fn pause(&mut self, time: Micros) {
         self.open = Some(Open {
@@ -207,26 +231,27 @@ impl Breaker {
 
     /// An operator said at `time` to go on.
     pub fn resume(&mut self, time: Micros) {
-        if self.is_paused_by_operator() {
+        if self.waits_for_an_operator() {
             self.open = None;
         }
         self.half_open(time);
     }
 
-    /// Another version came at `time`: what failed before says little of it. A pause that an operator asked for
-    /// stays.
+    /// Another version came at `time`: what failed before says little of it. A pause that an operator asked for, or
+    /// has to know of, stays.
     pub fn half_open(&mut self, time: Micros) {
         self.failing.clear();
-        if let Some(open) = &mut self.open
-            && open.why != OpenReason::Operator
-        {
+        if self.waits_for_an_operator() {
+            return;
+        }
+        if let Some(open) = &mut self.open {
             (open.probe, open.probes) = (Some(time), 0);
         }
     }
 
-    fn is_paused_by_operator(&self) -> bool {
-        self.open
-            .as_ref()
-            .is_some_and(|open| open.why == OpenReason::Operator)
+    /// Whether neither a probe nor another version ends the pause.
+    fn waits_for_an_operator(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| matches!(open.why, OpenReason::Operator | OpenReason::Gap))
     }
 }

@@ -138,6 +138,17 @@ impl Cursor {
         parked
     }
 
+    /// Everything up to `through` that is not settled will never be: go on behind it. Heads of parked keys stay.
+    pub fn skip(&mut self, through: Offset) {
+        self.low = self.low.max(through);
+        self.above.retain(|offset| *offset > through);
+        let low = self.low;
+        self.parked.retain(|_, parked| {
+            parked.waits_from = parked.waits_from.max(through.next());
+            parked.head.is_some() || parked.waits_from <= low
+        });
+    }
+
     /// The head of `key`, where it is the event at `event`.
     pub fn head_mut(&mut self, key: &OrderKey, event: Offset) -> Option<&mut Head> {
         let head = self.parked.get_mut(key)?.head.as_mut();
@@ -245,6 +256,22 @@ mod tests {
             "what lies between was settled long ago"
         );
         assert!(parked.waits(Offset(51), Offset(60)));
+    }
+
+    #[test]
+    fn behind_a_gap_the_head_of_a_key_stays_and_what_waited_for_it_does_not() {
+        let mut cursor = Cursor::default();
+        let key = OrderKey::Key("k".into());
+        cursor.apply(&outcome(3, 3, retry(), Some("k"), false));
+        cursor.apply(&outcome(5, 5, retry(), Some("other"), false));
+        cursor.apply(&outcome(5, 9, Verdict::Done, Some("other"), false));
+        cursor.skip(Offset(20));
+        assert_eq!((cursor.low, cursor.parked.len()), (Offset(20), 1));
+        let parked = &cursor.parked[&key];
+        assert!(parked.head.is_some() && !parked.waits(Offset(20), cursor.low));
+        assert_eq!(cursor.oldest_waiting(), None);
+        cursor.skip(Offset(7));
+        assert_eq!(cursor.low, Offset(20), "a gap never goes back");
     }
 
     #[test]

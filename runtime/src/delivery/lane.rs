@@ -148,6 +148,11 @@ impl Turned {
 }
 
 impl Shared {
+    /// Make the queue anew, from the cursor. Only between two events.
+    pub(super) fn requeue(&mut self) {
+        self.queue = None;
+    }
+
     /// Wake a lane that rests, where there is one: there is more to do, or something to wait for.
     fn wake(&self, subscriber: &Subscriber) {
         if (self.working.count_ones() as usize) < self.lanes {
@@ -194,7 +199,7 @@ impl Lane {
     pub fn run(&mut self) -> Rest {
         let subscriber = self.subscriber.clone();
         loop {
-            if self.stopping.load(Ordering::Relaxed) {
+            if self.stopping.load(Ordering::Relaxed) || subscriber.is_forgotten() {
                 return Rest::ForGood;
             }
             // A poisoned log has no more to give, and what would be settled on it is refused.

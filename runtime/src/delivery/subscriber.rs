@@ -38,6 +38,9 @@ pub struct Subscriber {
     pub trouble: Mutex<Option<String>>,
     /// Set when dead letters may have to be delivered again.
     pub redrive: AtomicBool,
+    /// The plugin needs nothing that lies below this offset: retention has seen to it.
+    pub needs_nothing_below: AtomicU64,
+    forgotten: AtomicBool,
     /// Rung when a timer is set to fire before every other one of the plugin.
     pub timer_bell: Bell,
     /// How far it is ahead of the disk.
@@ -72,6 +75,12 @@ impl Between<'_> {
         self.slot.generation += 1;
         self.subscriber.bell.notify_one();
     }
+
+    /// The cursor went over a gap: the lanes look at it anew before their next delivery.
+    pub fn passed_gap(self) {
+        self.subscriber.shared.lock().requeue();
+        self.subscriber.bell.notify_one();
+    }
 }
 
 /// The name under which the plugin `name` writes to the log.
@@ -93,6 +102,8 @@ impl Subscriber {
             shared: Mutex::default(),
             shown: Mutex::default(),
             redrive: AtomicBool::new(!state.redrive.is_empty()),
+            needs_nothing_below: AtomicU64::new(sequencer.log().bounds().first.0),
+            forgotten: AtomicBool::default(),
             state: Mutex::new(state),
             trouble: Mutex::default(),
             timer_bell,
@@ -101,6 +112,17 @@ impl Subscriber {
             waiters: Mutex::default(),
             wanted: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// Whether its state was given up: another one of its name may be there.
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// Its state was given up: its lane ends.
+    pub(super) fn forget(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+        self.bell.notify_one();
     }
 
     /// The version that runs.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::lane::{Lane, Rest};
-use super::subscriber::Subscriber;
+use super::subscriber::{self, Subscriber};
 use super::timer;
 use crate::log::index::Bell;
 use crate::log::sequencer::Sequencer;
@@ -61,12 +61,15 @@ impl Subscribers {
 
     /// The plugin called `name`; where there is none, one in `state`, whose lanes rest until a version
     /// is put in its slot. Must be called within a tokio runtime.
-    pub fn get_or_start(&self, name: &str, state: PluginState) -> Arc<Subscriber> {
+    pub fn get_or_start(&self, name: &str, mut state: PluginState) -> Arc<Subscriber> {
         let mut by_name = self.by_name.write();
         if let Some(subscriber) = by_name.get(name) {
             return subscriber.clone();
         }
         let subscription = state.subscription.clone();
+        // One of this name that was forgotten has written before.
+        let written = self.sequencer.log().written_by(&subscriber::writer(name));
+        state.settled_at = state.settled_at.max(written);
         let subscriber = Subscriber::new(name, state, &self.sequencer, self.timer_bell.clone());
         self.sequencer.subscribe(subscriber.id, subscription);
         by_name.insert(name.into(), subscriber.clone());
@@ -81,6 +84,14 @@ impl Subscribers {
         };
         self.lanes.spawn(drive(lanes, self.stop.clone()));
         subscriber
+    }
+
+    /// Give a plugin up whose record says so: its lane ends, and another one of its name begins anew.
+    pub fn forget(&self, subscriber: &Subscriber) {
+        self.by_name.write().remove(&subscriber.name);
+        self.sequencer
+            .subscribe(subscriber.id, super::subscription::Subscription::default());
+        subscriber.forget();
     }
 
     /// Let every lane settle the delivery it is at, and end.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::checkpoint::Checkpoints;
-use super::{Host, Inner, ScrubOptions};
+use super::{Host, Inner, Retention, ScrubOptions};
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{self, Acceptor, Identity};
 use crate::log::index::TypeIndex;
@@ -47,6 +47,8 @@ pub struct HostOptions {
     pub checkpoint_bytes: u64,
     /// How sealed segments are read again in the background.
     pub scrub: ScrubOptions,
+    /// What is kept of the log, and of plugins that were removed.
+    pub retention: Retention,
 }
 
 impl Default for HostOptions {
@@ -61,6 +63,7 @@ impl Default for HostOptions {
             compiler: None,
             checkpoint_bytes: 128 << 20,
             scrub: ScrubOptions::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -134,10 +137,12 @@ impl Host {
             cause,
         })?;
         let log: Arc<dyn Storage> = Arc::new(FsStorage::new(data.join("log")));
-        Self::open_on(&log, Arc::new(FsStorage::new(folder)), options)
+        let host = Self::open_on(&log, Arc::new(FsStorage::new(folder)), options)?;
+        host.inner.tasks.spawn(super::retention::keep(host.clone()));
+        Ok(host)
     }
 
-    /// The same, with the log and the checkpoints in these storages.
+    /// The same, with the log and the checkpoints in these storages, and retention only when it is asked for.
     pub(crate) fn open_on(
         storage: &Arc<dyn Storage>,
         checkpoints: Arc<dyn Storage>,
@@ -179,6 +184,8 @@ impl Host {
                 recovered: in_words(&recovered, &passed_over),
                 durability,
                 store: log,
+                retention: options.retention,
+                clock: options.clock,
                 checkpoints: Checkpoints::new(checkpoints, options.checkpoint_bytes, through),
                 scrub: super::scrub::Scrub::default(),
                 tasks: TaskTracker::new(),

@@ -45,7 +45,7 @@ pub(super) async fn list(
     let pattern = which.r#type.as_deref().map(str::parse::<Pattern>).transpose();
     let pattern = pattern.map_err(|bad| Problem::query(bad.to_string()))?;
     // Who names no position wants what there is, and is not told what there was.
-    let after = which
+    let mut after = which
         .after
         .map_or_else(|| host.log().bounds().first.prev(), Offset);
     if follow::is_asked_for(&headers) {
@@ -53,7 +53,20 @@ pub(super) async fn list(
         return Ok(follow::stream(host, &headers, after, select)?.into_response());
     }
     let limit = which.limit.unwrap_or(100).clamp(1, MOST_EVENTS);
-    let page = blocking(host, move |host| page(host, pattern.as_ref(), after, limit)).await?;
+    let asked = which.after.is_some();
+    let page = blocking(host, move |host| {
+        loop {
+            let found = page(host, pattern.as_ref(), after, limit);
+            // Retention may pass by; who named no position goes on where the log begins now.
+            match found {
+                Err(gone) if !asked && gone.first.is_some() => {
+                    after = host.log().bounds().first.prev();
+                }
+                found => return found,
+            }
+        }
+    })
+    .await?;
     Ok(Json(page).into_response())
 }
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use nerve_eventlog::{Entry, Offset, Reach};
+use nerve_eventlog::{Entry, Offset, Reach, ReadError};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -172,10 +172,15 @@ fn lines(host: &Host, plugin: &str, after: Option<Offset>, limit: usize) -> Resu
     let back = Offset(bounds.durable.0.saturating_sub(LOOK_BACK)).max(bounds.first.prev());
     let (mut at, mut out) = (after.unwrap_or(back), Vec::new());
     loop {
-        let entries = host
-            .log()
-            .read(at.next(), 1 << 20, Reach::Durable)
-            .map_err(|bad| unreadable(&bad))?;
+        let entries = host.log().read(at.next(), 1 << 20, Reach::Durable);
+        let entries = match entries {
+            // Retention passed by; who named no position goes on where the log begins now.
+            Err(ReadError::Gone { first, .. }) if after.is_none() => {
+                at = first.prev();
+                continue;
+            }
+            entries => entries.map_err(|bad| unreadable(&bad))?,
+        };
         let Some(last) = entries.last().map(|entry| entry.offset) else {
             break;
         };

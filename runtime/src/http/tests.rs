@@ -7,6 +7,7 @@ mod lanes;
 mod plugins;
 mod refusals;
 mod restart;
+mod retention;
 mod scrub;
 mod server;
 mod stuck;

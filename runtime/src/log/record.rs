@@ -6,6 +6,7 @@
 
 mod call;
 mod deployment;
+mod gap;
 mod outcome;
 mod reads;
 
@@ -17,6 +18,7 @@ pub use deployment::{
     Asks, BadHash, Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction, VersionId,
     WaitingVersion,
 };
+pub use gap::Gap;
 pub use outcome::{
     FailureClass, FailureRecord, Fired, KeptEvent, Level, Line, OpenReason, Opens, Outcome, TimerChange,
     TimerSet, Verdict, Write,
@@ -38,6 +40,8 @@ pub enum Record<'a> {
     Fired(Fired<'a>),
     /// A plugin is about to call somebody outside.
     Intent(Box<Intent>),
+    /// Events that a plugin will never see.
+    Gap(Gap),
 }
 
 /// The kind of a record: its first byte.
@@ -54,6 +58,8 @@ pub enum Kind {
     Operator = 4,
     /// [`Fired`].
     Fired = 5,
+    /// [`Gap`].
+    Gap = 6,
     /// [`Intent`].
     Intent = 7,
 }
@@ -158,6 +164,7 @@ impl<'a> Record<'a> {
             k if k == Kind::Deployment as u8 => Self::Deployment(rmp_serde::from_slice(fields)?),
             k if k == Kind::Operator as u8 => Self::Operator(rmp_serde::from_slice(fields)?),
             k if k == Kind::Fired as u8 => Self::Fired(rmp_serde::from_slice(fields)?),
+            k if k == Kind::Gap as u8 => Self::Gap(rmp_serde::from_slice(fields)?),
             k if k == Kind::Intent as u8 => Self::Intent(rmp_serde::from_slice(fields)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
@@ -172,6 +179,7 @@ impl<'a> Record<'a> {
             Self::Operator(operator) => Some(&operator.plugin),
             Self::Fired(fired) => Some(fired.plugin),
             Self::Intent(intent) => Some(&intent.plugin),
+            Self::Gap(gap) => Some(&gap.plugin),
         }
     }
 
@@ -184,6 +192,7 @@ impl<'a> Record<'a> {
             Self::Operator(operator) => encode(Kind::Operator, operator, out),
             Self::Fired(fired) => encode(Kind::Fired, fired, out),
             Self::Intent(intent) => encode(Kind::Intent, intent, out),
+            Self::Gap(gap) => encode(Kind::Gap, gap, out),
         }
     }
 

@@ -235,6 +235,12 @@ impl Deployer {
         loaded: Loaded,
         approved: Asks,
     ) -> Result<(), Stopped> {
+        let subscriber = self.subscribers.get_or_start(name, PluginState::default());
+        let between = subscriber.between_events();
+        if subscriber.is_forgotten() {
+            drop(between);
+            return self.go_live(name, pending, settings, loaded, approved);
+        }
         let manifest = &loaded.manifest;
         let live = LiveVersion {
             version: loaded.version,
@@ -248,8 +254,6 @@ impl Deployer {
             from_beginning: loaded.settings.start == Start::Beginning,
             approved,
         };
-        let subscriber = self.subscribers.get_or_start(name, PluginState::default());
-        let between = subscriber.between_events();
         let mut state = subscriber.state.lock();
         if !pending.is_due(&state) {
             return Ok(());
@@ -333,6 +337,7 @@ impl Version for Loaded {
         if self.outgoing.is_some() {
             limits.extend(self.settings.http.shown());
         }
+        limits.extend(self.settings.lag.shown());
         limits
     }
 

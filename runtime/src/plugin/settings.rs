@@ -27,6 +27,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What happens to its failed deliveries.
     pub retry: RetryPolicy,
+    /// How far it may stay behind.
+    pub lag: Lag,
     /// What it is configured with, as text.
     pub config: BTreeMap<String, String>,
     /// What it is granted.
@@ -196,6 +198,33 @@ impl Limits {
     }
 }
 
+/// How far a plugin may stay behind before retention takes events that it has not settled. Within both, retention waits
+/// for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lag {
+    /// Age of the oldest event, in hours. Default 168, a week; with 0 retention never waits.
+    pub hours: u64,
+    /// MiB of the log behind it. Default 4096; with 0 retention never waits.
+    pub mib: u64,
+}
+
+impl Default for Lag {
+    fn default() -> Self {
+        Self {
+            hours: 168,
+            mib: 4096,
+        }
+    }
+}
+
+impl Lag {
+    /// The limits by the names of their settings.
+    pub fn shown(&self) -> Vec<(&'static str, u64)> {
+        vec![("lag_hours", self.hours), ("lag_mib", self.mib)]
+    }
+}
+
 /// Why settings were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -210,6 +239,7 @@ struct File {
     lanes: Lanes,
     limits: Limits,
     retry: Retry,
+    lag: Lag,
     config: BTreeMap<String, toml::Value>,
     grants: BTreeMap<String, Vec<String>>,
     http: HttpOptions,
@@ -245,6 +275,7 @@ impl Settings {
             lanes: file.lanes,
             limits: file.limits,
             retry: file.retry.checked()?,
+            lag: file.lag,
             config: config.collect::<Result<_, BadSettings>>()?,
             grants: Grants::parse(&file.grants).map_err(|bad| BadSettings(format!("grants: {bad}")))?,
             http: file.http,
@@ -328,10 +359,11 @@ mod tests {
 
     #[test]
     fn settings_are_read_and_the_rest_has_defaults() {
-        let text = "start = \"beginning\"\n[limits]\ntime_ms = 5\n[retry]\nattempts = 2\nat_end = \"pause\"\n[config]\nname = \"x\"\nn = 3\nb = true";
+        let text = "start = \"beginning\"\n[limits]\ntime_ms = 5\n[retry]\nattempts = 2\nat_end = \"pause\"\n[lag]\nmib = 7\n[config]\nname = \"x\"\nn = 3\nb = true";
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.start, Start::Beginning);
         assert_eq!((settings.limits.time_ms, settings.limits.emits), (5, 1000));
+        assert_eq!((settings.lag.hours, settings.lag.mib), (168, 7));
         assert_eq!(
             (settings.retry.attempts, settings.retry.at_end),
             (2, AtEnd::Pause)

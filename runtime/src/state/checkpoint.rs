@@ -130,6 +130,20 @@ pub fn list(storage: &dyn Storage) -> io::Result<Vec<Offset>> {
     Ok(found)
 }
 
+/// The checkpoints in `storage` that are whole and of this format, the newest first.
+pub fn verified(storage: &dyn Storage) -> io::Result<Vec<Offset>> {
+    let mut found = list(storage)?;
+    let mut refused = None;
+    found.retain(|through| match read(storage, *through) {
+        Ok(bytes) => body(&bytes).is_ok(),
+        Err(cause) => {
+            refused.get_or_insert(cause);
+            false
+        }
+    });
+    refused.map_or(Ok(found), Err)
+}
+
 /// The bytes of the checkpoint at `through`, for [`parse`].
 pub fn read(storage: &dyn Storage, through: Offset) -> io::Result<Vec<u8>> {
     read_whole(&*storage.open(&name(through))?)
@@ -137,6 +151,11 @@ pub fn read(storage: &dyn Storage, through: Offset) -> io::Result<Vec<u8>> {
 
 /// The checkpoint in `bytes`.
 pub fn parse(bytes: &[u8]) -> Result<Checkpoint<'_>, Unusable> {
+    Ok(rmp_serde::from_slice(body(bytes)?)?)
+}
+
+/// The body of the checkpoint in `bytes`, whose hash and format are right.
+fn body(bytes: &[u8]) -> Result<&[u8], Unusable> {
     let (hashed, hash) = bytes
         .split_at_checked(bytes.len().wrapping_sub(HASH))
         .ok_or(Unusable::Damaged)?;
@@ -151,7 +170,7 @@ pub fn parse(bytes: &[u8]) -> Result<Checkpoint<'_>, Unusable> {
     if (format, fold) != (FORMAT, FOLD) {
         return Err(Unusable::Format { format, fold });
     }
-    Ok(rmp_serde::from_slice(body)?)
+    Ok(body)
 }
 
 /// Give the checkpoint at `through` a name under which it is no checkpoint.

@@ -14,7 +14,7 @@ use crate::delivery::kept::Kept;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timers;
 use crate::log::record::{
-    Asks, Call, Deployment, DeploymentAction, FailureClass, Fired, Hash, Intent, LiveVersion, Operator,
+    Asks, Call, Deployment, DeploymentAction, FailureClass, Fired, Gap, Hash, Intent, LiveVersion, Operator,
     OperatorAction, Outcome, Verdict, VersionId, WaitingVersion,
 };
 
@@ -68,6 +68,9 @@ pub struct PluginState {
     /// Versions that were live before, as long as a dead letter names them.
     #[serde(default)]
     pub former: BTreeMap<VersionId, LiveVersion>,
+    /// Since when its file is gone.
+    #[serde(default)]
+    pub removed_at: Option<Micros>,
 }
 
 /// An attempt that has called somebody outside and has no outcome yet: after a crash it goes on.
@@ -245,6 +248,7 @@ impl PluginState {
                 let named: BTreeSet<VersionId> = self.dead.values().map(|dead| dead.version).collect();
                 self.former.retain(|version, _| named.contains(version));
                 (self.removed, self.refused, self.pair) = (false, None, deployment.pair);
+                self.removed_at = None;
                 self.waiting = None;
                 self.breaker.half_open(time);
             }
@@ -255,13 +259,31 @@ impl PluginState {
             }
             DeploymentAction::Removed => {
                 (self.removed, self.refused, self.pair) = (true, None, None);
+                self.removed_at = Some(time);
                 self.waiting = None;
             }
+            // The fold knows it no longer.
+            DeploymentAction::Forgotten => {}
             DeploymentAction::Waiting(version) => {
                 (self.refused, self.pair) = (None, deployment.pair);
                 self.waiting = Some((time, (**version).clone()));
             }
         }
+    }
+
+    /// What the gap, appended at `time`, does. What is parked or a dead letter stays: it has its event.
+    pub fn apply_gap(&mut self, time: Micros, gap: &Gap) {
+        let through = Offset(gap.through);
+        self.cursor.skip(through);
+        self.breaker.gap(time, gap);
+        let heads = self
+            .cursor
+            .parked
+            .values()
+            .filter_map(|parked| parked.head.as_ref());
+        let heads: BTreeSet<Offset> = heads.map(|head| head.event).collect();
+        self.attempts
+            .retain(|event, _| *event > through || heads.contains(event) || self.dead.contains_key(event));
     }
 
     /// What the operator's action, appended at `time`, does.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use nerve_eventlog::{Entry, Micros, Offset, Reach};
+use nerve_eventlog::{Entry, Micros, Offset, Reach, ReadError};
 
 use super::interrupted::Interrupted;
 use super::{Choice, Lane, LaneError, Turned, UnderWay, event_of};
@@ -155,7 +155,7 @@ impl Lane {
                 queue.take(self.entries.drain(..), last);
             }
             Next::Cold(_) => {
-                let entries = self.log.read(after.next(), READ_BYTES, Reach::Appended)?;
+                let entries = self.read(after.next())?;
                 let Some(last) = entries.last().map(|entry| entry.offset) else {
                     return Ok(false);
                 };
@@ -178,7 +178,7 @@ impl Lane {
         let mut queue = Queue::new(&cursor, several);
         let mut from = cursor.oldest_waiting();
         while let Some(start) = from.filter(|start| *start <= cursor.low) {
-            let entries = self.log.read(start, READ_BYTES, Reach::Appended)?;
+            let entries = self.read(start)?;
             for entry in &entries {
                 if !wanted(entry, &subscription) {
                     continue;
@@ -243,6 +243,19 @@ impl Lane {
             }
         }
         Ok(None)
+    }
+
+    /// Records from `from` on. What retention has taken is passed over: it took nothing that the plugin needs and no
+    /// gap record speaks of.
+    fn read(&self, from: Offset) -> Result<Vec<Entry>, ReadError> {
+        match self.log.read(from, READ_BYTES, Reach::Appended) {
+            Err(ReadError::Gone { first, .. })
+                if first.0 <= self.subscriber.needs_nothing_below.load(Ordering::Relaxed) =>
+            {
+                self.log.read(first, READ_BYTES, Reach::Appended)
+            }
+            other => other,
+        }
     }
 
     /// The event at `offset`, from the log where the fold does not keep it.

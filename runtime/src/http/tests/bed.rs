@@ -114,11 +114,20 @@ impl Bed {
 
     /// Deploy a plugin that subscribes to `pattern`, lets `open/` be read, and runs `script`.
     pub(super) fn deploy(&self, name: &str, pattern: &str, script: Script) {
-        self.deploy_in(name, pattern, 1, script);
+        self.deploy_as(name, pattern, None, 1, script);
     }
 
     /// The same, in so many lanes.
     pub(super) fn deploy_in(&self, name: &str, pattern: &str, lanes: usize, script: Script) {
+        self.deploy_as(name, pattern, None, lanes, script);
+    }
+
+    /// The same, with the text of its `NAME.toml`.
+    pub(super) fn deploy_with(&self, name: &str, pattern: &str, settings: &str, script: Script) {
+        self.deploy_as(name, pattern, Some(settings), 1, script);
+    }
+
+    fn deploy_as(&self, name: &str, pattern: &str, settings: Option<&str>, lanes: usize, script: Script) {
         static VERSIONS: AtomicU32 = AtomicU32::new(1);
         let mut version = [0; 8];
         version[4..].copy_from_slice(&VERSIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
@@ -126,14 +135,29 @@ impl Bed {
         let live = LiveVersion {
             version,
             label: "1.2.3".into(),
+            settings: settings.map(str::to_owned),
             subscriptions: vec![pattern.into()],
             readable: vec!["open/".into()],
             ..LiveVersion::default()
         };
+        let fake = Arc::new(Fake {
+            version,
+            lanes,
+            script,
+        });
+        self.record(name, DeploymentAction::Live(Box::new(live)), Some(fake));
+    }
+
+    /// Remove a plugin.
+    pub(super) fn remove(&self, name: &str) {
+        self.record(name, DeploymentAction::Removed, None);
+    }
+
+    fn record(&self, name: &str, action: DeploymentAction, version: Option<Arc<dyn Version>>) {
         let deployment = Deployment {
             plugin: name.into(),
             pair: None,
-            action: DeploymentAction::Live(Box::new(live)),
+            action,
         };
         let subscriber = self.host.subscribers().get_or_start(name, PluginState::default());
         let between = subscriber.between_events();
@@ -145,11 +169,7 @@ impl Bed {
         state.apply_deployment(appended.first, appended.time, &deployment);
         sequencer.subscribe(subscriber.id, state.subscription.clone());
         drop(state);
-        between.swap(Some(Arc::new(Fake {
-            version,
-            lanes,
-            script,
-        })));
+        between.swap(version);
     }
 
     /// Wait until `plugin` has settled everything up to `offset`.

@@ -31,6 +31,8 @@ pub enum DeploymentAction {
     Removed,
     /// It asks for more than it was granted: it waits for an operator, and what was live before goes on.
     Waiting(Box<WaitingVersion>),
+    /// It was removed long ago: its cursor and state are given up.
+    Forgotten,
 }
 
 /// What a plugin asks for: capabilities, each with its scopes.

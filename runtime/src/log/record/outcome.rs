@@ -132,6 +132,8 @@ pub enum OpenReason {
     Exhausted,
     /// An operator asked for it.
     Operator,
+    /// It was too far behind, and retention has taken events that it had not settled.
+    Gap,
 }
 
 /// The three ends of a delivery.
