@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use self::checkpoint::Checkpoints;
 use crate::delivery::subscribers::Subscribers;
-use crate::ingest::{Acceptor, ValidEvent};
+use crate::ingest::{Acceptor, SourceRates, ValidEvent};
 use crate::log::sequencer::Sequencer;
 use crate::plugin::deploy::Deployer;
 use crate::plugin::watcher::Watcher;
@@ -62,6 +62,7 @@ struct Inner {
     checkpoints: Checkpoints,
     scrub: scrub::Scrub,
     retention: Retention,
+    source_rates: Option<SourceRates>,
     clock: Arc<dyn Clock>,
     watcher: Mutex<Option<Watcher>>,
     tasks: TaskTracker,
@@ -88,6 +89,9 @@ impl Host {
     pub fn publish(&self, events: &[ValidEvent]) -> Result<Vec<Published>, PublishError> {
         if self.inner.stop.is_cancelled() {
             return Err(Stopped::Stopping.into());
+        }
+        if let Some(rates) = &self.inner.source_rates {
+            rates.take(self.inner.clock.now(), events.iter().map(ValidEvent::source))?;
         }
         self.inner.sequencer.publish(events)
     }

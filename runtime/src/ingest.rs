@@ -2,8 +2,10 @@
 
 mod acceptor;
 pub mod message_pack;
+mod source_rate;
 mod trace_context;
 mod valid_event;
 
 pub use acceptor::{Acceptor, Invalid, Limits, NewEvent};
+pub use source_rate::{SourceRate, SourceRates, TooFast};
 pub use valid_event::{Identity, IdentityKey, ValidEvent};

@@ -14,6 +14,7 @@ use super::Done;
 use super::exit::{Exit, fail};
 use super::output::Printer;
 use crate::host::{Host, HostOptions, Keep, Retention};
+use crate::ingest::SourceRate;
 use crate::plugin::compiler::child::THIS_PROGRAM;
 
 /// Threads that plugins may run on at a time. Threads are made when plugins have work, and end when they rest.
@@ -41,6 +42,12 @@ pub(super) struct Run {
     /// disk; with 0 a full disk stops the host
     #[arg(long, default_value_t = 128)]
     reserve_mib: u64,
+    /// Events per second that one source may publish [default: any number]
+    #[arg(long)]
+    source_rate: Option<u32>,
+    /// Events that one source may publish at once after a pause [default: those of one second]
+    #[arg(long, requires = "source_rate")]
+    source_burst: Option<u32>,
     /// Days after which the oldest records are dropped, in whole segments [default: never]
     #[arg(long)]
     retain_days: Option<u64>,
@@ -108,6 +115,10 @@ impl Run {
                 reserve_bytes: self.reserve_mib << 20,
                 ..Options::default()
             },
+            source_rate: self.source_rate.map(|per_second| SourceRate {
+                per_second,
+                burst: self.source_burst.unwrap_or(per_second),
+            }),
             retention: Retention {
                 log: Keep {
                     time: self.retain_days.map(days),

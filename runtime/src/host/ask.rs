@@ -8,6 +8,7 @@ use nerve_eventlog::Offset;
 
 use super::{AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
 use crate::delivery::subscriber::Subscriber;
+use crate::ingest::SourceRates;
 use crate::state::PluginState;
 
 impl Host {
@@ -101,6 +102,7 @@ impl Host {
             durability: self.inner.durability,
             refused_busy: self.inner.sequencer.refused_busy(),
             refused_no_room: self.inner.sequencer.refused_no_room(),
+            refused_too_fast: self.inner.source_rates.as_ref().map_or(0, SourceRates::refused),
             short_of_room: self.log().short_of_room(),
             bytes,
             segments,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use nerve_eventlog::Offset;
 
+use crate::ingest::TooFast;
+
 use crate::plugin::deploy::ApproveError;
 
 /// Why events were not published. Nothing was appended.
@@ -23,6 +25,9 @@ pub enum PublishError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// A source publishes too fast.
+    #[error(transparent)]
+    TooFast(#[from] TooFast),
     /// The identity is taken by an event with other content.
     #[error("event {index}: id {id:?} of source {source_name:?} is taken by {} with other content", first_place(*offset))]
     Conflict {

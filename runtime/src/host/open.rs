@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::checkpoint::Checkpoints;
 use super::{Host, Inner, Retention, ScrubOptions};
 use crate::delivery::subscribers::Subscribers;
-use crate::ingest::{self, Acceptor, Identity};
+use crate::ingest::{self, Acceptor, Identity, SourceRate, SourceRates};
 use crate::log::index::TypeIndex;
 use crate::log::record::{DecodeError, Record};
 use crate::log::sequencer::{Order, Sequencer};
@@ -47,6 +47,8 @@ pub struct HostOptions {
     pub checkpoint_bytes: u64,
     /// How sealed segments are read again in the background.
     pub scrub: ScrubOptions,
+    /// How fast one source may publish; `None`, the default, sets no limit.
+    pub source_rate: Option<SourceRate>,
     /// What is kept of the log, and of plugins that were removed.
     pub retention: Retention,
 }
@@ -63,6 +65,7 @@ impl Default for HostOptions {
             compiler: None,
             checkpoint_bytes: 128 << 20,
             scrub: ScrubOptions::default(),
+            source_rate: None,
             retention: Retention::default(),
         }
     }
@@ -185,6 +188,7 @@ impl Host {
                 durability,
                 store: log,
                 retention: options.retention,
+                source_rates: options.source_rate.map(SourceRates::new),
                 clock: options.clock,
                 checkpoints: Checkpoints::new(checkpoints, options.checkpoint_bytes, through),
                 scrub: super::scrub::Scrub::default(),

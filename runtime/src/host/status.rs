@@ -137,7 +137,9 @@ pub struct LogStatus {
     pub refused_busy: u64,
     /// How often publishers were refused because the disk was nearly full.
     pub refused_no_room: u64,
-    /// Whether publishers are refused for that now.
+    /// How often publishers were refused because their source was too fast.
+    pub refused_too_fast: u64,
+    /// Whether publishers are refused for a full disk now.
     pub short_of_room: bool,
     /// Bytes on disk.
     pub bytes: u64,

@@ -20,6 +20,7 @@ pub(super) async fn show(State(host): State<Host>) -> Json<Value> {
         "segments": status.segments,
         "short_of_room": status.short_of_room,
         "refused_busy": status.refused_busy,
+        "refused_too_fast": status.refused_too_fast,
         "refused_no_room": status.refused_no_room,
         "recovered": status.recovered,
         "scrub": {

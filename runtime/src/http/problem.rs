@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{AskError, PublishError, Stopped};
-use crate::ingest::Invalid;
+use crate::ingest::{Invalid, TooFast};
 
 /// A problem.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -126,6 +126,11 @@ impl From<PublishError> for Problem {
                     "none of the events was kept: free room on the host's disk, and publish again after Retry-After \
                      seconds",
                 )
+            },
+            PublishError::TooFast(TooFast { retry_after, .. }) => Self {
+                retry_after: again(retry_after),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-fast", detail)
+                    .hint("none of the events was kept: publish them again after Retry-After seconds, and slower")
             },
             PublishError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "identity-conflict", detail)
                 .hint("id and source identify an event: give another event another id"),

@@ -1,10 +1,54 @@
 //! What is asked wrongly is answered with a problem that names the thing and the way out.
 
+use std::sync::Arc;
+
+use nerve_eventlog::storage::{MemoryStorage, Storage};
+use nerve_eventlog::{ManualClock, Micros};
 use serde_json::json;
 
 use super::bed::{Bed, event, request};
+use crate::host::HostOptions;
+use crate::ingest::SourceRate;
 
 const STRUCTURED: &str = "application/cloudevents+json";
+
+#[tokio::test]
+async fn a_source_that_is_too_fast_is_refused_by_name_with_its_whole_batch() {
+    let options = HostOptions {
+        source_rate: Some(SourceRate {
+            per_second: 1,
+            burst: 2,
+        }),
+        clock: Arc::new(ManualClock::new(Micros(1))),
+        ..HostOptions::default()
+    };
+    let storage = || Arc::new(MemoryStorage::default());
+    let log: Arc<dyn Storage> = storage();
+    let bed = Bed::on(&log, storage(), options).unwrap();
+    bed.publish(&event("a", "t")).await;
+    let mut other = event("c", "t");
+    other["source"] = json!("other");
+    let batch = json!([other, event("d", "t"), event("e", "t")]);
+    let refused = bed
+        .post("application/cloudevents-batch+json", batch.to_string())
+        .await;
+    let problem = refused.problem(429, "too-fast");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("\"test\""),
+        "{problem}"
+    );
+    assert_eq!(refused.headers["retry-after"], "1");
+    bed.publish(&event("d", "t")).await;
+    bed.post(STRUCTURED, event("e", "t").to_string())
+        .await
+        .problem(429, "too-fast");
+    bed.publish(&other).await;
+    let status = bed.get("/v1/log").await.ok();
+    assert_eq!(
+        (&status["refused_too_fast"], &status["last"]),
+        (&json!(2), &json!(3))
+    );
+}
 
 #[tokio::test]
 async fn bad_events_are_refused_with_what_is_wrong_and_what_to_write() {
