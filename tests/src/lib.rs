@@ -63,6 +63,8 @@ pub struct Host {
     before: String,
     /// MiB of the disk of its own that its data is on, where it has one; it is gone with the process.
     disk: Option<u32>,
+    /// Further options of `nerve run`.
+    options: &'static [&'static str],
 }
 
 /// An answer: its status, and its body as JSON where it is JSON.
@@ -77,16 +79,21 @@ pub struct Answer {
 impl Host {
     /// A host on a new folder, with these plugins in it.
     pub fn start(plugins: &[&str]) -> Self {
-        Self::start_on(None, plugins)
+        Self::start_on(None, &[], plugins)
+    }
+
+    /// The same, with further options of `nerve run`.
+    pub fn start_with(options: &'static [&'static str], plugins: &[&str]) -> Self {
+        Self::start_on(None, options, plugins)
     }
 
     /// The same, with its data on a disk of so many MiB. Needs the right to mount: root has it, and whoever may make
     /// user namespaces.
     pub fn start_on_small_disk(mib: u32, plugins: &[&str]) -> Self {
-        Self::start_on(Some(mib), plugins)
+        Self::start_on(Some(mib), &[], plugins)
     }
 
-    fn start_on(disk: Option<u32>, plugins: &[&str]) -> Self {
+    fn start_on(disk: Option<u32>, options: &'static [&'static str], plugins: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["plugins", "data"] {
             fs::create_dir(folder.path().join(name)).unwrap();
@@ -97,6 +104,7 @@ impl Host {
             address: String::new(),
             before: String::new(),
             disk,
+            options,
         };
         for plugin in plugins {
             host.drop_built(plugin);
@@ -157,6 +165,7 @@ impl Host {
             .unwrap();
         let child = command(self.disk, &self.before)
             .args(["run", "--listen", "127.0.0.1:0"])
+            .args(self.options)
             .current_dir(self.folder.path())
             .env_remove("NERVE_SERVER")
             .stdin(Stdio::null())

@@ -27,6 +27,8 @@ mod limits;
 mod log_tools;
 #[path = "blackbox/outgoing.rs"]
 mod outgoing;
+#[path = "blackbox/retention.rs"]
+mod retention;
 #[path = "blackbox/rot.rs"]
 mod rot;
 #[path = "blackbox/sigkill.rs"]
