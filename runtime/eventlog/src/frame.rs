@@ -67,7 +67,13 @@ impl Header {
 
     /// The last record; for a mark, the one before it.
     pub(crate) fn last(&self) -> Offset {
-        Offset((self.first.0 + u64::from(self.count)).saturating_sub(1))
+        // A header can be whole and say anything: an absurd place is no reason to panic.
+        Offset(
+            self.first
+                .0
+                .saturating_add(u64::from(self.count))
+                .saturating_sub(1),
+        )
     }
 }
 
@@ -166,4 +172,26 @@ pub(crate) fn proof_of_sync(bytes: &[u8], from: usize, log: LogId, offset: Offse
     (from..bytes.len().saturating_sub(HEADER - 1)).find(|at| {
         Header::read_at(bytes, *at).is_some_and(|header| header.log == log && header.synced_through >= offset)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_claims_the_last_offset_of_all_has_a_last_record() {
+        let mut bytes = Vec::new();
+        let log = LogId([7; 16]);
+        write(
+            &mut bytes,
+            log,
+            Offset(u64::MAX),
+            4,
+            Offset(3),
+            0,
+            std::iter::empty(),
+        );
+        let header = Header::read(&bytes).expect("a whole header");
+        assert_eq!(header.last(), Offset(u64::MAX - 1));
+    }
 }
