@@ -22,3 +22,6 @@ pub mod shape;
 pub mod v1;
 mod wasi;
 pub mod watcher;
+
+#[cfg(test)]
+mod tests;

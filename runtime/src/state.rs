@@ -12,3 +12,6 @@ mod plugin_state;
 pub use fold::Fold;
 pub use key_values::KeyValues;
 pub use plugin_state::{Dead, Live, OpenAttempt, PluginState};
+
+#[cfg(test)]
+mod tests;

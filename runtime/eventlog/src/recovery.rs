@@ -142,9 +142,16 @@ pub(crate) fn recover(
     let mut opened = match scan.opened {
         Some(opened) if !opened.segments.is_empty() => opened,
         other => {
-            let mut fresh = empty(LogId::random().map_err(io)?);
-            let next = other.map_or(Offset(1), |opened| opened.next);
-            let (file, segment) = sync::begin_segment(storage, fresh.id, next, now, 0).map_err(io)?;
+            // What a checkpoint knows goes on, under the same id, also when no segment is left of it.
+            let id = known
+                .map_or_else(LogId::random, |known| Ok(known.log))
+                .map_err(io)?;
+            let mut fresh = empty(id);
+            if let Some(before) = other {
+                (fresh.next, fresh.synced) = (before.next, before.next.prev());
+                (fresh.time, fresh.writers) = (before.time, before.writers);
+            }
+            let (file, segment) = sync::begin_segment(storage, id, fresh.next, now, 0).map_err(io)?;
             fresh.file = Some(file);
             fresh.segments.push(segment);
             fresh
@@ -262,9 +269,9 @@ impl Scan<'_> {
         };
         let file = self.storage.open(&name).map_err(io)?;
         let bytes = Bytes::from(read_all(&*file, 0).map_err(io)?);
-        // Frames are written only into a segment whose header is on disk.
-        let held_known = self.known.is_some_and(|known| first <= known.through);
-        if segment::Header::read(&bytes).is_none() && is_last && !has_frame(&bytes) && !held_known {
+        // Frames are written only into a segment whose header is on disk: one that is longer was whole once.
+        let is_begun = segment::Header::read(&bytes).is_none() && bytes.len() <= segment::HEADER;
+        if is_last && is_begun && self.known.is_none_or(|known| known.through < first) {
             return self.discard(&name, first, &bytes).map_err(io);
         }
         let header = self.header(&name, first, &bytes)?;
@@ -384,11 +391,6 @@ impl Scan<'_> {
         });
         Ok(())
     }
-}
-
-/// Whether a whole frame header stands anywhere in `bytes`.
-pub(crate) fn has_frame(bytes: &[u8]) -> bool {
-    (0..bytes.len()).any(|at| frame::Header::read_at(bytes, at).is_some())
 }
 
 /// Copy `bytes` into a file of their own, durable with its name; answers the name.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::batch;
 use crate::frame::{self, Expected, Found};
-use crate::recovery::{self, has_frame};
+use crate::recovery;
 use crate::segment::{self, Header};
 use crate::storage::{Storage, read_all};
 use crate::verify::{Damage, Report, SegmentReport};
@@ -247,7 +247,7 @@ impl Walk<'_> {
     /// whether the run before may go on in the next segment.
     fn header(&mut self, first: Offset, bytes: &Bytes, is_last: bool) -> Result<Header, bool> {
         let Some(header) = Header::read(bytes) else {
-            if is_last && !has_frame(bytes) && first > self.known {
+            if is_last && bytes.len() <= segment::HEADER && first > self.known {
                 let what = "the making of the segment was cut off".to_owned();
                 let file = segment::name(first);
                 self.survey.report.torn = Some(Damage {

@@ -1,6 +1,7 @@
 //! Tests of the log on its storages: conformance, crashes, rot, and a comparison with a plain vector.
 
 mod crash;
+mod damage;
 mod fuzz;
 mod known;
 mod model;

@@ -59,7 +59,11 @@ pub(super) fn batch(acceptor: &Acceptor, body: &[u8]) -> Result<Vec<ValidEvent>,
         .and_then(|events| input.end().map(|()| events));
     let events = events.map_err(|cause| {
         let hint = "send a JSON array of CloudEvents in structured mode";
-        Invalid::new("", format!("the body is no batch of CloudEvents: {cause}"), hint)
+        Invalid::new(
+            "",
+            format!("the body is no batch of CloudEvents: {}", cut(&cause)),
+            hint,
+        )
     })?;
     let hint = format!("send 1 to {most} events at a time");
     if events.is_empty() {
@@ -221,7 +225,7 @@ impl<'a> Attributes<'a> {
             return Err(wrong);
         }
         if self.spec_version != "1.0" {
-            let problem = format!("is {:?}, and only \"1.0\" is known", self.spec_version);
+            let problem = format!("is {:?}, and only \"1.0\" is known", cut(&self.spec_version));
             return Err(Invalid::new(
                 "specversion",
                 problem,
@@ -236,7 +240,7 @@ impl<'a> Attributes<'a> {
             .map_err(|cause| {
                 Invalid::new(
                     "time",
-                    format!("is no time: {cause}"),
+                    format!("is no time: {}", cut(&cause)),
                     "write RFC 3339, such as 2026-01-02T03:04:05Z",
                 )
             })?;
@@ -245,7 +249,7 @@ impl<'a> Attributes<'a> {
         let no_json = |cause: message_pack::BadData| {
             Invalid::new(
                 "data",
-                format!("is no JSON: {cause}"),
+                format!("is no JSON: {}", cut(&cause)),
                 "send JSON, or name another datacontenttype",
             )
         };
@@ -267,7 +271,7 @@ impl<'a> Attributes<'a> {
                 if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
                     text.into_bytes()
                 } else {
-                    let problem = format!("is no text, and its datacontenttype is {content_type:?}");
+                    let problem = format!("is no text, and its datacontenttype is {:?}", cut(&content_type));
                     return Err(Invalid::new(
                         "data",
                         problem,
@@ -337,10 +341,15 @@ fn shown_name(name: &str) -> String {
     name.chars().take(80).collect()
 }
 
+/// As much of what was sent, or of what is said about it, as a message shows.
+fn cut(text: &impl std::fmt::Display) -> String {
+    text.to_string().chars().take(200).collect()
+}
+
 fn bad_json(cause: &serde_json::Error) -> Invalid {
     let hint =
         "send a CloudEvent as JSON: {\"specversion\":\"1.0\",\"id\":…,\"source\":…,\"type\":…,\"data\":…}";
-    Invalid::new("", format!("the body is no CloudEvent: {cause}"), hint)
+    Invalid::new("", format!("the body is no CloudEvent: {}", cut(cause)), hint)
 }
 
 fn percent_decoded(value: &[u8]) -> Option<String> {

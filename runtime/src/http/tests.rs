@@ -2,6 +2,7 @@
 
 mod bed;
 mod events;
+mod fuzz;
 mod kept;
 mod lanes;
 mod plugins;

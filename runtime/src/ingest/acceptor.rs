@@ -115,7 +115,9 @@ impl std::fmt::Display for Invalid {
 impl Invalid {
     /// `attribute` has a problem.
     pub fn new(attribute: &str, problem: impl Into<String>, hint: impl Into<String>) -> Self {
-        let (attribute, problem, hint) = (attribute.to_owned(), problem.into(), hint.into());
+        // Whoever sends it chooses the names of attributes: as much of one is shown as a name may have, and a bit.
+        let attribute = attribute.chars().take(80).collect();
+        let (problem, hint) = (problem.into(), hint.into());
         Self {
             index: None,
             attribute,

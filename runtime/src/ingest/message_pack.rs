@@ -1,7 +1,9 @@
 //! JSON and MessagePack, one into the other without a tree in between.
 
+use hashbrown::HashSet;
+
 /// Levels of nesting that data may have.
-const DEEPEST: usize = 100;
+pub(crate) const DEEPEST: usize = 100;
 
 /// Why data was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +105,8 @@ pub fn to_json(message_pack: &[u8]) -> Result<Vec<u8>, BadData> {
     Ok(out)
 }
 
-/// Check that `bytes` is one MessagePack value that JSON could have: texts are UTF-8, keys of maps are texts, and there
-/// are no extensions. Binary data is let through. Walks the bytes once and keeps nothing.
+/// Check that `bytes` is one MessagePack value that JSON could have: texts are UTF-8, keys of maps are texts, each there
+/// once, and there are no extensions. Binary data is let through. Walks the bytes once and keeps nothing.
 pub fn check(bytes: &[u8]) -> Result<(), BadData> {
     let mut walk = Walk { bytes, at: 0 };
     walk.value(0)?;
@@ -120,7 +122,33 @@ struct Walk<'a> {
     at: usize,
 }
 
-impl Walk<'_> {
+/// The keys of one map: the first few are compared, more are hashed.
+#[derive(Default)]
+struct Keys<'a> {
+    few: [&'a [u8]; 8],
+    count: usize,
+    more: HashSet<&'a [u8]>,
+}
+
+impl<'a> Keys<'a> {
+    /// Whether `key` is new.
+    fn insert(&mut self, key: &'a [u8]) -> bool {
+        let few = self.count.min(self.few.len());
+        if self.few[..few].contains(&key) {
+            return false;
+        }
+        self.count += 1;
+        match self.few.get_mut(few) {
+            Some(place) => {
+                *place = key;
+                true
+            }
+            None => self.more.insert(key),
+        }
+    }
+}
+
+impl<'a> Walk<'a> {
     fn value(&mut self, depth: usize) -> Result<(), BadData> {
         if depth > DEEPEST {
             return Err(self.bad("the value is nested deeper than 100 levels"));
@@ -136,7 +164,7 @@ impl Walk<'_> {
                 let length = self.length(1 << (marker - 0xc4))?;
                 self.skip(length).map(drop)
             }
-            0xa0..=0xbf | 0xd9..=0xdb => self.text(marker),
+            0xa0..=0xbf | 0xd9..=0xdb => self.text(marker).map(drop),
             0x90..=0x9f => self.values(usize::from(marker & 0x0f), depth),
             0xdc | 0xdd => {
                 let count = self.length(2 << (marker - 0xdc))?;
@@ -156,24 +184,28 @@ impl Walk<'_> {
     }
 
     fn pairs(&mut self, count: usize, depth: usize) -> Result<(), BadData> {
+        let mut keys = Keys::default();
         (0..count).try_for_each(|_| {
             let marker = self.skip(1)?[0];
             if !matches!(marker, 0xa0..=0xbf | 0xd9..=0xdb) {
                 return Err(self.bad("the key of a map is no text"));
             }
-            self.text(marker)?;
+            let key = self.text(marker)?;
+            if !keys.insert(key) {
+                return Err(self.bad("an object has a key twice"));
+            }
             self.value(depth + 1)
         })
     }
 
-    fn text(&mut self, marker: u8) -> Result<(), BadData> {
+    fn text(&mut self, marker: u8) -> Result<&'a [u8], BadData> {
         let length = match marker {
             0xd9..=0xdb => self.length(1 << (marker - 0xd9))?,
             short => usize::from(short & 0x1f),
         };
         let text = self.skip(length)?;
         std::str::from_utf8(text)
-            .map(drop)
+            .map(|_| text)
             .map_err(|_| self.bad("a text is not UTF-8"))
     }
 
@@ -185,7 +217,7 @@ impl Walk<'_> {
             .fold(0, |length, byte| length << 8 | usize::from(*byte)))
     }
 
-    fn skip(&mut self, count: usize) -> Result<&[u8], BadData> {
+    fn skip(&mut self, count: usize) -> Result<&'a [u8], BadData> {
         let end = self.at.saturating_add(count);
         let Some(skipped) = self.bytes.get(self.at..end) else {
             return Err(self.bad("it ends too early"));
@@ -260,5 +292,25 @@ mod tests {
             assert!(check(bad).is_err(), "{bad:?}");
         }
         assert!(check(&vec![0x91; 100_000]).is_err(), "too deep");
+    }
+
+    #[test]
+    fn an_object_that_has_a_key_twice_is_refused_however_many_it_has() {
+        for keys in [2, 8, 9, 30] {
+            let mut texts: Vec<String> = (0..keys).map(|n| format!("\"k{n}\":{n}")).collect();
+            from_json(format!("{{{}}}", texts.join(",")).as_bytes()).unwrap();
+            for again in [0, keys - 1] {
+                texts.push(format!("\"k{again}\":0"));
+                let refused = from_json(format!("{{{}}}", texts.join(",")).as_bytes()).unwrap_err();
+                assert!(refused.to_string().contains("key twice"), "{refused}");
+                texts.pop();
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_taken_to_the_last_digit() {
+        let taken = from_json(b"123456789.123456789").unwrap();
+        assert_eq!(taken[1..], 123_456_789.123_456_79_f64.to_be_bytes());
     }
 }

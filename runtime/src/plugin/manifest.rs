@@ -90,6 +90,7 @@ impl Manifest {
         said.emits.iter().try_for_each(|name| check_type(name))?;
         let mut schemas = Vec::new();
         for schema in said.schemas {
+            check_type(&schema.event_type)?;
             if schema.json.len() > LONGEST_SCHEMA {
                 return Err(BadManifest::TooLong("a schema", LONGEST_SCHEMA));
             }

@@ -8,7 +8,7 @@ use crate::storage::StorageFile;
 use crate::{Offset, ReadError, frame, recovery, segment};
 
 impl FileLog {
-    /// Read records from disk, from `from` on, verifying every checksum.
+    /// Read records from disk, from `from` on, which is there, verifying every checksum.
     pub(super) fn read_cold(&self, from: Offset, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {
         let (segment, place, next) = {
             let segments = self.shared.segments.lock();
@@ -79,6 +79,15 @@ impl FileLog {
                     known.learn(first, at, previous);
                 }
             }
+        }
+        // It was asked for what is in the log: a file that ends between two frames has lost it.
+        if out.is_empty() {
+            return Err(ReadError::Damaged {
+                file: name.clone(),
+                byte: at,
+                offset: from,
+                what: "the file ends early".to_owned(),
+            });
         }
         Ok(out)
     }

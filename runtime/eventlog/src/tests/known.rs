@@ -167,3 +167,16 @@ fn a_last_segment_without_a_header_that_a_checkpoint_knows_is_damage_and_stays_w
     );
     assert_eq!(disk.content(&last), Some(rotten));
 }
+
+#[test]
+fn a_log_whose_only_segment_was_just_begun_goes_on_behind_what_a_checkpoint_knows() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    let known = known(&filled(&storage, small(), 50), 60);
+    let disk = MemoryStorage::default();
+    disk.put(&crate::segment::name(Offset(61)), vec![0; 10]);
+    let storage: Arc<dyn Storage> = Arc::new(disk);
+    let (log, _) = open_known(&storage, &known).unwrap();
+    assert_eq!((log.id(), log.bounds().last), (known.log, Offset(60)));
+    let appended = log.append(batch(&[b"x"]), None).unwrap();
+    assert_eq!((appended.first, appended.time), (Offset(61), Micros(7)));
+}

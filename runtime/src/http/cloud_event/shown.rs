@@ -1,8 +1,12 @@
 //! Events of the log in structured mode, as the API shows them.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nerve_eventlog::Entry;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::super::time;
@@ -77,9 +81,73 @@ fn data(event: &Event<'_>) -> (&'static str, Value) {
 
 /// MessagePack as JSON; bytes that are none as base64.
 pub(in crate::http) fn json_of(bytes: &[u8]) -> Value {
-    let value = message_pack::check(bytes).and_then(|()| message_pack::to_json(bytes));
-    match value.ok().and_then(|json| serde_json::from_slice(&json).ok()) {
-        Some(value) => value,
-        None => json!({ "base64": BASE64.encode(bytes) }),
+    let value = message_pack::check(bytes).ok().and_then(|()| {
+        let mut input = rmp_serde::Deserializer::from_read_ref(bytes);
+        input.set_max_depth(message_pack::DEEPEST + 28);
+        Plain.deserialize(&mut input).ok()
+    });
+    value.unwrap_or_else(|| json!({ "base64": BASE64.encode(bytes) }))
+}
+
+/// A value as it is. `Value` itself takes some keys for messages of its own.
+struct Plain;
+
+impl<'de> DeserializeSeed<'de> for Plain {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Plain {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value that JSON could have")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(flag.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
+        Ok(bytes.into())
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<Value, S::Error> {
+        let mut out = Vec::new();
+        while let Some(element) = elements.next_element_seed(Self)? {
+            out.push(element);
+        }
+        Ok(Value::Array(out))
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut pairs: M) -> Result<Value, M::Error> {
+        let mut out = Map::new();
+        while let Some(key) = pairs.next_key::<String>()? {
+            out.insert(key, pairs.next_value_seed(Self)?);
+        }
+        Ok(Value::Object(out))
     }
 }

@@ -1,0 +1,3 @@
+//! Tests of what plugins and their operators hand over.
+
+mod fuzz;

@@ -1,0 +1,3 @@
+//! Tests of the fold on records that nobody meant.
+
+mod fuzz;
