@@ -172,7 +172,7 @@ impl Queue {
         self.under_way == 0 || (settled_above < RUN_AHEAD && self.crowd < RUN_AHEAD)
     }
 
-    /// Whether the key of a fresh event matters to [`Self::pass`] and [`Self::begin`].
+    /// Whether the key of a fresh event matters to [`Self::pass`] and to what begins.
     pub fn minds_keys(&self) -> bool {
         self.several || !self.waiting.is_empty()
     }

@@ -2,7 +2,7 @@
 //!
 //! Compiling is work on bytes that nobody vouches for, and takes as much time and memory as they want. So it is done
 //! in a process of its own, inside limits, where a program to run as that process is known ([`child`]); and in this
-//! process where it is not. Both do the same ([`translate`]).
+//! process where it is not. Both do the same (`translate`).
 
 mod answer;
 pub mod child;
