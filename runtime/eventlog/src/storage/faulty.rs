@@ -83,6 +83,11 @@ impl FaultyStorage {
         self.0.lock().used()
     }
 
+    /// Syncs of files so far, those that failed included.
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
     /// Changing calls so far.
     pub fn changes(&self) -> u64 {
         self.0.lock().changes

@@ -1,5 +1,7 @@
 //! A disk that runs full: publishing ends before settling does, and it heals by itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::storage::Crash;
 
@@ -118,14 +120,27 @@ fn a_log_that_was_idle_when_the_disk_filled_up_stops_cleanly() {
 
 #[test]
 fn invariant_07_a_sync_that_finds_the_disk_full_poisons_and_is_not_retried() {
-    let disk = FaultyStorage::default();
-    let (log, _, _) = open(Arc::new(disk.clone()), reserving()).unwrap();
-    disk.fail_syncs_from(0);
-    let appended = log.append(batch(&[b"x"]), None).unwrap();
-    log.wait_durable(appended.last).unwrap_err();
-    let before = disk.changes();
-    log.append(batch(&[b"y"]), None).unwrap_err();
-    assert_eq!(disk.changes(), before, "nothing was tried again");
+    // Far enough for the syncs of an append, of a segment that ends and of one that begins.
+    for fails_at in 2..14 {
+        let disk = FaultyStorage::default();
+        let (log, _, _) = open(Arc::new(disk.clone()), reserving()).unwrap();
+        let poisoned = Arc::new(AtomicBool::new(false));
+        let told = poisoned.clone();
+        log.on_durable(Box::new(move |durable| {
+            told.fetch_or(durable.is_err(), Ordering::SeqCst);
+        }));
+        disk.fail_syncs_from(fails_at);
+        let ended = || poisoned.load(Ordering::SeqCst) || disk.syncs() > fails_at;
+        while !ended() {
+            let Ok(appended) = log.append(batch(&[&[7; 100]]), None) else {
+                break;
+            };
+            until(|| log.bounds().durable >= appended.last || ended());
+        }
+        until(ended);
+        assert_eq!(disk.syncs(), fails_at, "the failed sync is the last one");
+        log.append(batch(&[b"y"]), None).unwrap_err();
+    }
 }
 
 #[test]
