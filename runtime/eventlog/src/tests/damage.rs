@@ -35,7 +35,7 @@ fn sample(seed: u64) -> Sample {
     let disk = FaultyStorage::default();
     let options = Options {
         segment_bytes: 300 + dice.below(1200),
-        ..Options::default()
+        ..small()
     };
     let (log, _, _) = open(Arc::new(disk.clone()), options).unwrap();
     let mut last = Offset(0);
@@ -206,10 +206,10 @@ fn check(sample: &Sample, harms: &[Harm], disk: &MemoryStorage) {
     if missing > 0 {
         let Some(torn) = &recovered.torn else {
             // The file ends between two frames, as if they had never been written: no file tells that by itself.
-            assert!(
-                is_cut && report.damage.is_empty(),
-                "{missing} records are missing in silence"
-            );
+            // What a checkpoint knows is not read at the start.
+            let known = sample.known.as_ref().map_or(Offset(0), |known| known.through);
+            let unread = report.damage.iter().all(|damage| damage.offset <= known);
+            assert!(is_cut && unread, "{missing} records are missing in silence");
             return;
         };
         assert_eq!(torn.offset, end.next(), "the cut is where it is said to be");
@@ -272,11 +272,18 @@ fn invariant_07_damage_is_never_silent_wherever_it_is() {
     });
 }
 
-/// A sample that was stopped cleanly, with every record in its files.
+/// A sample that was stopped cleanly, with every record in its files, and records in the last of them.
 fn clean() -> &'static Sample {
+    let ends_with_records = |sample: &Sample| {
+        let begins = sample
+            .files
+            .last()
+            .and_then(|(name, _)| crate::segment::first_of(name));
+        begins <= sample.written.last().map(|last| last.offset)
+    };
     let whole = samples()
         .iter()
-        .find(|sample| sample.is_clean && sample.known.is_none());
+        .find(|sample| sample.is_clean && sample.known.is_none() && ends_with_records(sample));
     whole.expect("there is one among the samples")
 }
 
