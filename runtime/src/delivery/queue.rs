@@ -262,6 +262,13 @@ impl Queue {
         self.passed
     }
 
+    /// Up to where nothing is left to deliver, retries of parked keys apart; `None` while anything waits behind a key
+    /// or is under way.
+    pub fn nothing_left(&self) -> Option<Offset> {
+        let is_idle = self.fresh.is_empty() && self.waiting.is_empty() && self.under_way == 0;
+        is_idle.then_some(self.taken)
+    }
+
     /// How many events wait behind `key`.
     pub fn behind(&self, key: Option<&str>) -> usize {
         key.and_then(|key| self.waiting.get(key))

@@ -41,6 +41,9 @@ pub struct Subscriber {
     /// The plugin needs nothing that lies below this offset: retention has seen to it.
     pub needs_nothing_below: AtomicU64,
     forgotten: AtomicBool,
+    /// A lane found nothing left to deliver up to here but retries of parked keys. The cursor stays behind where no event
+    /// matches.
+    pub(super) looked: AtomicU64,
     /// Rung when a timer is set to fire before every other one of the plugin.
     pub timer_bell: Bell,
     /// How far it is ahead of the disk.
@@ -104,6 +107,7 @@ impl Subscriber {
             redrive: AtomicBool::new(!state.redrive.is_empty()),
             needs_nothing_below: AtomicU64::new(sequencer.log().bounds().first.0),
             forgotten: AtomicBool::default(),
+            looked: AtomicU64::default(),
             state: Mutex::new(state),
             trouble: Mutex::default(),
             timer_bell,
@@ -154,14 +158,15 @@ impl Subscriber {
     pub fn has_settled(&self, offset: Offset, sequencer: &Sequencer) -> bool {
         let state = self.state.lock();
         let cursor = &state.cursor;
+        let looked = cursor.low.max(Offset(self.looked.load(Ordering::Relaxed)));
         let parked_before = cursor.parked.iter().any(|(key, parked)| {
             let head_before = |head: &super::cursor::Head| !head.replay && head.event <= offset;
             parked.head.as_ref().is_some_and(head_before)
                 || (matches!(key, OrderKey::Key(_)) && parked.waits_from <= offset.min(cursor.low))
         });
         !parked_before
-            && (cursor.low >= offset
-                || match sequencer.next(self.id, cursor.low, cursor.above.len() + 1) {
+            && (looked >= offset
+                || match sequencer.next(self.id, looked, cursor.above.len() + 1) {
                     Next::Hot(next) => next
                         .iter()
                         .all(|next| *next > offset || cursor.above.contains(next)),

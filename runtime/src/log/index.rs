@@ -52,6 +52,8 @@ struct Subscriber {
     subscription: Subscription,
     bell: Bell,
     types: Vec<usize>,
+    /// The last of its offsets that was forgotten; where that is not known, the last that may have been.
+    forgotten: Offset,
 }
 
 impl TypeIndex {
@@ -61,6 +63,7 @@ impl TypeIndex {
             subscription: Subscription::default(),
             bell,
             types: Vec::new(),
+            forgotten: self.below(),
         });
         SubscriberId(self.subscribers.len() - 1)
     }
@@ -76,7 +79,9 @@ impl TypeIndex {
                 self.subscribers[id.0].types.push(slot);
             }
         }
-        self.subscribers[id.0].subscription = subscription;
+        let forgotten = self.below();
+        let subscriber = &mut self.subscribers[id.0];
+        (subscriber.subscription, subscriber.forgotten) = (subscription, forgotten);
     }
 
     /// An event of type `name` is at `offset`, the highest so far.
@@ -101,12 +106,19 @@ impl TypeIndex {
         }
     }
 
-    /// The next offsets behind `after`, at most `limit`, for a subscriber.
+    /// The next offsets behind `after`, at most `limit`, for a subscriber. One of which nothing was forgotten behind
+    /// `after` is not behind, however much of others' was.
     pub fn next(&self, id: SubscriberId, after: Offset, limit: usize) -> Next {
-        if after.next() < self.floor {
-            return Next::Cold(Offset(self.floor.0 - 1));
+        let subscriber = &self.subscribers[id.0];
+        if after < subscriber.forgotten {
+            return Next::Cold(self.below());
         }
-        Next::Hot(self.merge(&self.subscribers[id.0].types, after, limit))
+        Next::Hot(self.merge(&subscriber.types, after, limit))
+    }
+
+    /// The last offset below the floor.
+    fn below(&self) -> Offset {
+        Offset(self.floor.0.saturating_sub(1))
     }
 
     /// How many offsets in the index lie behind `after` and match `subscription`.
@@ -131,8 +143,12 @@ impl TypeIndex {
         self.floor = self.floor.max(floor);
         for slot in 0..self.types.len() {
             let event_type = &mut self.types[slot];
-            while event_type.offsets.front().is_some_and(|offset| *offset < floor) {
-                event_type.offsets.pop_front();
+            let gone = event_type.offsets.partition_point(|offset| *offset < floor);
+            if let Some(last) = event_type.offsets.drain(..gone).next_back() {
+                for id in &event_type.subscribers {
+                    let forgotten = &mut self.subscribers[id.0].forgotten;
+                    *forgotten = last.max(*forgotten);
+                }
             }
             if event_type.offsets.is_empty() && !event_type.name.is_empty() {
                 self.remove_type(slot);
@@ -242,5 +258,25 @@ mod tests {
         assert_eq!(index.next(id, Offset(90), 2), hot(&[91, 92]));
         index.push("t.again", Offset(101));
         assert_eq!(index.next(id, Offset(100), 2), hot(&[101]));
+    }
+
+    #[test]
+    fn who_missed_nothing_is_not_sent_to_the_log_for_what_others_did() {
+        let mut index = TypeIndex::default();
+        let id = index.add(Bell::default());
+        index.subscribe(id, subscription(&["rare"]));
+        index.push("rare", Offset(1));
+        (2..=100).for_each(|n| index.push("often", Offset(n)));
+        index.forget_below(Offset(91));
+        assert_eq!(index.next(id, Offset(0), 5), Next::Cold(Offset(90)));
+        assert_eq!(index.next(id, Offset(1), 5), hot(&[]));
+        index.push("rare", Offset(101));
+        assert_eq!(index.next(id, Offset(1), 5), hot(&[101]));
+        index.subscribe(id, subscription(&["rare", "often"]));
+        assert_eq!(
+            index.next(id, Offset(1), 5),
+            Next::Cold(Offset(90)),
+            "what it subscribes to now may have been forgotten"
+        );
     }
 }

@@ -54,7 +54,12 @@ impl Lane {
             under_way.interrupted = Interrupted::by_crash(open, under_way.turned);
         }
         match choice {
-            Choice::Nothing(_) => shared.working &= !self.bit(),
+            Choice::Nothing(_) => {
+                shared.working &= !self.bit();
+                if let Some(through) = queue.nothing_left() {
+                    subscriber.looked.fetch_max(through.0, Ordering::Relaxed);
+                }
+            }
             Choice::Deliver(..) if lanes > 1 && queue.has_more(now) => shared.wake(subscriber),
             _ => {}
         }

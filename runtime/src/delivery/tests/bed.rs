@@ -277,6 +277,7 @@ impl Bed {
                 }
             }
         }
+        index.forget_below(log.bounds().hot_first);
         let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), Order { index, window });
         let subscription = state.subscription.clone();
         let subscriber = Subscriber::new("p", state, &sequencer, Bell::default());
@@ -358,10 +359,15 @@ impl Bed {
 
     /// Publish an event of type `in.x`.
     pub(super) fn publish(&self, key: Option<&str>) -> u64 {
+        self.publish_of("in.x", key).0
+    }
+
+    /// Publish an event of this type.
+    pub(super) fn publish_of(&self, r#type: &str, key: Option<&str>) -> Offset {
         let event = Event {
             id: "e",
             source: "test",
-            r#type: "in.x",
+            r#type,
             key,
             subject: None,
             time: None,
@@ -376,10 +382,9 @@ impl Bed {
         let mut batch = Batch::new();
         batch.push_with(|out| Record::encode_event(&event, out));
         self.sequencer
-            .append(batch, None, std::iter::once((0, "in.x")))
+            .append(batch, None, std::iter::once((0, r#type)))
             .unwrap()
             .first
-            .0
     }
 
     /// Run the first lane until it rests.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nerve_eventlog::Offset;
+use nerve_eventlog::storage::MemoryStorage;
+use nerve_eventlog::{Log as _, Offset, Options};
 
 use super::bed::{Bed, POLICY, Script, failed};
 use super::stepped::Stepped;
@@ -147,6 +148,46 @@ fn what_was_settled_above_a_slow_event_is_not_delivered_again_after_a_crash() {
     bed.run_all();
     assert_eq!(bed.seen(), "2/1 4/1");
     assert!(bed.subscriber.has_settled(Offset(events[3]), &bed.sequencer));
+}
+
+#[test]
+fn whoever_has_settled_everything_has_so_still_when_what_others_did_left_the_hot_window() {
+    let options = Options {
+        hot_bytes: 1000,
+        ..Options::default()
+    };
+    let storage = Arc::new(MemoryStorage::default());
+    let mut bed = Bed::on(storage, options, Arc::new(|_, _| Handled::default()));
+    let others = |bed: &Bed| {
+        let mut last = Offset(0);
+        for _ in 0..5000 {
+            last = bed.publish_of("other", None);
+        }
+        bed.log.wait_durable(last).unwrap();
+        last
+    };
+    bed.publish(None);
+    bed.run();
+    let last = others(&bed);
+    assert!(
+        bed.log.bounds().hot_first > Offset(4),
+        "its events have left the window"
+    );
+    assert!(
+        bed.subscriber.has_settled(last, &bed.sequencer),
+        "nothing of its own was forgotten"
+    );
+    let mut bed = bed.restart(Arc::new(|_, _| Handled::default()));
+    let floor = bed.log.bounds().hot_first;
+    assert!(
+        !bed.subscriber.has_settled(last, &bed.sequencer),
+        "nobody has looked yet at what lies before {floor}"
+    );
+    bed.run();
+    assert!(
+        bed.subscriber.has_settled(last, &bed.sequencer),
+        "a lane has looked, and found nothing"
+    );
 }
 
 #[test]
