@@ -31,3 +31,7 @@ pub mod http;
 
 // The commands.
 pub mod cli;
+
+// A whole host, held against its promises.
+#[cfg(test)]
+mod proof;

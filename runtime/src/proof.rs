@@ -1,0 +1,10 @@
+//! Proofs inside the process: a whole host on a disk that fails, with a clock that is advanced by hand and plugins
+//! whose handlers are functions, driven by a seed and held against what its log must say.
+
+mod check;
+mod controls;
+mod gate;
+mod history;
+mod script;
+mod simulation;
+mod world;

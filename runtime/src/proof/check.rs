@@ -1,0 +1,306 @@
+//! Whether a history keeps the promises: read off the records alone, and held against the state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nerve_eventlog::{Micros, Offset};
+
+use super::history::{History, told};
+use super::script::number;
+use crate::delivery::subscription::Pattern;
+use crate::log::record::{DeploymentAction, Event, LiveVersion, OperatorAction, Outcome, Record, Verdict};
+use crate::state::PluginState;
+
+/// What one plugin did so far.
+#[derive(Default)]
+struct Plugin<'a> {
+    patterns: Vec<Pattern>,
+    /// Events it subscribes to, by key, in order; an event without a key has one of its own.
+    wanted: BTreeMap<String, Vec<u64>>,
+    /// Attempts made at each event since it was last taken up, and whether it came to an end.
+    tried: BTreeMap<u64, (u32, bool)>,
+    done: BTreeSet<u64>,
+    redriven: BTreeSet<u64>,
+    /// Timers that are set: where, when they are due, and their event.
+    timers: BTreeMap<&'a str, (u64, u64, &'a [u8])>,
+    /// Names of the events of each key, in the order in which they were done.
+    order: BTreeMap<&'a str, String>,
+    counted: u64,
+}
+
+/// Hold the records of `history` against the promises, and the `states` against the records. `finished` asks besides
+/// that every event has come to its end.
+pub(super) fn check(history: &History, states: &BTreeMap<String, PluginState>, finished: bool) {
+    let seed = history.seed;
+    let records: Vec<Record<'_>> = history
+        .records
+        .iter()
+        .map(|(_, bytes)| Record::decode(bytes).unwrap())
+        .collect();
+    let plugins = follow(history, &records);
+    for (offset, sent) in &history.sent {
+        let there = history.records.get(usize::try_from(offset.0 - 1).unwrap());
+        assert!(
+            there.is_some_and(|(_, bytes)| bytes[..] == sent.record[..]),
+            "seed {seed}: {} was acknowledged at {offset} and is not there",
+            sent.id
+        );
+    }
+    for (name, plugin) in &plugins {
+        plugin.state(seed, name, &states[*name]);
+        let (open, timers) = (plugin.open(), plugin.timers.keys());
+        assert!(
+            !finished || open.is_empty(),
+            "seed {seed}: {name} has events that came to no end: {open:?}"
+        );
+        assert!(
+            !finished || plugin.timers.is_empty(),
+            "seed {seed}: timers of {name} never fired: {timers:?}"
+        );
+    }
+    let folded = history.fold();
+    for (name, state) in states {
+        let folded = folded.get(name).map(told);
+        assert_eq!(
+            folded.as_deref(),
+            Some(&*told(state)),
+            "seed {seed}: the state of {name} is not what the log says"
+        );
+    }
+}
+
+/// Hold the `records` against each other; what each plugin did.
+fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a str, Plugin<'a>> {
+    let seed = history.seed;
+    let event_at = |offset: u64| match &records[usize::try_from(offset - 1).unwrap()] {
+        Record::Event(event) => event,
+        other => panic!("seed {seed}: offset {offset} is delivered and no event: {other:?}"),
+    };
+    let mut plugins: BTreeMap<&str, Plugin<'_>> = BTreeMap::new();
+    let mut ids = BTreeSet::new();
+    let mut last = Micros(0);
+    // The batch that is open: whose effects the next events are.
+    let mut effects: Vec<(u64, u32, &str)> = Vec::new();
+    let mut fired: Option<&[u8]> = None;
+    for (offset, record) in (1u64..).zip(records) {
+        let (time, bytes) = &history.records[usize::try_from(offset - 1).unwrap()];
+        assert!(*time >= last, "seed {seed}: time goes back at {offset}");
+        last = *time;
+        if let Record::Event(event) = record {
+            assert!(
+                ids.insert((event.source, event.id)),
+                "seed {seed}: the event at {offset} is there twice"
+            );
+            match (fired.take(), effects.pop()) {
+                (Some(timers), None) => assert_eq!(
+                    timers,
+                    &bytes[..],
+                    "seed {seed}: {offset} is another event than the timer's"
+                ),
+                (None, Some(effect)) => emitted(history, event, event_at(effect.0), effect, offset),
+                (None, None) => {
+                    let sent = history.sent.get(&Offset(offset));
+                    assert!(
+                        sent.is_some_and(|sent| sent.record[..] == bytes[..]),
+                        "seed {seed}: nobody published the event at {offset}"
+                    );
+                }
+                (Some(_), Some(_)) => panic!("seed {seed}: {offset} follows two batches"),
+            }
+            for plugin in plugins.values_mut() {
+                plugin.look_at(offset, event);
+            }
+            continue;
+        }
+        assert!(
+            effects.is_empty() && fired.is_none(),
+            "seed {seed}: effects are missing before {offset}"
+        );
+        let Some(name) = record.plugin() else { continue };
+        let plugin = plugins.entry(name).or_default();
+        match record {
+            Record::Outcome(outcome) => {
+                let event = event_at(outcome.event);
+                plugin.outcome(seed, offset, outcome, event);
+                if outcome.verdict == Verdict::Done {
+                    effects = (0..outcome.emitted)
+                        .rev()
+                        .map(|index| (outcome.event, index, name))
+                        .collect();
+                }
+            }
+            Record::Fired(timer) => {
+                let set = plugin.timers.remove(timer.name);
+                let (set_at, due, event) =
+                    set.unwrap_or_else(|| panic!("seed {seed}: {offset} fires a timer that is not set"));
+                assert_eq!(
+                    set_at, timer.set_at,
+                    "seed {seed}: {offset} fires a timer of another outcome"
+                );
+                assert!(due <= time.0, "seed {seed}: {offset} fires too early");
+                fired = Some(event);
+            }
+            Record::Operator(operator) => {
+                if let OperatorAction::Redrive(events) = &operator.action {
+                    plugin.redriven.extend(events);
+                }
+            }
+            Record::Deployment(deployment) => {
+                if let DeploymentAction::Live(live) = &deployment.action {
+                    // What retention had dropped by then is no part of the beginning.
+                    let began = history.began[&Offset(offset)].0;
+                    let before = (began..offset).zip(&records[usize::try_from(began - 1).unwrap()..]);
+                    plugin.goes_live(live, before);
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(
+        effects.is_empty() && fired.is_none(),
+        "seed {seed}: the log ends within a batch"
+    );
+    plugins
+}
+
+/// Whether `event` at `offset` is the `effect` of handling the event `from`.
+fn emitted(history: &History, event: &Event<'_>, from: &Event<'_>, effect: (u64, u32, &str), offset: u64) {
+    let (seed, (cause, index, plugin)) = (history.seed, effect);
+    let said = event.cause.map(|said| (said.offset, said.id, said.index));
+    assert_eq!(
+        said,
+        Some((cause, from.id, index)),
+        "seed {seed}: {offset} has another cause"
+    );
+    let (id, source) = (
+        format!("{:08x}-{cause:x}-{index}", history.log),
+        format!("nerve:{plugin}"),
+    );
+    assert_eq!(
+        (event.id, event.source),
+        (&*id, &*source),
+        "seed {seed}: {offset} has another identity"
+    );
+}
+
+/// What keeps an event in order.
+fn order_key(event: &Event<'_>, offset: u64) -> String {
+    event
+        .key
+        .map_or_else(|| format!("own {offset}"), |key| format!("key {key}"))
+}
+
+impl<'a> Plugin<'a> {
+    /// A version goes live, and finds the records `before` in the log.
+    fn goes_live(&mut self, live: &LiveVersion, before: impl Iterator<Item = (u64, &'a Record<'a>)>) {
+        let is_new = self.patterns.is_empty();
+        let patterns = live.subscriptions.iter();
+        self.patterns = patterns.map(|text| text.parse().unwrap()).collect();
+        if is_new && live.from_beginning {
+            for (offset, record) in before {
+                if let Record::Event(event) = record {
+                    self.look_at(offset, event);
+                }
+            }
+        }
+    }
+
+    /// An event was appended.
+    fn look_at(&mut self, offset: u64, event: &Event<'_>) {
+        if self.patterns.iter().any(|pattern| pattern.matches(event.r#type)) {
+            self.wanted
+                .entry(order_key(event, offset))
+                .or_default()
+                .push(offset);
+        }
+    }
+
+    fn outcome(&mut self, seed: u64, offset: u64, outcome: &Outcome<'a>, event: &Event<'a>) {
+        let at = outcome.event;
+        let wanted = self
+            .wanted
+            .get(&order_key(event, at))
+            .map_or(&[][..], Vec::as_slice);
+        assert!(
+            wanted.contains(&at),
+            "seed {seed}: {offset} handles an event that was not subscribed to"
+        );
+        let again = outcome.replay && self.redriven.contains(&at);
+        let (tried, ended) = self.tried.get(&at).copied().unwrap_or_default();
+        assert!(
+            !ended || again,
+            "seed {seed}: {offset} settles an event that has come to its end"
+        );
+        assert!(
+            !self.done.contains(&at),
+            "seed {seed}: {offset} settles an event that is done"
+        );
+        let tried = if ended { 0 } else { tried };
+        assert_eq!(
+            outcome.attempt,
+            tried + 1,
+            "seed {seed}: {offset} has another attempt number"
+        );
+        if !outcome.replay {
+            let before = wanted.iter().take_while(|other| **other < at);
+            let open = before
+                .copied()
+                .find(|other| !self.tried.get(other).is_some_and(|(_, ended)| *ended));
+            assert_eq!(
+                open, None,
+                "seed {seed}: {offset} ({} at {at}) overtakes an event of its key",
+                outcome.plugin
+            );
+        }
+        let ends = !matches!(outcome.verdict, Verdict::Retry { .. });
+        self.tried.insert(at, (outcome.attempt, ends));
+        if ends {
+            self.redriven.remove(&at);
+        }
+        if outcome.verdict != Verdict::Done {
+            assert!(
+                outcome.writes.is_empty() && outcome.emitted == 0 && outcome.timers.is_empty(),
+                "seed {seed}: {offset} failed and has effects"
+            );
+            return;
+        }
+        self.done.insert(at);
+        self.counted += 1;
+        let order = self.order.entry(event.key.unwrap_or("-")).or_default();
+        order.push_str(event.subject.unwrap_or_default());
+        order.push(' ');
+        for timer in &outcome.timers {
+            match timer.set {
+                Some(set) => drop(self.timers.insert(timer.name, (offset, set.due, set.event))),
+                None => drop(self.timers.remove(timer.name)),
+            }
+        }
+    }
+
+    /// Whether `state` is what was done.
+    fn state(&self, seed: u64, name: &str, state: &PluginState) {
+        let counted = state.key_values.get("count").map_or(0, |bytes| number(&bytes));
+        assert_eq!(
+            counted, self.counted,
+            "seed {seed}: {name} counts every done event once"
+        );
+        for (key, order) in &self.order {
+            let kept = state.key_values.get(&format!("order/{key}")).unwrap_or_default();
+            assert_eq!(
+                std::str::from_utf8(&kept),
+                Ok(&**order),
+                "seed {seed}: {name} saw {key} in another order"
+            );
+        }
+        let set: Vec<&str> = state.timers.iter().map(|(name, _)| name).collect();
+        let kept: Vec<&str> = self.timers.keys().copied().collect();
+        assert_eq!(set, kept, "seed {seed}: {name} has other timers");
+    }
+
+    /// The events that it wants and that came to no end.
+    fn open(&self) -> Vec<u64> {
+        let wanted = self.wanted.values().flatten().copied();
+        wanted
+            .filter(|event| !self.tried.get(event).is_some_and(|(_, ended)| *ended))
+            .collect()
+    }
+}

@@ -1,0 +1,175 @@
+//! What was done to a host and what its log said, kept outside of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use nerve_eventlog::{Log, Micros, Offset, Reach};
+
+use crate::log::record::{OpenReason, Record, Verdict};
+use crate::state::{Fold, PluginState};
+
+/// An event that was published.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Sent {
+    pub(super) id: String,
+    /// The bytes of its record.
+    pub(super) record: Vec<u8>,
+    /// Whether its publisher was told that it is durable.
+    pub(super) acknowledged: bool,
+}
+
+/// What has to happen in some life, or the simulation shows little.
+pub(super) const HAPPENS: [&str; 12] = [
+    "records lost in a crash",
+    "segments dropped",
+    "an event that is done at once",
+    "a retry",
+    "a retry that is done",
+    "a dead letter",
+    "a redrive that is done",
+    "an emit",
+    "an outage",
+    "a pause at the last attempt",
+    "a timer that fired",
+    "an operator",
+];
+
+/// What was done to a host, and every record it appended.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History {
+    pub(super) seed: u64,
+    pub(super) log: u32,
+    /// The records, those that retention dropped included; the first has offset 1.
+    pub(super) records: Vec<(Micros, Bytes)>,
+    /// Events from outside, by the offset that was answered.
+    pub(super) sent: BTreeMap<Offset, Sent>,
+    /// Records that crashes took.
+    pub(super) lost: u64,
+    /// Whether the log lost its beginning.
+    pub(super) dropped: bool,
+    /// Where the log began when the deployment at an offset was appended.
+    pub(super) began: BTreeMap<Offset, Offset>,
+    /// What any reader could have seen.
+    pub(super) shown: Offset,
+}
+
+impl History {
+    /// The last record.
+    pub(super) fn last(&self) -> Offset {
+        Offset(self.records.len() as u64)
+    }
+
+    /// The record at place `at`, as one appended now.
+    pub(super) fn last_as(&self, at: usize) -> (Micros, Bytes) {
+        let now = self.records.last().map_or(Micros(0), |(time, _)| *time);
+        (now, self.records[at].1.clone())
+    }
+
+    /// Follow what `log` has appended since.
+    pub(super) fn follow(&mut self, log: &dyn Log) {
+        loop {
+            let entries = log.read(self.last().next(), 1 << 20, Reach::Appended).unwrap();
+            if entries.is_empty() {
+                break;
+            }
+            for entry in entries {
+                assert_eq!(
+                    entry.offset,
+                    self.last().next(),
+                    "seed {}: offsets have no gaps",
+                    self.seed
+                );
+                self.records.push((entry.time, entry.payload));
+            }
+        }
+        let bounds = log.bounds();
+        self.dropped |= bounds.first > Offset(1);
+        self.shown = bounds.durable;
+        for (_, sent) in self.sent.range_mut(..=self.shown) {
+            sent.acknowledged = true;
+        }
+    }
+
+    /// A crash came: hold what `log` has now against what was there, and forget what is lost. Answers the events that
+    /// nobody was told about and that are gone.
+    pub(super) fn crashed(&mut self, log: &dyn Log) -> Vec<Sent> {
+        let (seed, bounds) = (self.seed, log.bounds());
+        assert!(
+            bounds.last >= self.shown,
+            "seed {seed}: the log ends at {}, and {} was acknowledged",
+            bounds.last,
+            self.shown
+        );
+        assert!(
+            bounds.last <= self.last(),
+            "seed {seed}: the log has records that were never appended"
+        );
+        let mut from = bounds.first;
+        while from <= bounds.last {
+            for entry in log.read(from, 1 << 20, Reach::Appended).unwrap() {
+                let (time, payload) = &self.records[usize::try_from(entry.offset.0 - 1).unwrap()];
+                assert!(
+                    entry.payload == *payload && entry.time == *time,
+                    "seed {seed}: offset {} is another record than before the crash",
+                    entry.offset
+                );
+                from = entry.offset.next();
+            }
+        }
+        self.lost += self.last().0 - bounds.last.0;
+        self.records.truncate(usize::try_from(bounds.last.0).unwrap());
+        self.sent.split_off(&bounds.last.next()).into_values().collect()
+    }
+
+    /// Which of [`HAPPENS`] did.
+    pub(super) fn happened(&self) -> BTreeSet<&'static str> {
+        let mut seen = BTreeSet::new();
+        if self.lost > 0 {
+            seen.insert("records lost in a crash");
+        }
+        if self.dropped {
+            seen.insert("segments dropped");
+        }
+        for (_, bytes) in &self.records {
+            match Record::decode(bytes).unwrap() {
+                Record::Outcome(outcome) => {
+                    seen.insert(match outcome.verdict {
+                        Verdict::Done if outcome.replay => "a redrive that is done",
+                        Verdict::Done if outcome.attempt > 1 => "a retry that is done",
+                        Verdict::Done => "an event that is done at once",
+                        Verdict::Retry { .. } => "a retry",
+                        Verdict::Dead { .. } => "a dead letter",
+                    });
+                    if outcome.emitted > 0 {
+                        seen.insert("an emit");
+                    }
+                    if let Some(opens) = outcome.opens {
+                        seen.insert(match opens.why {
+                            OpenReason::Outage => "an outage",
+                            _ => "a pause at the last attempt",
+                        });
+                    }
+                }
+                Record::Fired(_) => drop(seen.insert("a timer that fired")),
+                Record::Operator(_) => drop(seen.insert("an operator")),
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    /// The state that the records make, from the first on.
+    pub(super) fn fold(&self) -> BTreeMap<String, PluginState> {
+        let mut fold = Fold::default();
+        for (offset, (time, bytes)) in (1..).zip(&self.records) {
+            let record = Record::decode(bytes).unwrap();
+            fold.apply(Offset(offset), *time, &record);
+        }
+        fold.into_plugins()
+    }
+}
+
+/// A plugin's state in the form in which two are compared.
+pub(super) fn told(state: &PluginState) -> String {
+    format!("{:?}", state.snapshot(Offset(0)))
+}

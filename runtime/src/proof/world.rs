@@ -1,0 +1,494 @@
+//! A host on a faulty disk, whose lanes are run step by step on the thread of the test.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use nerve_eventlog::storage::{Crash, FaultyStorage, MemoryStorage, Storage};
+use nerve_eventlog::{Batch, ManualClock, Micros, Offset, Options};
+
+use super::check::check;
+use super::gate::{Gated, filled};
+use super::history::{History, Sent};
+use super::script::Scripted;
+use crate::delivery::lane::{Lane, Rest};
+use crate::delivery::subscriber::Subscriber;
+use crate::delivery::timer;
+use crate::host::{Host, HostOptions, Keep, RetainError, Retention, Stopped};
+use crate::ingest::{NewEvent, ValidEvent};
+use crate::log::record::{Deployment, DeploymentAction, LiveVersion, Record};
+use crate::state::PluginState;
+
+/// The plugins, and what they subscribe to.
+pub(super) const PLUGINS: [(&str, &[&str]); 3] = [("a", &["in.>"]), ("b", &["in.y", "out.a"]), ("c", &[">"])];
+
+/// Lanes of each plugin; how many of them work is up to the version.
+const LANES: usize = 3;
+
+/// Deliveries that a lane may make before it is told to stop, and whether it is.
+#[derive(Default)]
+struct Reins {
+    left: AtomicU32,
+    stopping: Arc<AtomicBool>,
+}
+
+/// A host, its disks, and what is known of it outside.
+pub(super) struct World {
+    pub(super) seed: u64,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) log_disk: Gated,
+    pub(super) checkpoints: FaultyStorage,
+    pub(super) host: Host,
+    pub(super) history: History,
+    /// Numbers of the versions that were deployed last.
+    pub(super) versions: BTreeMap<&'static str, u32>,
+    /// Events that were lost before anybody was told about them: their publishers try again.
+    pub(super) lost: Vec<Sent>,
+    lanes: BTreeMap<(&'static str, usize), Lane>,
+    reins: Arc<Reins>,
+    options: Options,
+    // Holds the tasks of the host, and never runs them. Dropped last.
+    runtime: tokio::runtime::Runtime,
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+fn open(
+    runtime: &tokio::runtime::Runtime,
+    log: &Gated,
+    checkpoints: &FaultyStorage,
+    clock: &Arc<ManualClock>,
+    options: &Options,
+) -> Result<Host, crate::host::OpenError> {
+    let _inside = runtime.enter();
+    let log: Arc<dyn Storage> = Arc::new(log.clone());
+    let options = HostOptions {
+        log: options.clone(),
+        clock: clock.clone(),
+        checkpoint_bytes: u64::MAX,
+        retention: Retention {
+            log: Keep {
+                bytes: Some(2 * options.segment_bytes),
+                ..Keep::default()
+            },
+            ..Retention::default()
+        },
+        ..HostOptions::default()
+    };
+    Host::open_on(&log, Arc::new(checkpoints.clone()), options)
+}
+
+impl World {
+    /// A new host, without plugins. The disk of its log `lies` where it answers syncs without making them.
+    pub(super) fn new(seed: u64, options: Options, lies: bool) -> Self {
+        let checkpoints = FaultyStorage::default();
+        let log_disk = Gated::new(&MemoryStorage::default(), lies);
+        let clock = Arc::new(ManualClock::new(Micros(1_000_000)));
+        let runtime = runtime();
+        let host = open(&runtime, &log_disk, &checkpoints, &clock, &options).unwrap();
+        let history = History {
+            seed,
+            log: host.log().id().short(),
+            ..History::default()
+        };
+        Self {
+            seed,
+            clock,
+            log_disk,
+            checkpoints,
+            host,
+            history,
+            versions: BTreeMap::new(),
+            lost: Vec::new(),
+            lanes: BTreeMap::new(),
+            reins: Arc::default(),
+            options,
+            runtime,
+        }
+    }
+
+    /// What the clock says.
+    pub(super) fn now(&self) -> u64 {
+        nerve_eventlog::Clock::now(&*self.clock).0
+    }
+
+    /// The plugin's part of the fold.
+    pub(super) fn subscriber(&self, plugin: &str) -> Option<Arc<Subscriber>> {
+        self.host.subscribers().get(plugin)
+    }
+
+    /// Everything is durable, or the log is poisoned.
+    pub(super) fn flush(&mut self) -> Result<(), Stopped> {
+        let flushed = self.log_disk.flush(&**self.host.log());
+        self.history.follow(&**self.host.log());
+        flushed.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))
+    }
+
+    /// Something may have been appended: the writer takes it.
+    fn appended(&self) {
+        self.log_disk.appended(&**self.host.log());
+    }
+
+    /// The answer of the host, which may wait for the disk.
+    pub(super) fn answer<T, E: From<Stopped>>(
+        &mut self,
+        question: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut question = pin!(question);
+        let runtime = self.runtime.handle().clone();
+        let _inside = runtime.enter();
+        for _ in 0..10_000_000 {
+            if let Poll::Ready(answer) = question.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return answer;
+            }
+            self.flush()?;
+            std::thread::yield_now();
+        }
+        panic!("seed {}: the host does not answer", self.seed);
+    }
+
+    /// An event that `name` stands for, wherever it is published again.
+    pub(super) fn event(&self, name: &str, r#type: &str, key: Option<&str>, data: u8) -> ValidEvent {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let event = NewEvent {
+            id: name,
+            source: "test",
+            r#type,
+            key,
+            subject: Some(name),
+            content_type: "application/json",
+            data: &[data],
+            traceparent: Some(traceparent),
+            ..NewEvent::default()
+        };
+        self.host.acceptor().event(&event).unwrap()
+    }
+
+    /// Publish `events`, of which none was published before.
+    pub(super) fn publish(&mut self, events: &[ValidEvent]) -> Result<(), Stopped> {
+        let published = match self.host.publish(events) {
+            Ok(published) => published,
+            Err(crate::host::PublishError::Stopped(stopped)) => return Err(stopped),
+            Err(refused) => panic!("seed {}: {refused}", self.seed),
+        };
+        for (event, published) in events.iter().zip(published) {
+            assert!(
+                !published.duplicate,
+                "seed {}: {} was never published",
+                self.seed,
+                event.id()
+            );
+            let sent = Sent {
+                id: event.id().to_owned(),
+                record: event.record.clone(),
+                acknowledged: false,
+            };
+            self.history.sent.insert(published.offset, sent);
+        }
+        self.appended();
+        Ok(())
+    }
+
+    /// A version of `plugin` goes live, or with `None` the plugin is removed.
+    pub(super) fn deploy(&mut self, plugin: &'static str, version: Option<u32>) -> Result<(), Stopped> {
+        let _inside = self.runtime.enter();
+        let patterns = PLUGINS
+            .iter()
+            .find(|(name, _)| *name == plugin)
+            .map_or(&[][..], |(_, patterns)| patterns);
+        let subscriber = self
+            .host
+            .subscribers()
+            .get_or_start(plugin, PluginState::default());
+        let scripted = version.map(|number| self.scripted(plugin, number));
+        let action = match &scripted {
+            Some(scripted) => DeploymentAction::Live(Box::new(LiveVersion {
+                version: crate::delivery::handler::Version::id(scripted),
+                subscriptions: patterns.iter().map(|text| (*text).to_owned()).collect(),
+                from_beginning: plugin == "c",
+                ..LiveVersion::default()
+            })),
+            None => DeploymentAction::Removed,
+        };
+        let between = subscriber.between_events();
+        let offset = self.deployed(&subscriber, action)?;
+        self.history.began.insert(offset, self.host.log().bounds().first);
+        between.swap(scripted.map(|scripted| Arc::new(scripted) as _));
+        if let Some(number) = version {
+            self.versions.insert(plugin, number);
+        }
+        self.appended();
+        Ok(())
+    }
+
+    /// A deployment of `plugin` is refused.
+    pub(super) fn refuse(&mut self, plugin: &'static str) -> Result<(), Stopped> {
+        if let Some(subscriber) = self.subscriber(plugin) {
+            self.deployed(&subscriber, DeploymentAction::Refused { reason: "no".into() })?;
+            self.appended();
+        }
+        Ok(())
+    }
+
+    fn deployed(&self, subscriber: &Subscriber, action: DeploymentAction) -> Result<Offset, Stopped> {
+        let deployment = Deployment {
+            plugin: subscriber.name.to_string(),
+            pair: None,
+            action,
+        };
+        let mut state = subscriber.state.lock();
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
+        let sequencer = self.host.sequencer();
+        let appended = sequencer
+            .append(batch, None, std::iter::empty())
+            .map_err(|refused| crate::log::sequencer::stopped(&refused))?;
+        state.apply_deployment(appended.first, appended.time, &deployment);
+        sequencer.subscribe(subscriber.id, state.subscription.clone());
+        Ok(appended.first)
+    }
+
+    fn scripted(&self, plugin: &'static str, number: u32) -> Scripted {
+        let (reins, disk, log) = (self.reins.clone(), self.log_disk.clone(), self.host.log().clone());
+        let before = Arc::new(move || {
+            disk.appended(&*log);
+            if reins.left.fetch_sub(1, Ordering::Relaxed) <= 1 {
+                reins.stopping.store(true, Ordering::Relaxed);
+            }
+        });
+        Scripted::new(plugin, self.seed, number, before)
+    }
+
+    /// Run the lanes of `plugin`, beginning with one of them, for at most `deliveries` each; when one wants to run
+    /// again.
+    pub(super) fn run(
+        &mut self,
+        plugin: &'static str,
+        first: usize,
+        deliveries: u32,
+    ) -> Result<Option<Micros>, Stopped> {
+        let mut next = None;
+        for number in 0..LANES {
+            let due = self.run_lane(plugin, (first + number) % LANES, deliveries)?;
+            next = [next, due].into_iter().flatten().min();
+        }
+        Ok(next)
+    }
+
+    fn run_lane(
+        &mut self,
+        plugin: &'static str,
+        number: usize,
+        deliveries: u32,
+    ) -> Result<Option<Micros>, Stopped> {
+        let Some(subscriber) = self.subscriber(plugin) else {
+            return Ok(None);
+        };
+        self.reins.left.store(deliveries, Ordering::Relaxed);
+        self.reins.stopping.store(false, Ordering::Relaxed);
+        let lane = self.lanes.entry((plugin, number)).or_insert_with(|| {
+            Lane::new(
+                subscriber.clone(),
+                number,
+                self.host.sequencer().clone(),
+                self.clock.clone(),
+                self.reins.stopping.clone(),
+                fastrand::Rng::with_seed(self.seed ^ 0x1a9e),
+            )
+        });
+        let rest = lane.run();
+        assert_eq!(
+            *subscriber.trouble.lock(),
+            None,
+            "seed {}: {plugin} can't go on",
+            self.seed
+        );
+        self.appended();
+        match rest {
+            Rest::Until(due) => Ok(due),
+            Rest::ForGood if self.reins.stopping.load(Ordering::Relaxed) => Ok(Some(Micros(self.now()))),
+            Rest::ForGood => Err(Stopped::Stopping),
+        }
+    }
+
+    /// Let timers fire that are due; when the next one is.
+    pub(super) fn fire(&mut self) -> Result<Option<Micros>, Stopped> {
+        let mut next = None;
+        for subscriber in self.host.subscribers().all() {
+            let now = Micros(self.now());
+            let due = timer::fire(&subscriber, self.host.sequencer(), now)?;
+            next = [next, due].into_iter().flatten().min();
+            self.appended();
+        }
+        Ok(next)
+    }
+
+    /// The power goes, or the process ends; then a host starts on what is left.
+    pub(super) fn crash(&mut self, how: Crash) {
+        self.history.follow(&**self.host.log());
+        let (log, checkpoints) = (self.log_disk.crash(how), self.checkpoints.crash(how));
+        // Its thread ends at the dead disk.
+        drop(self.host.log().close());
+        self.lanes.clear();
+        self.runtime = runtime();
+        (self.log_disk, self.checkpoints) = (Gated::new(&log, self.log_disk.lies), filled(&checkpoints));
+        self.host = open(
+            &self.runtime,
+            &self.log_disk,
+            &self.checkpoints,
+            &self.clock,
+            &self.options,
+        )
+        .unwrap_or_else(|refused| {
+            panic!(
+                "seed {}: after {how:?} the host does not start: {refused}",
+                self.seed
+            )
+        });
+        self.lost.extend(self.history.crashed(&**self.host.log()));
+        self.history.follow(&**self.host.log());
+        self.resume();
+        self.check(false);
+    }
+
+    /// Put the versions that were live back in their slots.
+    fn resume(&mut self) {
+        for (plugin, _) in PLUGINS {
+            let Some(subscriber) = self.subscriber(plugin) else {
+                continue;
+            };
+            let live = {
+                let state = subscriber.state.lock();
+                state
+                    .live
+                    .as_ref()
+                    .filter(|_| !state.removed)
+                    .map(|live| live.version.version)
+            };
+            if let Some(id) = live {
+                let number = Scripted::number_of(id);
+                subscriber
+                    .between_events()
+                    .swap(Some(Arc::new(self.scripted(plugin, number))));
+            }
+        }
+    }
+
+    /// Hold everything against the promises.
+    pub(super) fn check(&self, finished: bool) {
+        check(&self.history, &self.states(), finished);
+    }
+
+    /// The live state of every plugin.
+    pub(super) fn states(&self) -> BTreeMap<String, PluginState> {
+        let all = self.host.subscribers().all().into_iter();
+        all.map(|subscriber| (subscriber.name.to_string(), subscriber.state.lock().clone()))
+            .collect()
+    }
+
+    /// Work off everything: sound versions, nobody paused, what is dead tried once more, time passes.
+    pub(super) fn drain(&mut self) -> Result<(), Stopped> {
+        for (plugin, _) in PLUGINS {
+            let number = self.versions.get(plugin).copied().unwrap_or(0) + 1;
+            self.deploy(plugin, Some(Scripted::sound(number)))?;
+            let host = self.host.clone();
+            self.operate(plugin, |name| async move {
+                host.resume_plugin(name).await?;
+                host.redrive(name, None).await.map(drop)
+            })?;
+        }
+        for _ in 0..10_000 {
+            let mut next = self.fire()?;
+            for (plugin, _) in PLUGINS {
+                if self.subscriber(plugin).is_some_and(|plugin| {
+                    plugin
+                        .state
+                        .lock()
+                        .breaker
+                        .open()
+                        .is_some_and(|open| open.probe.is_none())
+                }) {
+                    let host = self.host.clone();
+                    self.operate(
+                        plugin,
+                        |name| async move { host.resume_plugin(name).await.map(drop) },
+                    )?;
+                }
+                next = [next, self.run(plugin, 0, u32::MAX)?].into_iter().flatten().min();
+            }
+            self.flush()?;
+            let Some(next) = next else {
+                if self.is_quiet() {
+                    return Ok(());
+                }
+                continue;
+            };
+            self.clock.set(next.max(Micros(self.now())));
+        }
+        let at = |state: &PluginState| format!("{:?} {:?} {:?}", state.cursor, state.breaker, state.timers);
+        let states: Vec<_> = self
+            .states()
+            .iter()
+            .map(|(name, state)| format!("{name}: {}", at(state)))
+            .collect();
+        panic!("seed {}: the work does not end: {}", self.seed, states.join("; "));
+    }
+
+    /// Whether everything is settled, and no timer is set.
+    fn is_quiet(&self) -> bool {
+        let last = self.host.log().bounds().last;
+        let all = self.host.subscribers().all();
+        all.iter().all(|subscriber| {
+            let no_timer = subscriber.state.lock().timers.is_empty();
+            no_timer && subscriber.has_settled(last, self.host.sequencer())
+        })
+    }
+
+    /// What an operator does to `plugin`, where it is there.
+    pub(super) fn operate<F>(
+        &mut self,
+        plugin: &'static str,
+        act: impl FnOnce(&'static str) -> F,
+    ) -> Result<(), Stopped>
+    where
+        F: Future<Output = Result<(), crate::host::AskError>>,
+    {
+        if self.subscriber(plugin).is_none() {
+            return Ok(());
+        }
+        let done = act(plugin);
+        match self.answer(done) {
+            Err(crate::host::AskError::Stopped(stopped)) => Err(stopped),
+            Err(refused) => panic!("seed {}: {refused}", self.seed),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Let go of what is old and needed by nobody. Not while a plugin is removed, which is not waited for: what that one
+    /// misses is no part of the promises held here.
+    pub(super) fn retain(&mut self) -> Result<(), Stopped> {
+        self.flush()?;
+        if self.states().values().any(|state| state.removed) {
+            return Ok(());
+        }
+        match self.host.retain() {
+            Ok(_) => Ok(()),
+            Err(RetainError::Read(cause)) => panic!("seed {}: {cause}", self.seed),
+            Err(RetainError::Stopped(stopped)) => Err(stopped),
+            // One of the disks is gone: so is the power.
+            Err(RetainError::Checkpoint(_) | RetainError::Drop(_)) => Err(Stopped::Stopping),
+        }
+    }
+}
+
+impl Drop for World {
+    /// The writer must not wait for ever for a gate that nobody opens.
+    fn drop(&mut self) {
+        self.log_disk.crash(Crash::LoseAll);
+    }
+}
