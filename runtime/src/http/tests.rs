@@ -11,4 +11,5 @@ mod restart;
 mod retention;
 mod scrub;
 mod server;
+mod stored;
 mod stuck;
