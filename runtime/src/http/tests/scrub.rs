@@ -31,12 +31,9 @@ async fn invariant_07_the_scrub_finds_rot_in_a_sealed_segment_and_publishing_goe
     for n in 0..40 {
         bed.publish(&event(&format!("e{n}"), "t")).await;
     }
-    let shown = async || bed.get("/v1/log").await.ok()["scrub"].clone();
-    while shown().await["passes"].as_u64() < Some(2) {
-        tokio::task::yield_now().await;
-    }
+    let passes = async |passes| shown_when(&bed, |shown| shown["passes"].as_u64() >= Some(passes)).await;
     assert_eq!(
-        shown().await["damage"],
+        passes(2).await["damage"],
         json!([]),
         "nothing is said of sound segments"
     );
@@ -45,27 +42,34 @@ async fn invariant_07_the_scrub_finds_rot_in_a_sealed_segment_and_publishing_goe
     let mut bytes = disk.content(&name).unwrap();
     bytes[300] ^= 1;
     disk.put(&name, bytes);
-    let found = loop {
-        let shown = shown().await;
-        if let Some(found) = shown["damage"].as_array().and_then(|all| all.first()) {
-            break found.clone();
-        }
-        tokio::task::yield_now().await;
-    };
+    let shown = shown_when(&bed, |shown| shown["damage"] != json!([])).await;
+    let found = &shown["damage"][0];
     assert_eq!(found["file"], name);
     let offset = found["offset"].as_u64().unwrap();
     let refused = bed.get(&format!("/v1/events/@{offset}")).await;
     let refused: Value = serde_json::from_slice(&refused.body).unwrap();
     assert_eq!(refused["code"], "log-damaged");
     bed.publish(&event("after", "t")).await;
-    let passes = shown().await["passes"].as_u64();
-    while shown().await["passes"].as_u64() < passes.map(|passes| passes + 2) {
-        tokio::task::yield_now().await;
-    }
-    let all = shown().await;
+    let later = passes(shown["passes"].as_u64().unwrap() + 2).await;
     assert_eq!(
-        all["damage"].as_array().unwrap().len(),
+        later["damage"].as_array().unwrap().len(),
         1,
-        "it is told once: {all}"
+        "it is told once: {later}"
     );
+}
+
+/// What the host says of its scrub once that `holds`.
+async fn shown_when(bed: &Bed, holds: impl Fn(&Value) -> bool) -> Value {
+    let looked = async {
+        loop {
+            let shown = bed.get("/v1/log").await.ok()["scrub"].clone();
+            if holds(&shown) {
+                return shown;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), looked)
+        .await
+        .expect("it comes true")
 }
