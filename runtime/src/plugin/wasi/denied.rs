@@ -69,3 +69,66 @@ fn way_out(interface: &str) -> &'static str {
         ""
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plugin::guest;
+    use crate::plugin::settings::{Limits, Settings};
+
+    /// Of other patch versions than the answers are, as tool chains of another year have them.
+    const CALLER: &str = r#"(component
+        (import "wasi:cli/exit@0.2.0" (instance $process
+            (export "exit" (func (param "status" (result))))))
+        (import "wasi:sockets/network@0.2.1" (instance $sockets
+            (export "network" (type (sub resource)))))
+        (alias export $sockets "network" (type $network))
+        (import "wasi:sockets/instance-network@0.2.1" (instance $instance
+            (alias outer 1 $network (type $repeated))
+            (export "network" (type $same (eq $repeated)))
+            (export "instance-network" (func (result (own $same))))))
+        (core func $exit (canon lower (func $process "exit")))
+        (core func $connect (canon lower (func $instance "instance-network")))
+        (core module $calls
+            (import "host" "exit" (func $exit (param i32)))
+            (import "host" "connect" (func $connect (result i32)))
+            (func (export "exits") (call $exit (i32.const 0)))
+            (func (export "connects") (drop (call $connect))))
+        (core instance $calls (instantiate $calls
+            (with "host" (instance
+                (export "exit" (func $exit))
+                (export "connect" (func $connect))))))
+        (func (export "exits") (canon lift (core func $calls "exits")))
+        (func (export "connects") (canon lift (core func $calls "connects"))))"#;
+
+    #[test]
+    fn invariant_09_what_is_denied_can_be_imported_and_fails_where_it_is_called() {
+        let engine = Engine::new(None, None).unwrap();
+        let component = engine
+            .compile(&wat::parse_str(CALLER).unwrap(), &Limits::default())
+            .unwrap();
+        let mut linker = Linker::new(engine.wasmtime());
+        crate::plugin::wasi::add_to_linker(&mut linker).unwrap();
+        let made = |from: &Linker<Guest>| from.instantiate_pre(&component);
+        assert!(made(&linker).is_err(), "sockets are not answered");
+        deny(&engine, &component, &mut linker).unwrap();
+        let ready = made(&linker).unwrap();
+        let called = |name: &str| {
+            let guest = Guest::new(Arc::new(Settings::default()), false, Arc::default());
+            let mut store = guest::store(&engine, guest);
+            store.set_epoch_deadline(1000);
+            let instance = ready.instantiate(&mut store).unwrap();
+            let function = instance.get_typed_func::<(), ()>(&mut store, name).unwrap();
+            let failed = function.call(&mut store, ()).unwrap_err();
+            failed.root_cause().to_string()
+        };
+        assert_eq!(called("exits"), "it called exit, with success: a handler returns");
+        assert_eq!(
+            called("connects"),
+            "it called instance-network of wasi:sockets/instance-network@0.2.1, which plugins are not given: what a \
+             plugin may call outside goes through nerve:plugin/http"
+        );
+    }
+}
