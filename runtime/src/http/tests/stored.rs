@@ -16,8 +16,8 @@ use crate::delivery::subscriber;
 use crate::host::HostOptions;
 use crate::log::record::{
     Answer, Asked, Attribute, Call, Cause, Deployment, DeploymentAction, Event, FailureClass, FailureRecord,
-    Fired, Hash, Intent, Kind, Level, Line, LiveVersion, Operator, OperatorAction, Outcome, Record,
-    TimerChange, TimerSet, Verdict, Write,
+    Fired, Gap, Hash, Intent, KeptEvent, Kind, Level, Line, LiveVersion, Operator, OperatorAction, Outcome,
+    Record, TimerChange, TimerSet, Verdict, Write,
 };
 use crate::state::checkpoint;
 
@@ -182,12 +182,18 @@ fn written() -> Vec<Vec<Record<'static>>> {
         extensions: Vec::new(),
         ..plain()
     };
+    let mut record = Vec::new();
+    Record::encode_event(&bytes, &mut record);
     let retry = Verdict::Retry {
         due: u64::MAX / 2,
         failure: FAILURE,
     };
     let retry = Outcome {
         key: Some("k"),
+        kept: Some(KeptEvent {
+            recorded: 1_000_000,
+            record: record.leak(),
+        }),
         ..outcome(5, retry)
     };
     let dead = Outcome {
@@ -215,6 +221,13 @@ fn written() -> Vec<Vec<Record<'static>>> {
         vec![operator(OperatorAction::Pause)],
         vec![operator(OperatorAction::Resume)],
         vec![deployment("gone", live())],
+        vec![Record::Gap(Gap {
+            plugin: "gone".into(),
+            from: 1,
+            through: 2,
+            events: 1,
+            why: "it was too far behind".into(),
+        })],
         vec![deployment("gone", DeploymentAction::Removed)],
         vec![deployment(
             "bad",
@@ -370,6 +383,7 @@ async fn stored_data_of_format_1_is_opened_and_all_of_it_found() {
         Kind::Deployment,
         Kind::Operator,
         Kind::Fired,
+        Kind::Gap,
         Kind::Intent,
     ];
     assert_eq!(kinds_in(&log), every.map(|kind| kind as u8).into());
