@@ -378,6 +378,10 @@ impl Log for FileLog {
         self.shared.state.lock().writers.get(writer).copied()
     }
 
+    fn largest_batch(&self) -> usize {
+        self.shared.options.max_batch_bytes
+    }
+
     fn short_of_room(&self) -> bool {
         self.shared.short_of_room.load(Ordering::Relaxed)
     }

@@ -27,6 +27,9 @@ pub trait Log: Send + Sync {
     /// Where the last batch of `writer` ends; `None` where it has written none.
     fn written_by(&self, writer: &str) -> Option<Offset>;
 
+    /// Bytes of the largest batch that it takes.
+    fn largest_batch(&self) -> usize;
+
     /// Whether there is only room for what settles what is in: publishers must be refused before they append.
     fn short_of_room(&self) -> bool {
         false

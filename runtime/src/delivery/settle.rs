@@ -109,6 +109,26 @@ pub fn refuse_writes(
         .then(|| format!("limit state_bytes: the state would pass {limit} bytes"))
 }
 
+/// Why the effects of `handled` would not fit into a batch, of which they may take `limit` bytes; the rest is for what
+/// else the outcome holds. Each has a limit of its own, but settings can raise it, and what was in the state before is
+/// kept beside what is written.
+pub fn refuse_effects(handled: &Handled, previous: &[Option<bytes::Bytes>], limit: usize) -> Option<String> {
+    let effects = &handled.effects;
+    let length = |value: &Option<bytes::Bytes>| value.as_ref().map_or(0, bytes::Bytes::len);
+    let emits = effects.emits.iter().map(|emit| emit.data.len());
+    let timers = effects.timers.iter();
+    let timers = timers.map(|(name, set)| name.len() + set.as_ref().map_or(0, |set| set.emit.data.len()));
+    let writes = effects.writes.iter().zip(previous);
+    let writes = writes.map(|((key, value), previous)| key.len() + length(value) + length(previous));
+    let bytes: usize = emits.chain(timers).chain(writes).sum();
+    (bytes > limit).then(|| {
+        format!(
+            "limit batch_bytes: what one delivery emits, sets and writes, with what was in the state before, has \
+             {bytes} bytes, and {limit} are allowed"
+        )
+    })
+}
+
 /// The batch of one delivery: `outcome`, and the events it emitted where it is done.
 pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, handled: &Handled) -> Batch {
     let emits = if outcome.verdict == Verdict::Done {

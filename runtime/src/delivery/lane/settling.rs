@@ -51,7 +51,8 @@ impl Lane {
             return Ok(false);
         }
         let previous = previous(&state, handled);
-        if let Some(failure) = running.limit_hit(&state, handled, &previous) {
+        let effects = self.log.largest_batch() / 2;
+        if let Some(failure) = running.limit_hit(&state, handled, &previous, effects) {
             handled.failure = Some(failure);
             running.handler.discard();
         }
@@ -145,12 +146,14 @@ impl UnderWay {
 }
 
 impl Running {
-    /// The limit that a success would pass, beside what is in the state by now.
+    /// The limit that a success would pass, beside what is in the state by now, with at most `effects` bytes of
+    /// effects.
     fn limit_hit(
         &self,
         state: &PluginState,
         handled: &Handled,
         previous: &[Option<Bytes>],
+        effects: usize,
     ) -> Option<Failure> {
         if handled.failure.is_some() {
             return None;
@@ -159,7 +162,8 @@ impl Running {
         let reason = state
             .timers
             .refuse(timers, self.timers)
-            .or_else(|| settle::refuse_writes(handled, previous, bytes, self.state_bytes))?;
+            .or_else(|| settle::refuse_writes(handled, previous, bytes, self.state_bytes))
+            .or_else(|| settle::refuse_effects(handled, previous, effects))?;
         Some(Failure {
             class: FailureClass::Limit,
             reason,

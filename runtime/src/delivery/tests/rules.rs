@@ -195,3 +195,35 @@ fn what_the_fold_finds_is_what_was_live() {
     assert_eq!(folded.settled_at, live.settled_at);
     assert_eq!(folded.counters, live.counters);
 }
+
+#[test]
+fn invariant_06_effects_that_fit_into_no_batch_fail_their_delivery_alone() {
+    let mut bed = Bed::new(Arc::new(|delivery, _| {
+        let size = if delivery.event.key == Some("bad") {
+            17 << 20
+        } else {
+            1
+        };
+        Handled {
+            effects: Effects {
+                emits: vec![Emit {
+                    r#type: "out.x".into(),
+                    key: None,
+                    subject: None,
+                    content_type: Some("text/plain".into()),
+                    data: vec![0; size],
+                }],
+                ..Effects::default()
+            },
+            ..Handled::default()
+        }
+    }));
+    for key in ["bad", "good"] {
+        bed.publish(Some(key));
+    }
+    bed.run_all();
+    let state = bed.subscriber.state.lock();
+    let reason = &state.dead[&Offset(2)].reason;
+    assert!(reason.starts_with("limit batch_bytes: "), "{reason}");
+    assert_eq!(state.counters, [1, 2, 1], "the other key went on");
+}
