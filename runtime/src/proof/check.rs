@@ -222,7 +222,8 @@ impl<'a> Plugin<'a> {
             .map_or(&[][..], Vec::as_slice);
         assert!(
             wanted.contains(&at),
-            "seed {seed}: {offset} handles an event that was not subscribed to"
+            "seed {seed}: {offset} ({} at {at}) handles an event that was not subscribed to",
+            outcome.plugin
         );
         let again = outcome.replay && self.redriven.contains(&at);
         let (tried, ended) = self.tried.get(&at).copied().unwrap_or_default();

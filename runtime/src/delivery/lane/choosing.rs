@@ -146,10 +146,18 @@ impl Lane {
     /// Take events behind `after` from the log; whether the position moved.
     fn take(&mut self, queue: &mut Queue, after: Offset) -> Result<bool, LaneError> {
         match self.sequencer.next(self.subscriber.id, after, TAKE) {
-            Next::Hot(offsets) => {
+            Next::Hot(mut offsets) => {
                 let Some(last) = offsets.last().copied() else {
                     return Ok(false);
                 };
+                // The window may reach back behind what retention left. Whoever begins there has it from the log on, for
+                // what waits is read again later.
+                let first = self.log.bounds().first;
+                offsets.retain(|offset| *offset >= first);
+                if offsets.is_empty() {
+                    queue.take(std::iter::empty(), last);
+                    return Ok(true);
+                }
                 self.entries.clear();
                 self.log.read_at(&offsets, &mut self.entries)?;
                 let whole_from = self.subscriber.state.lock().subscription.whole_from();
