@@ -46,6 +46,10 @@ pub struct TornTail {
     pub may_hold_acknowledged: bool,
 }
 
+/// What is wrong where one segment ends and the next begins.
+pub(crate) const MISSING: &str =
+    "the segment does not follow what is before it: records are missing between them";
+
 /// What a checkpoint knows of a log, so that the records before need not be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -272,7 +276,13 @@ impl Scan<'_> {
         // Frames are written only into a segment whose header is on disk: one that is longer was whole once.
         let is_begun = segment::Header::read(&bytes).is_none() && bytes.len() <= segment::HEADER;
         if is_last && is_begun && self.known.is_none_or(|known| known.through < first) {
-            return self.discard(&name, first, &bytes).map_err(io);
+            // It was made when all before it was on disk: what does not reach it lost its end.
+            let before = self.opened.as_ref().map(|opened| opened.next);
+            let follows = before.or(self.known.map(|known| known.through.next()));
+            return match follows.unwrap_or(Offset(1)) {
+                next if next == first => self.discard(&name, first, &bytes).map_err(io),
+                next => Err(damaged(0, next, MISSING)),
+            };
         }
         let header = self.header(&name, first, &bytes)?;
         let unread = |opened: &Opened| opened.segments.last().is_some_and(Segment::is_unread);
@@ -284,8 +294,7 @@ impl Scan<'_> {
             opened.chain = header.previous;
         }
         if header.first != opened.next || header.previous != opened.chain {
-            let what = "the segment does not follow the one before it: records are missing between them";
-            return Err(damaged(32, opened.next, what));
+            return Err(damaged(32, opened.next, MISSING));
         }
         opened.synced = opened.next.prev();
         opened.segments.push(Segment::new(first, header.made));

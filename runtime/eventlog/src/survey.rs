@@ -175,7 +175,7 @@ impl Walk<'_> {
             Some(follows) if follows == (header.first, header.previous) => {}
             before => {
                 if let Some((offset, _)) = before {
-                    self.damage(first, 32, offset, "the segment does not follow the one before it");
+                    self.damage(first, 32, offset, recovery::MISSING);
                 }
                 let run = begins(segment::HEADER as u64, header.first, header.previous);
                 self.survey.runs.push(run);
@@ -248,6 +248,14 @@ impl Walk<'_> {
     fn header(&mut self, first: Offset, bytes: &Bytes, is_last: bool) -> Result<Header, bool> {
         let Some(header) = Header::read(bytes) else {
             if is_last && bytes.len() <= segment::HEADER && first > self.known {
+                let next = match self.survey.report.segments.len() {
+                    1 => Some(self.known.next()),
+                    _ => self.follows().map(|(next, _)| next),
+                };
+                if let Some(next) = next.filter(|next| *next != first) {
+                    self.damage(first, 0, next, recovery::MISSING);
+                    return Err(false);
+                }
                 let what = "the making of the segment was cut off".to_owned();
                 let file = segment::name(first);
                 self.survey.report.torn = Some(Damage {

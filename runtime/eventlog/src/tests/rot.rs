@@ -202,3 +202,68 @@ fn a_lost_segment_before_the_checkpoint_is_damage_to_who_reads_it() {
         Err(ReadError::Damaged { .. })
     ));
 }
+
+/// Whether the log on `disk` is refused for the segment that was just begun, by opening it and by looking at it.
+fn is_refused(disk: &MemoryStorage, begun: &str, known: Option<&crate::Known>) -> bool {
+    let of = known.map(|known| (known.log, known.through));
+    let report = verify::verify(disk, of.as_slice()).unwrap();
+    let before = disk.list().unwrap();
+    let clock = Arc::new(ManualClock::new(Micros(1)));
+    let opened = FileLog::open(Arc::new(disk.clone()), small(), clock, known, &mut |_| {});
+    let Err(OpenError::Damaged { file, .. }) = opened else {
+        return false;
+    };
+    assert!(!report.damage.is_empty(), "verify says so too");
+    assert_eq!(disk.list().unwrap(), before, "a refusal changes nothing");
+    file == begun
+}
+
+#[test]
+fn invariant_07_a_gap_before_a_segment_that_was_just_begun_is_damage_and_no_torn_tail() {
+    let disk = MemoryStorage::default();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let id = filled(&storage, small(), 40).id();
+    let names = storage.list().unwrap();
+    let [.., before, begun] = &names[..] else { panic!() };
+    let content = |name: &String| disk.content(name).unwrap();
+    let whole = content(before);
+    // The segments but the last two, the one before the last as long as this, and the beginning of a last one.
+    let cut = |length: usize| {
+        let copy = MemoryStorage::default();
+        for name in &names {
+            copy.put(name, content(name));
+        }
+        copy.put(before, whole[..length].to_vec());
+        copy.put(begun, content(begun)[..20].to_vec());
+        copy
+    };
+    let end = segment::first_of(begun).unwrap().prev();
+    let mut refused = 0;
+    for length in segment::HEADER..=whole.len() {
+        if is_refused(&cut(length), begun, None) {
+            refused += 1;
+        } else if let Ok((log, recovered, _)) = open(Arc::new(cut(length)), small()) {
+            assert_eq!(log.bounds().last, end, "length {length}: no record is missing");
+            assert_eq!(recovered.torn.unwrap().file, *begun);
+        }
+    }
+    assert!(refused > 1, "some cuts fell between two frames");
+    let lost = cut(whole.len());
+    lost.remove(before).unwrap();
+    assert!(is_refused(&lost, begun, None));
+    // Where it stands alone, a checkpoint must reach it.
+    let alone = || {
+        let alone = MemoryStorage::default();
+        alone.put(begun, Vec::new());
+        alone
+    };
+    let known = |through| crate::Known {
+        log: id,
+        through,
+        time: Micros(1),
+        writers: Vec::new(),
+    };
+    assert!(!is_refused(&alone(), begun, Some(&known(end))));
+    assert!(is_refused(&alone(), begun, Some(&known(end.prev()))));
+    assert!(is_refused(&alone(), begun, None));
+}
