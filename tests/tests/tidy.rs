@@ -75,6 +75,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime/src/http", &["wasmtime", "crate::cli"]),
 ];
 
+/// Bytes of the largest file: what is larger is made by a script, where it is needed.
+const LARGEST: u64 = 256 << 10;
+
 /// Names that say nothing of what a file is for.
 const EMPTY_NAMES: &[&str] = &[
     "utils.rs",
@@ -195,6 +198,28 @@ fn every_file_says_what_it_owns_and_holds_one_thing() {
         let file = name.rsplit('/').next().unwrap_or_default();
         assert!(!EMPTY_NAMES.contains(&file), "{name}: a name that says nothing");
     }
+}
+
+#[test]
+fn nothing_large_is_kept() {
+    let mut folders = vec![root()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let made = [".git", "target", "target-wasm"]
+                .iter()
+                .any(|name| path.ends_with(name));
+            if path.is_dir() && !made {
+                folders.push(path);
+            } else if path.is_file() {
+                files += 1;
+                let bytes = fs::metadata(&path).unwrap().len();
+                assert!(bytes <= LARGEST, "{} has {bytes} bytes", path.display());
+            }
+        }
+    }
+    assert!(files > 100, "the files are found");
 }
 
 #[test]
