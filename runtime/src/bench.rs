@@ -13,6 +13,7 @@ mod open;
 mod publish;
 mod settle;
 mod stats;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -103,6 +104,7 @@ pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Resu
     bench.latency().await?;
     bench.neighbour().await?;
     bench.drop_in().await?;
+    bench.trial().await?;
     bench.open().await?;
     Ok(Report {
         machine: Machine::look(),

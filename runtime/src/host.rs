@@ -5,10 +5,12 @@
 //! could have seen is on disk.
 
 mod ask;
+mod at_rest;
 mod backup;
 mod bundle;
 mod checkpoint;
 mod error;
+mod history;
 mod inspect;
 mod open;
 mod operate;
@@ -33,6 +35,7 @@ use crate::log::sequencer::Sequencer;
 use crate::plugin::deploy::Deployer;
 use crate::plugin::watcher::Watcher;
 
+pub use at_rest::AtRest;
 pub use backup::{BackupError, Check, RestoreError, check, restore};
 pub use bundle::{Bundle, BundleError};
 pub use checkpoint::CheckpointError;

@@ -10,6 +10,7 @@ mod extract;
 mod follow;
 mod guard;
 mod health;
+mod history;
 mod log;
 mod plugins;
 pub mod problem;
@@ -60,6 +61,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/plugins/{name}/resume", post(plugins::resume))
         .route("/v1/plugins/{name}/approve", post(plugins::approve))
         .route("/v1/plugins/{name}/logs", get(plugins::logs))
+        .route("/v1/plugins/{name}/history", get(history::show))
         .route("/v1/plugins/{name}/state", get(state::list))
         .route("/v1/plugins/{name}/state/{*key}", get(state::show))
         .route("/v1/dead-letters", get(dead_letters::list))

@@ -23,6 +23,9 @@ pub mod trace;
 // What one process owns.
 pub mod host;
 
+// A new version beside the running one, on the same events.
+pub mod trial;
+
 // The measurements of `nerve bench`.
 pub mod bench;
 

@@ -33,3 +33,5 @@ mod retention;
 mod rot;
 #[path = "blackbox/sigkill.rs"]
 mod sigkill;
+#[path = "blackbox/trial.rs"]
+mod trial;

@@ -67,6 +67,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "runtime/src/host",
         &["serde_json", "axum", "crate::http", "crate::cli"],
     ),
+    (
+        "runtime/src/trial",
+        &["axum", "wasmtime", "crate::http", "crate::cli"],
+    ),
     ("runtime/src/plugin", &["axum", "crate::http", "crate::cli"]),
     (
         "runtime/src/ingest",

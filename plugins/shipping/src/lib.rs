@@ -4,7 +4,7 @@
 use nerve_sdk::prelude::*;
 
 /// Cents for a parcel that stays in the shop's country, unless `[config]` says otherwise.
-const HOME_CENTS: u64 = 390;
+const HOME_CENTS: u64 = if cfg!(feature = "dearer") { 450 } else { 390 };
 /// Cents for a parcel abroad, unless `[config]` says otherwise.
 const ABROAD_CENTS: u64 = 1290;
 

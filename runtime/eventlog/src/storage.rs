@@ -3,6 +3,7 @@
 mod faulty;
 mod fs;
 mod memory;
+mod untouched;
 
 use std::any::Any;
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 pub use faulty::{Crash, FaultyStorage};
 pub use fs::FsStorage;
 pub use memory::MemoryStorage;
+pub use untouched::Untouched;
 
 /// A folder of files.
 ///

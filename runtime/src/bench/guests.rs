@@ -34,6 +34,11 @@ impl Guest {
         Ok(Self(bytes))
     }
 
+    /// The component.
+    pub(super) fn component(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Bytes of the component.
     pub(super) fn bytes(&self) -> usize {
         self.0.len()

@@ -64,6 +64,17 @@ impl Api {
             .map_err(|cause| ApiError::Odd(format!("it was cut off: {cause}")))
     }
 
+    /// `GET` a path whose answer is read as it comes.
+    pub(super) fn read(&self, path: &str) -> Result<impl BufRead + use<>, ApiError> {
+        let response = self.agent.get(format!("{}{path}", self.server)).call();
+        let response = response.map_err(|cause| self.unreachable(cause))?;
+        if !response.status().is_success() {
+            self.answer(Ok(response))?;
+            return Err(ApiError::Odd("it is neither an answer nor a refusal".into()));
+        }
+        Ok(BufReader::new(response.into_body().into_reader()))
+    }
+
     /// `DELETE` a path.
     pub(super) fn delete(&self, path: &str) -> Result<Value, ApiError> {
         self.answer(self.agent.delete(format!("{}{path}", self.server)).call())

@@ -15,6 +15,9 @@ pub(super) struct CompileComponent {
     /// Seconds of the processors it may take
     #[arg(long)]
     cpu_seconds: u64,
+    /// For guests that count what they do
+    #[arg(long)]
+    counting: bool,
 }
 
 impl CompileComponent {
@@ -27,6 +30,6 @@ impl CompileComponent {
             // The host that asked logs it.
             eprintln!("the kernel has no Landlock, so that only limits confine the compiler");
         }
-        child::serve(std::io::stdin().lock(), std::io::stdout().lock()).context("no answer")
+        child::serve(std::io::stdin().lock(), std::io::stdout().lock(), self.counting).context("no answer")
     }
 }

@@ -8,6 +8,7 @@ mod poison;
 mod registration;
 mod shipping_away;
 mod stage;
+mod trial;
 
 use std::path::PathBuf;
 
@@ -49,5 +50,6 @@ fn tell(stage: &mut Stage) -> Done {
     damaged::tell(stage)?;
     killed::tell(stage)?;
     registration::tell_its_way(stage)?;
-    orders::tell(stage)
+    orders::tell(stage)?;
+    trial::tell(stage)
 }

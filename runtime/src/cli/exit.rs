@@ -37,6 +37,16 @@ pub(super) struct Failure {
     pub message: String,
 }
 
+/// The command has told all there is, and ends with this code.
+#[derive(Debug, thiserror::Error)]
+#[error("it ends with exit code {}", *.0 as u8)]
+pub(super) struct Told(Exit);
+
+/// An end with this code, and with nothing more to tell.
+pub(super) fn told(exit: Exit) -> anyhow::Error {
+    Told(exit).into()
+}
+
 /// A failure with this code and message.
 pub(super) fn fail(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     Failure {
@@ -53,6 +63,9 @@ impl Exit {
     }
 
     fn of_one(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(Told(exit)) = cause.downcast_ref::<Told>() {
+            return Some(*exit);
+        }
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return Some(failure.exit);
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use super::api::ApiError;
+use super::exit::Told;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,6 +59,9 @@ impl Printer {
 
     /// Say how a command failed.
     pub(super) fn failure(&self, cause: &anyhow::Error, exit: Exit) {
+        if cause.is::<Told>() {
+            return;
+        }
         let api = cause.chain().find_map(|cause| cause.downcast_ref::<ApiError>());
         let problem = match api {
             Some(ApiError::Refused(problem)) => Some(problem),

@@ -1,6 +1,7 @@
 //! `nerve plugin`: make, build and manage plugins.
 
 mod build;
+mod check;
 mod new;
 mod test;
 mod tool_chain;
@@ -21,6 +22,8 @@ pub(super) enum Plugin {
     Build(build::Build),
     /// Run a plugin's tests, or the failure in a bundle again
     Test(test::Test),
+    /// Try a new version on the events that the running one settled
+    Check(check::Check),
     /// List plugins
     List,
     /// Show a plugin
@@ -71,6 +74,7 @@ impl Plugin {
             Self::New(command) => return command.run(printer),
             Self::Build(command) => return command.run(printer),
             Self::Test(command) => return command.run(printer),
+            Self::Check(command) => return command.run(api, printer),
             Self::List => {
                 let plugins = api.get("/v1/plugins")?;
                 printer.print(&plugins, || list(&plugins));

@@ -15,7 +15,7 @@ use super::retry::RetryPolicy;
 use super::settle::LONGEST_CHAIN;
 use super::timer::TimerLimits;
 use crate::host::Stopped;
-use crate::log::record::{Asks, Call, Event, FailureClass, Hash, Intent, Level, VersionId};
+use crate::log::record::{Asked, Asks, Call, Event, FailureClass, Hash, Intent, Level, VersionId};
 use crate::state::KeyValues;
 
 /// Lanes that a plugin may have at most.
@@ -89,6 +89,8 @@ pub struct Handled {
     pub calls: Vec<Call>,
     /// What it read of the settled state.
     pub reads: Reads,
+    /// The call that it was stopped at, since nobody may be called and no answer to it is recorded.
+    pub unanswered: Option<Asked>,
 }
 
 /// What a handler asks for.

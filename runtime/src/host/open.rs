@@ -1,5 +1,6 @@
 //! Starting a host: the log is recovered, the state is folded from it, and the plugins go on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ use crate::plugin::components::{ComponentError, Components};
 use crate::plugin::deploy::Deployer;
 use crate::plugin::engine::{Engine, EngineError};
 use crate::plugin::watcher::{WatchError, Watcher};
-use crate::state::Fold;
 use crate::state::checkpoint::{self, Checkpoint, Unusable};
+use crate::state::{Fold, PluginState};
 
 /// How to start a host.
 #[derive(Clone)]
@@ -227,7 +228,7 @@ impl Host {
 }
 
 /// The fold at the end of the log, from the newest checkpoint that can be used.
-fn rebuild(
+pub(super) fn rebuild(
     storage: &Arc<dyn Storage>,
     checkpoints: &dyn Storage,
     options: &HostOptions,
@@ -299,7 +300,7 @@ fn follow(
 }
 
 /// What a checkpoint and the records behind it make.
-struct Rebuilt {
+pub(super) struct Rebuilt {
     acceptor: Acceptor,
     fold: Fold,
     order: Order,
@@ -312,6 +313,11 @@ struct Rebuilt {
 }
 
 impl Rebuilt {
+    /// The states of the plugins, by name.
+    pub(super) fn into_plugins(self) -> BTreeMap<String, PluginState> {
+        self.fold.into_plugins()
+    }
+
     fn new(options: &HostOptions, checkpoint: Option<Checkpoint<'_>>, passed_over: Vec<String>) -> Self {
         let (acceptor, window, fold, through, window_through) = match checkpoint {
             Some(found) => (

@@ -3,6 +3,7 @@
 mod bed;
 mod events;
 mod fuzz;
+mod history;
 mod kept;
 mod lanes;
 mod plugins;

@@ -71,21 +71,28 @@ pub enum CompileError {
 }
 
 impl Compiler {
-    /// The code for `bytes`, a component or a core module. Blocks.
+    /// The code for `bytes`, a component or a core module, for an engine whose guests count what they do, or don't.
+    /// Blocks.
     pub(super) fn compile(
         &self,
         engine: &wasmtime::Engine,
+        counts_fuel: bool,
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<Vec<u8>, CompileError> {
         match self {
             Self::Here => translate::translate(engine, bytes),
-            Self::Child(program) => in_child(program, bytes, limits),
+            Self::Child(program) => in_child(program, counts_fuel, bytes, limits),
         }
     }
 }
 
-fn in_child(program: &PathBuf, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, CompileError> {
+fn in_child(
+    program: &PathBuf,
+    counts_fuel: bool,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<Vec<u8>, CompileError> {
     let process = |cause: io::Error| CompileError::Process {
         program: program.clone(),
         cause: cause.to_string(),
@@ -96,6 +103,7 @@ fn in_child(program: &PathBuf, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>,
         .arg(child::COMMAND)
         .args(["--memory-bytes", &limits.compile_memory_bytes.to_string()])
         .args(["--cpu-seconds", &child::cpu_seconds(allowed).to_string()])
+        .args(counts_fuel.then_some(child::COUNTING))
         .env_clear()
         .envs(child::ENVIRONMENT)
         .current_dir("/")
@@ -202,7 +210,7 @@ mod tests {
         };
         let engine = wasmtime::Engine::default();
         Compiler::Child(program.into())
-            .compile(&engine, bytes, &limits)
+            .compile(&engine, false, bytes, &limits)
             .unwrap_err()
     }
 

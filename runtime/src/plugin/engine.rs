@@ -35,6 +35,8 @@ pub struct Engine {
     with_wasi: Arc<Linker<Guest>>,
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
+    /// Whether guests count what they do.
+    counts_fuel: bool,
 }
 
 /// Why the engine does not start.
@@ -53,8 +55,22 @@ impl Engine {
     /// which is a `nerve` of this very build. Without a folder nothing is kept; without a program this process
     /// compiles, and the limits of compiling don't hold.
     pub fn new(cache: Option<PathBuf>, compiler: Option<PathBuf>) -> Result<Self, EngineError> {
+        Self::made(cache, compiler, false)
+    }
+
+    /// An engine whose guests count the instructions that they run, which makes them slower: for trials. It keeps no
+    /// compiled code.
+    pub fn counting(compiler: Option<PathBuf>) -> Result<Self, EngineError> {
+        Self::made(None, compiler, true)
+    }
+
+    fn made(
+        cache: Option<PathBuf>,
+        compiler: Option<PathBuf>,
+        counts_fuel: bool,
+    ) -> Result<Self, EngineError> {
         let refused = |cause: wasmtime::Error| EngineError::Engine(format!("{cause:#}"));
-        let engine = compiling().map_err(refused)?;
+        let engine = compiling(counts_fuel).map_err(refused)?;
         let mut linker = Linker::new(&engine);
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest).map_err(refused)?;
         let mut with_wasi = linker.clone();
@@ -70,6 +86,7 @@ impl Engine {
             with_wasi: Arc::new(with_wasi),
             ticker,
             cache,
+            counts_fuel,
         })
     }
 
@@ -80,7 +97,9 @@ impl Engine {
         if let Some(component) = kept.and_then(|code| self.load(&code).ok()) {
             return Ok(component);
         }
-        let code = self.compiler.compile(&self.below, bytes, limits)?;
+        let code = self
+            .compiler
+            .compile(&self.below, self.counts_fuel, bytes, limits)?;
         let component = self
             .load(&code)
             .map_err(|cause| CompileError::Fault(format!("its code is of no use to this host: {cause:#}")))?;
@@ -100,6 +119,11 @@ impl Engine {
         unsafe {
             Component::deserialize(&self.below, code)
         }
+    }
+
+    /// Whether its guests count what they do.
+    pub(super) fn counts_fuel(&self) -> bool {
+        self.counts_fuel
     }
 
     /// The engine below.
@@ -137,10 +161,11 @@ impl Engine {
 }
 
 /// The engine below: whoever compiles for it must have the same one.
-pub(super) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+pub(super) fn compiling(counts_fuel: bool) -> wasmtime::Result<wasmtime::Engine> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .consume_fuel(counts_fuel)
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)

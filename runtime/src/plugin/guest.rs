@@ -138,6 +138,7 @@ pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
     store.set_hostcall_fuel(fuel);
     store.set_max_component_handles(handles);
     store.limiter(|guest| guest);
+    refuel(engine, &mut store);
     store.epoch_deadline_callback(|context| {
         Ok(match context.data().time_left() {
             Some(left) => UpdateDeadline::Continue(Engine::ticks(left)),
@@ -147,12 +148,29 @@ pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
     store
 }
 
+/// Let what a guest runs be counted from here, where its engine counts.
+fn refuel(engine: &Engine, store: &mut Store<Guest>) {
+    if engine.counts_fuel() {
+        store.set_fuel(u64::MAX).expect("the engine counts");
+    }
+}
+
+/// What a delivery cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Instructions that the guest ran, about; 0 where the engine does not count them.
+    pub fuel: u64,
+    /// Bytes of memory that its instance had in the end.
+    pub memory_bytes: usize,
+}
+
 /// Runs deliveries in a guest. The instance is made when it is needed and thrown away after any failure.
 pub struct WasmHandler {
     loaded: Loaded,
     state: Arc<KeyValues>,
     instance: Option<(Store<Guest>, Plugin)>,
     ticks: u64,
+    cost: Cost,
 }
 
 impl WasmHandler {
@@ -163,11 +181,25 @@ impl WasmHandler {
             state,
             instance: None,
             ticks,
+            cost: Cost::default(),
         }
+    }
+
+    /// What the last delivery cost.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    fn count(&mut self, store: &Store<Guest>) {
+        self.cost = Cost {
+            fuel: store.get_fuel().map_or(0, |left| u64::MAX - left),
+            memory_bytes: store.data().memory_bytes(),
+        };
     }
 
     fn run(&mut self, delivery: &Delivery<'_>) -> Handled {
         let begun = Instant::now();
+        self.cost = Cost::default();
         let (bytes, limit) = (delivery.event.data.len(), self.loaded.settings.limits.event_bytes);
         if bytes > limit {
             let reason =
@@ -184,6 +216,7 @@ impl WasmHandler {
         };
         store.data_mut().begin(delivery, self.loaded.version);
         store.set_epoch_deadline(self.ticks);
+        refuel(&self.loaded.engine, &mut store);
         let text;
         let data = if self.loaded.manifest.json && message_pack::is_json(delivery.event.content_type) {
             match message_pack::to_json(delivery.event.data) {
@@ -201,6 +234,9 @@ impl WasmHandler {
         let event = event(delivery, data);
         let called = plugin.nerve_plugin_handler().call_handle(&mut store, event);
         drop(running);
+        if self.loaded.engine.counts_fuel() {
+            self.count(&store);
+        }
         let answer = match called {
             Ok(answer) => answer,
             Err(cause) => return self.failed(&mut store, &cause, begun),

@@ -30,6 +30,7 @@ const DESCRIBE_TIME: Duration = Duration::from_secs(1);
 pub struct Loaded(Arc<Checked>);
 
 /// What a checked version is made of.
+#[derive(Clone)]
 pub struct Checked {
     /// What it says of itself.
     pub manifest: Manifest,
@@ -158,6 +159,23 @@ pub fn load(
 }
 
 impl Loaded {
+    /// The same, as if it were granted what it lacks.
+    #[must_use]
+    pub fn as_if_granted(&self) -> Self {
+        let Ok(grants) = self.grants.with(&self.missing) else {
+            return self.clone();
+        };
+        let outgoing = &self.outgoing;
+        let outgoing = outgoing
+            .is_some()
+            .then(|| Arc::new(Outgoing::new(grants.clone(), self.settings.http.clone())));
+        Self(Arc::new(Checked {
+            grants,
+            outgoing,
+            ..Checked::clone(&self.0)
+        }))
+    }
+
     /// A handler that reads `state`.
     pub fn handler(&self, state: Arc<KeyValues>) -> WasmHandler {
         WasmHandler::new(self.clone(), state)

@@ -53,6 +53,11 @@ impl Outside {
         None
     }
 
+    /// Whether nobody may be called: what has no answer that was recorded can't be answered.
+    pub(super) fn calls_nobody(&self) -> bool {
+        self.journal.is_none()
+    }
+
     /// See that the intent to make call number `index` is durable, where `calls` stand before it; answers its
     /// idempotency key, or why it must not be made.
     pub(super) fn intend(

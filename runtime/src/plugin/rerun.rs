@@ -11,6 +11,25 @@ use crate::delivery::settle;
 use crate::log::record::{Event, Outcome, StateRead};
 use crate::state::KeyValues;
 
+/// The delivery of `event`, whose record is `entry`, that `outcome` came of. It calls nobody: what was answered then
+/// is answered again.
+pub fn recorded<'a>(entry: &'a Entry, event: &'a Event<'a>, outcome: &'a Outcome<'a>) -> Delivery<'a> {
+    Delivery {
+        offset: entry.offset,
+        recorded: entry.time,
+        event,
+        record: &entry.payload,
+        attempt: outcome.attempt,
+        replay: outcome.replay,
+        started: Micros(outcome.started),
+        seed: outcome.seed.unwrap_or_default(),
+        outside: Outside {
+            calls: &outcome.calls,
+            ..Outside::default()
+        },
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct Rerun {
@@ -29,21 +48,7 @@ impl Loaded {
         let values = values.filter_map(|read| Some((read.key.into(), Bytes::copy_from_slice(read.value?))));
         let bytes = usize::try_from(read.state_bytes).unwrap_or(usize::MAX);
         let state = Arc::new(KeyValues::recorded(values, bytes));
-        let delivery = Delivery {
-            offset: entry.offset,
-            recorded: entry.time,
-            event,
-            record: &entry.payload,
-            attempt: outcome.attempt,
-            replay: outcome.replay,
-            started: Micros(outcome.started),
-            seed: outcome.seed.unwrap_or_default(),
-            // Without a journal nobody is called: what was answered then is answered again.
-            outside: Outside {
-                calls: &outcome.calls,
-                ..Outside::default()
-            },
-        };
+        let delivery = recorded(entry, event, outcome);
         let handled = settle::looped(event, self.settings.limits.hops)
             .unwrap_or_else(|| self.handler(state).handle(&delivery));
         let missing = handled.reads.missing_in(read);

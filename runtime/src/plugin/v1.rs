@@ -4,7 +4,7 @@ mod clock;
 mod config;
 mod events;
 mod http;
-pub(super) mod log;
+pub(crate) mod log;
 mod random;
 mod state;
 mod timers;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -311,6 +311,21 @@ impl Stage {
     /// A built file.
     pub(super) fn built(&self, file: &str) -> anyhow::Result<Vec<u8>> {
         Ok(fs::read(self.built.join(file))?)
+    }
+
+    /// Where a built file is.
+    pub(super) fn built_file(&self, file: &str) -> PathBuf {
+        self.built.join(file)
+    }
+
+    /// Run a command of `nerve` against the host to its end.
+    pub(super) fn nerve(&self, args: &[&str]) -> anyhow::Result<Output> {
+        Command::new(std::env::current_exe()?)
+            .args(["--server", &self.address])
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .context("nerve can't be run")
     }
 }
 

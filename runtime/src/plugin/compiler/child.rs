@@ -15,6 +15,9 @@ use crate::plugin::engine;
 /// The hidden command of `nerve` that is this process.
 pub const COMMAND: &str = "compile-component";
 
+/// Its flag for an engine whose guests count what they do.
+pub(super) const COUNTING: &str = "--counting";
+
 /// The program of this very process, also when its file was replaced meanwhile.
 pub const THIS_PROGRAM: &str = "/proc/self/exe";
 
@@ -91,11 +94,11 @@ fn deny() -> Result<RulesetStatus, RulesetError> {
     Ok(denied.ruleset)
 }
 
-/// Read bytes to their end, compile them, and answer.
-pub fn serve(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+/// Read bytes to their end, compile them for an engine whose guests count what they do, or don't, and answer.
+pub fn serve(mut from: impl Read, mut to: impl Write, counts_fuel: bool) -> io::Result<()> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)?;
-    let engine = engine::compiling().map_err(|cause| io::Error::other(format!("{cause:#}")))?;
+    let engine = engine::compiling(counts_fuel).map_err(|cause| io::Error::other(format!("{cause:#}")))?;
     let answer = translate::translate(&engine, &bytes);
     let (kind, rest) = answer::parts(&answer);
     to.write_all(&[kind])?;
@@ -131,7 +134,7 @@ mod tests {
     fn it_answers_with_code_or_a_reason() {
         let answer = |bytes: &[u8]| {
             let mut said = Vec::new();
-            serve(bytes, &mut said).unwrap();
+            serve(bytes, &mut said, false).unwrap();
             answer::parse(said).unwrap()
         };
         assert!(

@@ -56,6 +56,11 @@ impl ResourceLimiter for Guest {
 }
 
 impl Guest {
+    /// Bytes of memory that it has.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.taken.memory_bytes
+    }
+
     /// The limit that ended the guest with `cause`, where one did: the first that it hit, or one that the engine keeps.
     pub(in crate::plugin) fn reached_limit(
         &mut self,

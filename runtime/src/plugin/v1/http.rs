@@ -65,6 +65,7 @@ impl Guest {
         {
             Ok(key) => key,
             Err(reason) => {
+                self.handled.unanswered = self.outside.calls_nobody().then_some(asked);
                 self.hit_as(FailureClass::Host, reason.clone());
                 return Err(wasmtime::Error::msg(reason));
             }

@@ -41,7 +41,7 @@ impl Guest {
 
 /// `text` with every character written out that could play tricks with a terminal or a log: control characters, ends of
 /// lines, and marks that turn the direction of writing.
-pub(in crate::plugin) fn escaped(text: String) -> String {
+pub(crate) fn escaped(text: String) -> String {
     if !text.contains(is_trick) {
         return text;
     }

@@ -1,0 +1,70 @@
+//! The data folder of a host that is stopped, read as a start would read it. Nothing in it is changed: what a start would
+//! change, such as a torn tail, is changed in memory.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use nerve_eventlog::storage::{FsStorage, Storage, Untouched};
+use nerve_eventlog::{FileLog, Log};
+
+use super::open::{HostOptions, OpenError, rebuild};
+use crate::plugin::components::Components;
+use crate::state::PluginState;
+use crate::trial::read::{Asked, HistoryError, Sink, Source};
+
+/// A data folder that no host uses. Its lock is held, so that none does meanwhile.
+pub struct AtRest {
+    log: FileLog,
+    plugins: BTreeMap<String, PluginState>,
+    components: Components,
+}
+
+impl AtRest {
+    /// Open the data folder `data`. Blocks while its log is read.
+    pub fn open(data: &Path) -> Result<Self, OpenError> {
+        let folder = data.join("log");
+        if !folder.is_dir() {
+            return Err(OpenError::Log(nerve_eventlog::OpenError::Io {
+                file: folder.display().to_string(),
+                cause: io::ErrorKind::NotFound.into(),
+            }));
+        }
+        let untouched = |folder| Untouched::over(Arc::new(FsStorage::new(folder)));
+        let log: Arc<dyn Storage> = Arc::new(untouched(folder));
+        let checkpoints = data.join("checkpoints");
+        std::fs::read_dir(&checkpoints).map_err(|cause| OpenError::Checkpoints {
+            folder: checkpoints.display().to_string(),
+            cause,
+        })?;
+        let (rebuilt, log, _) = rebuild(&log, &untouched(checkpoints), &HostOptions::default())?;
+        Ok(Self {
+            log,
+            plugins: rebuilt.into_plugins(),
+            components: Components::at(&data.join("components")),
+        })
+    }
+
+    /// Hand what the history of `plugin` is about to `sink`, with its component, or else what is asked for of it.
+    pub fn history(
+        &self,
+        plugin: &str,
+        asked: Option<Asked<'_>>,
+        sink: Sink<'_>,
+    ) -> Result<(), HistoryError> {
+        let through = self.log.bounds().last;
+        let state = self.plugins.get(plugin).map(|state| state.snapshot(through));
+        let live = state.as_ref().and_then(|state| state.live.as_ref());
+        let live = live.filter(|_| asked.is_none());
+        let component = live.and_then(|live| self.components.read(live.version.component).ok());
+        let source = Source {
+            log: &self.log,
+            plugin,
+            state,
+            through,
+            component,
+        };
+        source.read(asked, sink)
+    }
+}
