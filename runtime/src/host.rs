@@ -18,6 +18,7 @@ mod repair;
 mod retention;
 mod scrub;
 mod status;
+mod wait;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use repair::Repair;
 pub use retention::{Keep, RetainError, Retention};
 pub use scrub::{Rot, ScrubOptions, ScrubStatus};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
+pub use wait::{Behind, Settling, Waited, Why};
 
 /// A handle to a running host.
 #[derive(Clone)]
@@ -68,6 +70,7 @@ struct Inner {
     source_rates: Option<SourceRates>,
     clock: Arc<dyn Clock>,
     watcher: Mutex<Option<Watcher>>,
+    waits: wait::Waits,
     tasks: TaskTracker,
     stop: CancellationToken,
 }

@@ -19,6 +19,7 @@ mod server;
 mod state;
 mod time;
 mod trace;
+mod wait;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! 7 OBSERVE: what records say about the way of an event. Reads only; never blocks or fails the way.
 
 mod find;
+pub mod routes;
+pub mod settled;
 mod tree;
 
 #[cfg(test)]

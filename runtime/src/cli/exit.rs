@@ -25,6 +25,8 @@ pub enum Exit {
     Damaged = 7,
     /// A limit was hit.
     Limit = 8,
+    /// It is done and durable, and those that were waited for have not settled it.
+    Unsettled = 9,
 }
 
 /// A failure with an exit code of its own.

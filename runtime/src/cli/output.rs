@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use super::api::ApiError;
-use super::exit::Told;
+use super::exit::{Told, told};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,6 +41,16 @@ impl Printer {
             Output::Json => line(&value.to_string()),
             Output::Text => line(text().trim_end()),
         }
+    }
+
+    /// Fail with `value`, which says all where JSON is wanted, or else with `message`.
+    pub(super) fn fail_with(&self, value: &Value, exit: Exit, message: &str) -> anyhow::Error {
+        if self.is_json() {
+            line(&value.to_string());
+        } else {
+            error_line(&format!("error: {message}"));
+        }
+        told(exit)
     }
 
     /// Tell people what goes on; programs are told nothing.

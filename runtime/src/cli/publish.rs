@@ -1,13 +1,14 @@
-//! `nerve publish`: publish an event, and say when it is durable.
+//! `nerve publish`: publish an event, and say when it is durable, or when plugins have settled it.
 
 use std::io::Read;
 
 use anyhow::Context;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Done;
-use super::api::Api;
+use super::api::{Api, escaped};
 use super::exit::{Exit, fail};
 use super::output::{Printer, text_at};
 
@@ -30,24 +31,44 @@ pub(super) struct Publish {
     /// What it is about
     #[arg(long)]
     subject: Option<String>,
+    /// Wait until these plugins have settled the event and what it caused; exit code 9 where they have not
+    #[arg(long, value_delimiter = ',', value_name = "PLUGIN,..")]
+    wait: Vec<String>,
+    /// How long to wait for them, 60 at most
+    #[arg(long, requires = "wait", default_value_t = 10, value_name = "SECONDS")]
+    wait_seconds: u64,
 }
 
 impl Publish {
     pub(super) fn run(&self, api: &Api, printer: &Printer) -> Done {
         let body = self.body()?;
-        let answer = api.post("/v1/events", "application/cloudevents+json", &body)?;
-        printer.print(&answer, || {
-            let again = if answer["duplicate"] == true {
-                " (it was there before)"
-            } else {
-                ""
-            };
-            let id = text_at(&answer, "/id");
-            format!(
-                "{id} is durable at offset {}{again}\nnext: nerve trace {id}",
-                answer["offset"]
-            )
-        });
+        let path = if self.wait.is_empty() {
+            "/v1/events".to_owned()
+        } else {
+            let names: Vec<String> = self.wait.iter().map(|name| escaped(name)).collect();
+            let time = self.wait_seconds.saturating_mul(1000);
+            format!("/v1/events?wait_for={}&timeout_ms={time}", names.join(","))
+        };
+        let answer = api.post(&path, "application/cloudevents+json", &body)?;
+        let id = text_at(&answer, "/id");
+        let again = if answer["duplicate"] == true {
+            " (it was there before)"
+        } else {
+            ""
+        };
+        let durable = format!("{id} is durable at offset {}{again}", answer["offset"]);
+        let next = format!("next: nerve trace {id}");
+        if self.wait.is_empty() {
+            printer.print(&answer, || format!("{durable}\n{next}"));
+        } else if answer["settled"] == true {
+            let who = self.wait.join(", ");
+            printer.print(&answer, || {
+                format!("{durable}\n{who} settled it, and what it caused\n{next}")
+            });
+        } else {
+            let message = format!("not settled, but {durable}\n{}{next}", unsettled(&answer));
+            return Err(printer.fail_with(&answer, Exit::Unsettled, &message));
+        }
         Ok(())
     }
 
@@ -64,6 +85,31 @@ impl Publish {
         };
         Ok(serde_json::to_vec(&stated)?)
     }
+}
+
+/// Who gave up and who is behind, a line each.
+fn unsettled(answer: &Value) -> String {
+    let each = |at: &str| answer[at].as_array().cloned().unwrap_or_default();
+    let failed = each("failed").into_iter().map(|one| {
+        let (plugin, event) = (text_at(&one, "/plugin"), text_at(&one, "/event"));
+        let class = one["class"].as_str().map(|class| format!("{class}: "));
+        format!(
+            "  {plugin} (gave up on the event at offset {event}): {}{}\n",
+            class.unwrap_or_default(),
+            text_at(&one, "/reason")
+        )
+    });
+    let behind = each("behind").into_iter().map(|one| {
+        let next = one["next_try"].as_str().map(|at| format!("; next try at {at}"));
+        format!(
+            "  {} ({}): {}{}\n",
+            text_at(&one, "/plugin"),
+            text_at(&one, "/why"),
+            text_at(&one, "/detail"),
+            next.unwrap_or_default()
+        )
+    });
+    failed.chain(behind).collect()
 }
 
 /// The event in structured mode. Its data goes to the host as it was written, so that the host, which knows what would
@@ -113,6 +159,8 @@ mod tests {
             id: Some("a".into()),
             source: "cli".into(),
             subject: None,
+            wait: vec![],
+            wait_seconds: 10,
         };
         let body = String::from_utf8(publish.body().unwrap()).unwrap();
         assert!(

@@ -196,6 +196,7 @@ impl Host {
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 watcher: Mutex::default(),
+                waits: super::wait::Waits::default(),
             }),
         };
         host.start_plugins()?;

@@ -128,7 +128,7 @@ pub(super) fn find(host: &Host, id: &str, source: Option<&str>) -> Result<Vec<En
             "event-not-found",
             format!("no event has the id {id:?}"),
         )
-        .hint("GET /v1/events lists events; @17 names one by its offset")
+        .hint("`nerve events`, GET /v1/events, lists them; @17 names one by its offset")
     };
     let mut found = Vec::new();
     if let Some(number) = id.strip_prefix('@') {

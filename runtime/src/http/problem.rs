@@ -146,18 +146,18 @@ impl From<AskError> for Problem {
         let detail = refused.to_string();
         let not_found = |code| Self::new(StatusCode::NOT_FOUND, code, detail.clone());
         match refused {
-            AskError::NoPlugin(_) => not_found("plugin-not-found").hint("GET /v1/plugins lists them"),
+            AskError::NoPlugin(_) => not_found("plugin-not-found").hint("`nerve plugin list`, GET /v1/plugins, lists them"),
             AskError::NoDeadLetter { .. } => {
-                not_found("dead-letter-not-found").hint("GET /v1/dead-letters lists them")
+                not_found("dead-letter-not-found").hint("`nerve dead list`, GET /v1/dead-letters, lists them")
             }
             AskError::NotReadable { .. } => Self::new(StatusCode::FORBIDDEN, "not-readable", detail)
-                .hint("the plugin's author declares readable prefixes; GET /v1/plugins/NAME shows them"),
+                .hint("the plugin's author declares readable prefixes; `nerve plugin show NAME`, GET /v1/plugins/NAME, shows them"),
             AskError::TimedOut { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, "wait-timed-out", detail)
                 .hint("ask again, or with a longer timeout_ms"),
             AskError::Folder { .. } => Self::new(StatusCode::FORBIDDEN, "folder-denied", detail)
                 .hint("give the host the right to change its plugin folder"),
             AskError::Approval { .. } => Self::new(StatusCode::CONFLICT, "approval-conflict", detail)
-                .hint("see what it asks for now: GET /v1/plugins/NAME, `waiting`"),
+                .hint("see what waits now: `nerve plugin show NAME`, GET /v1/plugins/NAME"),
             AskError::Stopped(stopped) => stopped.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/events`: accept, append, and answer once it is durable.
+//! `POST /v1/events`: accept, append, and answer once it is durable, or once plugins have settled it.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use serde_json::json;
 
 use super::body::Whole;
 use super::cloud_event;
+use super::extract::Query;
 use super::problem::Problem;
+use super::wait::Asked;
 use crate::host::{Host, Published};
 use crate::ingest::ValidEvent;
 
@@ -19,9 +21,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn post(
     State(host): State<Host>,
+    Query(asked): Query<Asked>,
     headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, Problem> {
+    let wait = asked.wait(&headers)?;
     let acceptor = host.acceptor();
     let content_type = headers
         .get(header::CONTENT_TYPE)
@@ -47,6 +51,11 @@ pub(super) async fn post(
         _ => return Err(unsupported(content_type)),
     };
     let published = host.publish(&events)?;
+    // Before the events are durable, so that they need not be read again.
+    let settling = wait.map(|wait| {
+        let events = published.iter().map(|published| published.offset).collect();
+        (host.watch_settling(events, wait.plugins.clone()), wait)
+    });
     if let Some(last) = published.iter().map(|published| published.offset).max() {
         let durable = tokio::time::timeout(LONGEST_WAIT, host.durable(last)).await;
         durable.map_err(|_| unknown(last))??;
@@ -55,10 +64,14 @@ pub(super) async fn post(
         .iter()
         .zip(&published)
         .map(|(event, published)| shown(event, published));
-    Ok(if is_batch {
-        axum::Json(json!({ "events": shown.collect::<Vec<_>>() })).into_response()
+    let shown = if is_batch {
+        json!({ "events": shown.collect::<Vec<_>>() })
     } else {
-        axum::Json(shown.next()).into_response()
+        shown.next().unwrap_or_default()
+    };
+    Ok(match settling {
+        None => axum::Json(shown).into_response(),
+        Some((settling, wait)) => wait.answer(shown, &settling.within(wait.longest).await),
     })
 }
 

@@ -14,3 +14,4 @@ mod scrub;
 mod server;
 mod stored;
 mod stuck;
+mod wait;

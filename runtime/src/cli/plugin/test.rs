@@ -56,10 +56,7 @@ impl Test {
             printer.print(&value, || told(&value));
             return Ok(());
         }
-        if printer.is_json() {
-            printer.print(&value, String::new);
-        }
-        Err(fail(Exit::Failed, told(&value)))
+        Err(printer.fail_with(&value, Exit::Failed, &told(&value)))
     }
 
     /// Run the failure in `file` again: what came of it, and whether that is what one wants to see.

@@ -114,20 +114,33 @@ impl Bed {
 
     /// Deploy a plugin that subscribes to `pattern`, lets `open/` be read, and runs `script`.
     pub(super) fn deploy(&self, name: &str, pattern: &str, script: Script) {
-        self.deploy_as(name, pattern, None, 1, script);
+        self.deploy_as(name, pattern, None, 1, &[], script);
+    }
+
+    /// The same, with the types that it says it emits.
+    pub(super) fn deploy_emitting(&self, name: &str, pattern: &str, emits: &[&str], script: Script) {
+        self.deploy_as(name, pattern, None, 1, emits, script);
     }
 
     /// The same, in so many lanes.
     pub(super) fn deploy_in(&self, name: &str, pattern: &str, lanes: usize, script: Script) {
-        self.deploy_as(name, pattern, None, lanes, script);
+        self.deploy_as(name, pattern, None, lanes, &[], script);
     }
 
     /// The same, with the text of its `NAME.toml`.
     pub(super) fn deploy_with(&self, name: &str, pattern: &str, settings: &str, script: Script) {
-        self.deploy_as(name, pattern, Some(settings), 1, script);
+        self.deploy_as(name, pattern, Some(settings), 1, &[], script);
     }
 
-    fn deploy_as(&self, name: &str, pattern: &str, settings: Option<&str>, lanes: usize, script: Script) {
+    fn deploy_as(
+        &self,
+        name: &str,
+        pattern: &str,
+        settings: Option<&str>,
+        lanes: usize,
+        emits: &[&str],
+        script: Script,
+    ) {
         static VERSIONS: AtomicU32 = AtomicU32::new(1);
         let mut version = [0; 8];
         version[4..].copy_from_slice(&VERSIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
@@ -137,6 +150,7 @@ impl Bed {
             label: "1.2.3".into(),
             settings: settings.map(str::to_owned),
             subscriptions: vec![pattern.into()],
+            emits: emits.iter().map(|name| (*name).to_owned()).collect(),
             readable: vec!["open/".into()],
             ..LiveVersion::default()
         };
