@@ -6,6 +6,7 @@ mod compile_component;
 mod completions;
 mod dead;
 mod demo;
+mod dev;
 mod events;
 mod exit;
 mod init;
@@ -57,6 +58,8 @@ enum Command {
     Init(init::Init),
     /// Run a host
     Run(run::Run),
+    /// Run a host, build plugins when their source changes, swap them in, and show what they do
+    Dev(dev::Dev),
     /// Publish an event, and say when it is durable
     Publish(publish::Publish),
     /// List events, or follow them
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Init(command) => command.run(&printer),
         Command::Run(command) => command.run(&printer),
+        Command::Dev(command) => command.run(&printer),
         Command::Publish(command) => command.run(&api, &printer),
         Command::Events(command) => command.run(&api, &printer),
         Command::Trace(command) => command.run(&api, &printer),

@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "blackbox/bundle.rs"]
 mod bundle;
+#[path = "blackbox/command_line.rs"]
+mod command_line;
 #[path = "blackbox/compile.rs"]
 mod compile;
 #[path = "blackbox/crash.rs"]
@@ -17,6 +19,8 @@ mod disk_full;
 mod faults;
 #[path = "blackbox/hostile.rs"]
 mod hostile;
+#[path = "blackbox/inner_loop.rs"]
+mod inner_loop;
 #[path = "blackbox/javascript.rs"]
 mod javascript;
 #[path = "blackbox/lanes.rs"]

@@ -4,7 +4,7 @@ mod build;
 mod check;
 mod new;
 mod test;
-mod tool_chain;
+pub(super) mod tool_chain;
 
 use clap::Subcommand;
 use serde_json::Value;
@@ -72,7 +72,7 @@ impl Plugin {
     pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
         match self {
             Self::New(command) => return command.run(printer),
-            Self::Build(command) => return command.run(printer),
+            Self::Build(command) => return command.run(api, printer),
             Self::Test(command) => return command.run(printer),
             Self::Check(command) => return command.run(api, printer),
             Self::List => {
@@ -146,14 +146,16 @@ impl Plugin {
                     });
                     return Ok(());
                 }
-                for one in each {
-                    line(&log_line(one));
-                }
+                let tell = |one: &Value| {
+                    line(&if printer.is_json() {
+                        one.to_string()
+                    } else {
+                        log_line(one)
+                    });
+                };
+                each.iter().for_each(tell);
                 api.follow(&format!("{path}?after={}", lines["next"]), |more| {
-                    more.as_array()
-                        .into_iter()
-                        .flatten()
-                        .for_each(|one| line(&log_line(one)));
+                    more.as_array().into_iter().flatten().for_each(tell);
                     true
                 })?;
             }
@@ -311,16 +313,10 @@ fn show(plugin: &Value) -> String {
             format!("nerve plugin approve {name} --pair {pair}, or [grants] in {name}.toml"),
         );
     }
-    let pairs = |at: &str| {
-        let pairs = plugin
-            .pointer(at)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten();
-        pairs
-            .map(|(name, value)| format!("{name} {}", text_at(value, "")))
-            .collect::<Vec<_>>()
-            .join(", ")
+    let pairs = |at: &str| pairs(plugin, at);
+    let joined = |at: &str| match pairs(at) {
+        none if none.is_empty() => "-".to_owned(),
+        pairs => pairs.join(", "),
     };
     row(
         "timers",
@@ -330,12 +326,15 @@ fn show(plugin: &Value) -> String {
             text_at(plugin, "/timers/next")
         ),
     );
-    row("state", pairs("/state"));
+    row("state", joined("/state"));
     row("lanes", text_at(plugin, "/lanes"));
-    row("outcomes", pairs("/counters"));
-    row("limits", pairs("/limits"));
-    row("limits hit", pairs("/limits_hit"));
-    row("retry", pairs("/retry"));
+    row("outcomes", joined("/counters"));
+    // There are many.
+    for (index, few) in pairs("/limits").chunks(4).enumerate() {
+        row(if index == 0 { "limits" } else { "" }, few.join(", "));
+    }
+    row("limits hit", joined("/limits_hit"));
+    row("retry", joined("/retry"));
     row("paused", paused(plugin).unwrap_or_else(|| "-".into()));
     for parked in plugin["parked"].as_array().into_iter().flatten() {
         row(
@@ -351,6 +350,26 @@ fn show(plugin: &Value) -> String {
         );
     }
     table(&rows)
+}
+
+/// The names and values in the object at `at`.
+fn pairs(plugin: &Value, at: &str) -> Vec<String> {
+    let pairs = plugin.pointer(at).and_then(Value::as_object);
+    let pairs = pairs.into_iter().flatten();
+    pairs
+        .map(|(name, value)| format!("{name} {}", number(value)))
+        .collect()
+}
+
+/// A number as people write it: whole ones without a fraction, and MiB where it is some.
+fn number(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if number >= f64::from(1 << 20) && number % f64::from(1 << 20) == 0.0 => {
+            format!("{} MiB", number / f64::from(1 << 20))
+        }
+        Some(number) => number.to_string(),
+        None => text_at(value, ""),
+    }
 }
 
 fn log_line(line: &Value) -> String {

@@ -61,34 +61,12 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self, printer: &Printer) -> Done {
-        tracing_subscriber::fmt()
-            .with_env_filter(
-                tracing_subscriber::EnvFilter::try_from_env("NERVE_LOG").unwrap_or_else(|_| "info".into()),
-            )
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init();
-        // Where there are too few files for its signals, the runtime panics.
-        let files = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
-        for file in files {
-            drop(file.context("the process may open too few files")?);
-        }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .max_blocking_threads(MOST_THREADS)
-            .build()
-            .context("no threads for the host")?;
-        runtime.block_on(self.serve(printer))
+        start_tracing("info");
+        runtime()?.block_on(self.serve(printer))
     }
 
     async fn serve(self, printer: &Printer) -> Done {
-        if !self.listen.ip().is_loopback() {
-            let message = format!(
-                "{} is not a loopback address, and this host does not check who asks: listen on 127.0.0.1 or [::1]",
-                self.listen
-            );
-            return Err(fail(Exit::Denied, message));
-        }
+        check_loopback(self.listen)?;
         for folder in [&self.data, &self.plugins] {
             std::fs::create_dir_all(folder).with_context(|| {
                 format!(
@@ -98,13 +76,7 @@ impl Run {
             })?;
         }
         // The address first: who can't have it should not wait for the log.
-        let listener = TcpListener::bind(self.listen).await.with_context(|| {
-            format!(
-                "{} can't be listened on; stop what has it, or name another with --listen",
-                self.listen
-            )
-        })?;
-        let address = listener.local_addr()?;
+        let (listener, address) = listen(self.listen).await?;
         let options = HostOptions {
             data: Some(self.data.clone()),
             plugins: Some(self.plugins.clone()),
@@ -194,6 +166,51 @@ impl Run {
             )
         });
     }
+}
+
+/// Let the host tell what goes on, from this level on where `NERVE_LOG` sets no other.
+pub(super) fn start_tracing(level: &str) {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("NERVE_LOG").unwrap_or_else(|_| level.into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}
+
+/// What a host runs on.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // Where there are too few files for its signals, the runtime panics.
+    let files = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
+    for file in files {
+        drop(file.context("the process may open too few files")?);
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(MOST_THREADS)
+        .build()
+        .context("no threads for the host")
+}
+
+/// Refuse to listen where others could ask.
+pub(super) fn check_loopback(listen: SocketAddr) -> Done {
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "{listen} is not a loopback address, and this host does not check who asks: listen on 127.0.0.1 or [::1]"
+    );
+    Err(fail(Exit::Denied, message))
+}
+
+/// Listen, and say where.
+pub(super) async fn listen(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("{listen} can't be listened on; stop what has it, or name another with --listen")
+    })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 fn days(count: u64) -> Duration {

@@ -9,6 +9,7 @@ use nerve_eventlog::Offset;
 use super::{AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
 use crate::delivery::subscriber::Subscriber;
 use crate::ingest::SourceRates;
+use crate::log::record::Hash;
 use crate::state::PluginState;
 
 impl Host {
@@ -93,6 +94,13 @@ impl Host {
             .collect();
         self.durable_now().await?;
         Ok(letters)
+    }
+
+    /// Whether this pair of component and settings is the last that was decided on for the plugin: then it is not
+    /// tried again.
+    pub fn has_decided(&self, plugin: &str, pair: Hash) -> bool {
+        let subscriber = self.inner.subscribers.get(plugin);
+        subscriber.is_some_and(|subscriber| subscriber.state.lock().pair == Some(pair))
     }
 
     /// Sizes of the log, and what recovery found.

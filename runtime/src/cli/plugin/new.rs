@@ -72,11 +72,12 @@ impl New {
                 )
             })
             .with_context(|| format!("{} can't be made", folder.display()))?;
-        let shown = folder.display().to_string();
+        let shown = folder.strip_prefix(".").unwrap_or(&folder).display().to_string();
         printer.print(&json!({ "name": name.as_str(), "folder": shown }), || {
             format!(
                 "{shown} has a plugin now\n\
                  test it:  cargo test --manifest-path {shown}/Cargo.toml\n\
+                 write it: nerve dev {shown}\n\
                  drop it:  nerve plugin build {shown} --into plugins"
             )
         });

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context;
+
 use crate::cli::exit::{Exit, fail};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+/// What plugins are built for.
+pub(in crate::cli) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// A way to build for wasm.
-pub(super) enum ToolChain {
+pub(in crate::cli) enum ToolChain {
     /// The target of the toolchain on the path is installed.
     Installed,
     /// Debian's compiler with the sources of its standard library, and this folder's `rust-lld`.
@@ -18,7 +21,7 @@ pub(super) enum ToolChain {
 
 impl ToolChain {
     /// What there is, seen from `folder`.
-    pub(super) fn find(folder: &Path) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn find(folder: &Path) -> anyhow::Result<Self> {
         if installed(folder) {
             return Ok(Self::Installed);
         }
@@ -33,7 +36,7 @@ impl ToolChain {
     }
 
     /// What it is, for people.
-    pub(super) fn shown(&self) -> &'static str {
+    pub(in crate::cli) fn shown(&self) -> &'static str {
         match self {
             Self::Installed => "the installed target",
             Self::Debian(_) => "Debian's compiler",
@@ -41,7 +44,7 @@ impl ToolChain {
     }
 
     /// Its cargo.
-    pub(super) fn cargo(&self) -> Command {
+    pub(in crate::cli) fn cargo(&self) -> Command {
         match self {
             Self::Installed => Command::new("cargo"),
             Self::Debian(lld) => {
@@ -60,8 +63,31 @@ impl ToolChain {
         }
     }
 
+    /// What cargo knows of the workspace of `manifest`.
+    pub(in crate::cli) fn metadata(&self, manifest: &Path) -> anyhow::Result<serde_json::Value> {
+        let mut command = self.cargo();
+        command
+            .args([
+                "metadata",
+                "--no-deps",
+                "--format-version",
+                "1",
+                "--manifest-path",
+            ])
+            .arg(manifest);
+        let output = command.output().context("cargo can't be run")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(fail(
+                Exit::Failed,
+                format!("cargo can't read {}: {said}", manifest.display()),
+            ));
+        }
+        serde_json::from_slice(&output.stdout).context("cargo metadata can't be read")
+    }
+
     /// What `cargo build` needs beside.
-    pub(super) fn flags(&self) -> &'static [&'static str] {
+    pub(in crate::cli) fn flags(&self) -> &'static [&'static str] {
         match self {
             Self::Installed => &[],
             Self::Debian(_) => &["-Zbuild-std=std,panic_abort"],

@@ -1,0 +1,133 @@
+//! Every command of the program, as its own help lists them: called wrongly, and with no host to talk to.
+
+use std::collections::BTreeMap;
+
+use nerve_tests::{Host, nerve};
+use serde_json::Value;
+
+/// A command that has no others below it, and what it must be given.
+#[derive(Debug)]
+struct Command {
+    words: Vec<String>,
+    required: usize,
+}
+
+/// All commands below `words`, by the program's own help.
+fn commands(words: &[String]) -> Vec<Command> {
+    let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
+    args.push("--help");
+    let help = nerve(std::path::Path::new("."), &args);
+    assert!(help.status.success(), "{args:?}");
+    let help = String::from_utf8(help.stdout).unwrap();
+    let mut lines = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .peekable();
+    if lines.peek().is_none() {
+        let usage = help.lines().find(|line| line.starts_with("Usage:")).unwrap();
+        return vec![Command {
+            words: words.to_vec(),
+            required: usage.matches('<').count(),
+        }];
+    }
+    lines
+        .take_while(|line| !line.is_empty())
+        // A description goes on, further to the right, in the next line.
+        .filter(|line| !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .filter(|name| name != "help")
+        .flat_map(|name| commands(&[words, &[name]].concat()))
+        .collect()
+}
+
+/// What the command answers where JSON is wanted: its exit code, and the one JSON value that it prints.
+fn answer(folder: &std::path::Path, args: &[&str]) -> (i32, Value) {
+    let with_json: Vec<&str> = [&["--output", "json", "--server", "http://127.0.0.1:1"], args].concat();
+    let output = nerve(folder, &with_json);
+    let code = output.status.code().unwrap_or(-1);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let value = serde_json::from_str(&stdout)
+        .unwrap_or_else(|bad| panic!("{args:?} ends with {code} and says {stdout:?}: {bad}"));
+    (code, value)
+}
+
+#[test]
+fn every_command_answers_failures_in_json_with_a_documented_exit_code_and_asks_nothing() {
+    let all = commands(&[]);
+    assert!(all.len() > 25, "the commands are found: {all:?}");
+    // What these do with nonsense takes long, or is what they are for.
+    let instead: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("run", &["--listen", "0.0.0.0:0"][..]),
+        ("dev", &["--listen", "0.0.0.0:0"]),
+        ("bench", &["--seconds", "nonsense"]),
+        ("demo", &["--built", "nowhere"]),
+    ]);
+    for command in &all {
+        let folder = tempfile::tempdir().unwrap();
+        let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+        let (code, value) = answer(folder.path(), &[&words[..], &["--frobnicate"]].concat());
+        assert!(
+            code == 2 && value["error"]["exit"] == 2,
+            "{words:?}: {code} {value}"
+        );
+        let mut args = words.clone();
+        match instead.get(words[0]) {
+            Some(instead) => args.extend(*instead),
+            None => args.extend(std::iter::repeat_n("nonsense", command.required)),
+        }
+        let (code, value) = answer(folder.path(), &args);
+        if code == 0 {
+            assert!(value["error"].is_null(), "{args:?}: {value}");
+            continue;
+        }
+        let error = &value["error"];
+        assert!(
+            (1..=9).contains(&code) && error["exit"] == code,
+            "{args:?}: {code} {value}"
+        );
+        assert!(!error["code"].as_str().unwrap().is_empty(), "{args:?}: {value}");
+        let detail = error["detail"].as_str().unwrap();
+        assert!(
+            detail.len() > 10 && !detail.contains('\u{1b}'),
+            "{args:?}: {value}"
+        );
+        if command.required > 0 {
+            let (code, value) = answer(folder.path(), &words);
+            assert!(
+                code == 2 && value["error"]["exit"] == 2,
+                "{words:?}: {code} {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_waits_in_vain_is_told_that_the_event_is_in_and_the_exit_code_is_9() {
+    let host = Host::start(&[]);
+    let folder = host.path(".");
+    let args = [
+        "--server",
+        host.address(),
+        "publish",
+        "a.b",
+        "1",
+        "--id",
+        "x",
+        "--wait",
+        "nobody",
+    ];
+    let text = nerve(&folder, &args);
+    let stderr = String::from_utf8_lossy(&text.stderr);
+    assert!(
+        stderr.contains("x is durable at offset 1") && stderr.contains("nobody (no-such-plugin)"),
+        "{stderr}"
+    );
+    let json = nerve(&folder, &[&["--output", "json"][..], &args].concat());
+    let value: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&value["settled"], &value["offset"], &value["duplicate"]),
+        (&false.into(), &1.into(), &true.into())
+    );
+    assert_eq!((text.status.code(), json.status.code()), (Some(9), Some(9)));
+}
