@@ -175,7 +175,7 @@ impl Host {
         }
         match scrubbed.next {
             Some(next) => scrub.reached(next.prev()),
-            None => scrub.passed(store.time()),
+            None => scrub.passed(self.inner.clock.now()),
         }
         scrubbed.next
     }
