@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
         Command::Log(command) => command.run(&api, &printer),
         Command::CompileComponent(command) => command.run(),
         Command::Completions(command) => {
-            command.run();
+            command.run(&printer);
             Ok(())
         }
     };

@@ -183,8 +183,8 @@ impl Session {
 
     fn build(&self) -> JoinHandle<anyhow::Result<Built>> {
         self.screen.show(&json!({ "kind": "building" }));
-        let (cargo, is_json) = (self.cargo.clone(), self.screen.is_json());
-        tokio::task::spawn_blocking(move || cargo.build(is_json))
+        let (cargo, colour) = (self.cargo.clone(), self.screen.is_coloured());
+        tokio::task::spawn_blocking(move || cargo.build(colour))
     }
 
     /// Give the host what was built, where it differs from what it has.

@@ -59,6 +59,11 @@ pub(super) fn fail(exit: Exit, message: impl Into<String>) -> anyhow::Error {
 }
 
 impl Exit {
+    /// The word for programs.
+    pub(super) fn word(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
     /// The exit code of a failure: of the first cause in its chain that has one.
     pub fn of(cause: &anyhow::Error) -> Self {
         cause.chain().find_map(Self::of_one).unwrap_or(Self::Failed)

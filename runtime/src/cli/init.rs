@@ -24,10 +24,15 @@ impl Init {
                 .with_context(|| format!("{} can't be made", folder.display()))?;
         }
         let dir = self.dir.display().to_string();
+        let there = if dir == "." {
+            String::new()
+        } else {
+            format!("cd {dir} && ")
+        };
         printer.print(&json!({ "dir": dir }), || {
             format!(
                 "{dir} has a folder for data and one for plugins now.\n\
-                 next: cd {dir} && nerve run\n\
+                 next: {there}nerve run\n\
                  then: nerve plugin new my-plugin, to write one"
             )
         });

@@ -43,9 +43,10 @@ impl Printer {
         }
     }
 
-    /// Fail with `value`, which says all where JSON is wanted, or else with `message`.
-    pub(super) fn fail_with(&self, value: &Value, exit: Exit, message: &str) -> anyhow::Error {
+    /// Fail with `message` and, where JSON is wanted, all of `value`, an object, beside it.
+    pub(super) fn fail_with(&self, mut value: Value, exit: Exit, message: &str) -> anyhow::Error {
         if self.is_json() {
+            value["error"] = error(&exit.word(), exit, message, None);
             line(&value.to_string());
         } else {
             error_line(&format!("error: {message}"));
@@ -79,21 +80,11 @@ impl Printer {
         };
         match self.output {
             Output::Json => {
-                let code = problem.map_or_else(
-                    || format!("{exit:?}").to_lowercase(),
-                    |problem| problem.code.clone(),
-                );
-                line(
-                    &json!({
-                        "error": {
-                            "code": code,
-                            "exit": exit as u8,
-                            "detail": problem.map_or_else(|| chain(cause), |problem| problem.detail.clone()),
-                            "hint": problem.and_then(|problem| problem.hint.clone()),
-                        }
-                    })
-                    .to_string(),
-                );
+                let error = match problem {
+                    Some(problem) => error(&problem.code, exit, &problem.detail, problem.hint.as_deref()),
+                    None => error(&exit.word(), exit, &chain(cause), None),
+                };
+                line(&json!({ "error": error }).to_string());
             }
             Output::Text => {
                 error_line(&format!("error: {}", chain(cause)));
@@ -103,6 +94,11 @@ impl Printer {
             }
         }
     }
+}
+
+/// A failure as JSON.
+fn error(code: &str, exit: Exit, detail: &str, hint: Option<&str>) -> Value {
+    json!({ "code": code, "exit": exit as u8, "detail": detail, "hint": hint })
 }
 
 /// The chain of causes in one line. Messages that already end in their cause's words are not told it again.
@@ -126,11 +122,8 @@ pub(super) fn usage(usage: &clap::Error) -> ExitCode {
             .zip(std::env::args().skip(1))
             .any(|(a, b)| a == "--output" && b == "json");
     if usage.use_stderr() && wants_json {
-        let detail = usage.to_string();
-        line(
-            &json!({ "error": { "code": "usage", "exit": Exit::Usage as u8, "detail": detail.trim() } })
-                .to_string(),
-        );
+        let error = error(&Exit::Usage.word(), Exit::Usage, usage.to_string().trim(), None);
+        line(&json!({ "error": error }).to_string());
         return Exit::Usage.into();
     }
     // Where even this can't be printed, the exit code says it.

@@ -67,7 +67,7 @@ impl Publish {
             });
         } else {
             let message = format!("not settled, but {durable}\n{}{next}", unsettled(&answer));
-            return Err(printer.fail_with(&answer, Exit::Unsettled, &message));
+            return Err(printer.fail_with(answer, Exit::Unsettled, &message));
         }
         Ok(())
     }

@@ -130,4 +130,5 @@ fn who_waits_in_vain_is_told_that_the_event_is_in_and_the_exit_code_is_9() {
         (&false.into(), &1.into(), &true.into())
     );
     assert_eq!((text.status.code(), json.status.code()), (Some(9), Some(9)));
+    assert_eq!(value["error"]["exit"], 9);
 }

@@ -1,6 +1,6 @@
 //! Building with cargo, and what it says.
 
-use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -53,7 +53,7 @@ impl Cargo {
     }
 
     /// Build all plugins. Blocks.
-    pub(super) fn build(&self, is_json: bool) -> anyhow::Result<Built> {
+    pub(super) fn build(&self, colour: bool) -> anyhow::Result<Built> {
         let begun = Instant::now();
         let crates = &self.crates;
         let mut command = crates.chain.cargo();
@@ -64,7 +64,6 @@ impl Cargo {
         for one in &crates.all {
             command.args(["--package", one.name.as_str()]);
         }
-        let colour = !is_json && std::io::stdout().is_terminal();
         command.arg(if colour {
             "--message-format=json-diagnostic-rendered-ansi"
         } else {

@@ -38,8 +38,9 @@ impl Screen {
         Self { is_json, is_coloured }
     }
 
-    pub(super) fn is_json(&self) -> bool {
-        self.is_json
+    /// Whether colours are shown, so that somebody looks at a terminal.
+    pub(super) fn is_coloured(&self) -> bool {
+        self.is_coloured
     }
 
     /// Show one thing that happened.

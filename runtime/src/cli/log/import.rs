@@ -82,9 +82,6 @@ impl Import {
             printer.print(&value, || summary);
             return Ok(());
         }
-        if printer.is_json() {
-            printer.print(&value, String::new);
-        }
         let told = tally
             .told
             .iter()
@@ -94,7 +91,7 @@ impl Import {
             tally.refused,
             told.collect::<String>()
         );
-        Err(fail(Exit::Failed, message))
+        Err(printer.fail_with(value, Exit::Failed, &message))
     }
 
     fn publish(&self, api: &Api, printer: &Printer, mut input: Box<dyn BufRead>, tally: &mut Tally) -> Done {

@@ -50,16 +50,13 @@ impl Repair {
             return Ok(());
         }
         if !self.accept_loss {
-            if printer.is_json() {
-                printer.print(&shown(&plan, &Value::Null), String::new);
-            }
             let message = format!(
                 "{} is damaged, and nothing was changed. A repair would do this:\n{}\n\
                  Everything that is changed is copied first. Do it with --accept-loss, see `--keep`, or restore a backup",
                 self.data.display(),
                 told(&plan)
             );
-            return Err(fail(Exit::Damaged, message));
+            return Err(printer.fail_with(shown(&plan, &Value::Null), Exit::Damaged, &message));
         }
         let when = jiff::Timestamp::from_microsecond(
             i64::try_from(nerve_eventlog::Clock::now(&nerve_eventlog::SystemClock).0).unwrap_or(i64::MAX),

@@ -8,7 +8,7 @@ use nerve_eventlog::verify::Damage;
 use serde_json::{Value, json};
 
 use crate::cli::Done;
-use crate::cli::exit::{Exit, fail};
+use crate::cli::exit::Exit;
 use crate::cli::output::Printer;
 use crate::host::{CheckpointReport, Inspection, inspect};
 
@@ -32,10 +32,7 @@ impl Verify {
             printer.print(&value(&seen), || summary(&seen));
             return Ok(());
         }
-        if printer.is_json() {
-            printer.print(&value(&seen), String::new);
-        }
-        Err(fail(Exit::Damaged, self.trouble(&seen)))
+        Err(printer.fail_with(value(&seen), Exit::Damaged, &self.trouble(&seen)))
     }
 
     fn trouble(&self, seen: &Inspection) -> String {

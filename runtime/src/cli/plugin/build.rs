@@ -100,7 +100,7 @@ impl Build {
         match decided {
             Some(("refused", reason)) => {
                 let message = format!("{file}, and refused; what ran goes on: {reason}");
-                return Err(printer.fail_with(&value, Exit::Failed, &message));
+                return Err(printer.fail_with(value, Exit::Failed, &message));
             }
             Some((status, reason)) => printer.print(&value, || {
                 format!("{file}, and {status}{reason}\nnext: nerve plugin show {name}")

@@ -56,7 +56,8 @@ impl Test {
             printer.print(&value, || told(&value));
             return Ok(());
         }
-        Err(printer.fail_with(&value, Exit::Failed, &told(&value)))
+        let told = told(&value);
+        Err(printer.fail_with(value, Exit::Failed, &told))
     }
 
     /// Run the failure in `file` again: what came of it, and whether that is what one wants to see.
