@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nerve_tests::{Host, nerve};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A command that has no others below it, and what it must be given.
 #[derive(Debug)]
@@ -97,6 +97,58 @@ fn every_command_answers_failures_in_json_with_a_documented_exit_code_and_asks_n
             assert!(
                 code == 2 && value["error"]["exit"] == 2,
                 "{words:?}: {code} {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_commands_print_where_json_is_wanted_is_json_line_by_line() {
+    let host = Host::start(&["fixtures/counter"]);
+    let offset = host.publish("test.x", "one", None, &json!({}));
+    host.state("counter", "count/type/test.x", offset);
+    for args in [
+        &["init", "new"][..],
+        &[
+            "publish",
+            "test.x",
+            "1",
+            "--wait",
+            "counter",
+            "--wait-seconds",
+            "60",
+        ],
+        &["events"],
+        &["trace", "one"],
+        &["plugin", "list"],
+        &["plugin", "show", "counter"],
+        &["plugin", "logs", "counter"],
+        &["plugin", "pause", "counter"],
+        &["plugin", "resume", "counter"],
+        &["plugin", "new", "mine"],
+        &["dead", "list"],
+        &["log", "info"],
+        &["log", "export"],
+        &["log", "export", "-o", "events.jsonl"],
+        &["log", "backup", "copy.tar"],
+        &["log", "restore", "copy.tar", "restored", "--plugins", "other"],
+        &["log", "verify", "restored"],
+        &["log", "repair", "restored"],
+        &["plugin", "remove", "counter"],
+        &["completions", "bash"],
+    ] {
+        let with_json = [&["--output", "json", "--server", host.address()], args].concat();
+        let output = nerve(&host.path("."), &with_json);
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && !stdout.is_empty(),
+            "{args:?}: {output:?}"
+        );
+        for line in stdout.lines() {
+            let read = serde_json::from_str::<Value>(line);
+            assert!(
+                read.is_ok_and(|value| value["error"].is_null()),
+                "{args:?}: {line}"
             );
         }
     }
