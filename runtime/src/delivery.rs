@@ -12,6 +12,7 @@ pub mod handler;
 pub mod kept;
 pub mod lane;
 pub mod pace;
+pub mod probation;
 pub mod queue;
 pub mod reads;
 pub mod retry;

@@ -18,6 +18,7 @@ mod repair;
 mod retention;
 mod scrub;
 mod status;
+mod versions;
 mod wait;
 
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub use repair::Repair;
 pub use retention::{Keep, RetainError, Retention};
 pub use scrub::{Rot, ScrubOptions, ScrubStatus};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
+pub use versions::KeptVersion;
 pub use wait::{Behind, Settling, Waited, Why};
 
 /// A handle to a running host.

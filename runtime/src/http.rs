@@ -19,6 +19,7 @@ mod server;
 mod state;
 mod time;
 mod trace;
+mod versions;
 mod wait;
 
 #[cfg(test)]
@@ -57,7 +58,13 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/events/{id}", get(events::show))
         .route("/v1/events/{id}/trace", get(trace::show))
         .route("/v1/plugins", get(plugins::list))
-        .route("/v1/plugins/{name}", get(plugins::show).delete(plugins::remove))
+        .route(
+            "/v1/plugins/{name}",
+            get(plugins::show).put(versions::deploy).delete(plugins::remove),
+        )
+        .route("/v1/plugins/{name}/versions", get(versions::list))
+        .route("/v1/plugins/{name}/rollback", post(versions::roll_back))
+        .route("/v1/plugins/{name}/promote", post(versions::promote))
         .route("/v1/plugins/{name}/pause", post(plugins::pause))
         .route("/v1/plugins/{name}/resume", post(plugins::resume))
         .route("/v1/plugins/{name}/approve", post(plugins::approve))

@@ -3,6 +3,7 @@
 
 mod check;
 mod controls;
+mod deploying;
 mod gate;
 mod history;
 mod script;

@@ -8,10 +8,12 @@ pub mod checkpoint;
 mod fold;
 mod key_values;
 mod plugin_state;
+mod versions;
 
 pub use fold::Fold;
 pub use key_values::KeyValues;
 pub use plugin_state::{Dead, Live, OpenAttempt, PluginState};
+pub use versions::{FolderPair, Ran};
 
 #[cfg(test)]
 mod tests;

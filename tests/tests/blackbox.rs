@@ -39,3 +39,5 @@ mod rot;
 mod sigkill;
 #[path = "blackbox/trial.rs"]
 mod trial;
+#[path = "blackbox/versions.rs"]
+mod versions;

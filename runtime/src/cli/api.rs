@@ -80,6 +80,15 @@ impl Api {
         self.answer(self.agent.delete(format!("{}{path}", self.server)).call())
     }
 
+    /// `PUT` a body.
+    pub(super) fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, ApiError> {
+        let request = self
+            .agent
+            .put(format!("{}{path}", self.server))
+            .header("content-type", content_type);
+        self.answer(request.send(body))
+    }
+
     /// `POST` a body.
     pub(super) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, ApiError> {
         let request = self

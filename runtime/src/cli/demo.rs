@@ -8,6 +8,7 @@ mod poison;
 mod registration;
 mod shipping_away;
 mod stage;
+mod taken_back;
 mod trial;
 
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ fn tell(stage: &mut Stage) -> Done {
     registration::tell(stage)?;
     shipping_away::tell(stage)?;
     poison::tell(stage)?;
+    taken_back::tell(stage)?;
     damaged::tell(stage)?;
     killed::tell(stage)?;
     registration::tell_its_way(stage)?;

@@ -2,9 +2,11 @@
 
 mod build;
 mod check;
+mod deploy;
 mod new;
 mod test;
 pub(super) mod tool_chain;
+mod versions;
 
 use clap::Subcommand;
 use serde_json::Value;
@@ -24,6 +26,14 @@ pub(super) enum Plugin {
     Test(test::Test),
     /// Try a new version on the events that the running one settled
     Check(check::Check),
+    /// Deploy a component, as dropping it into the folder does, and say what came of it
+    Deploy(deploy::Deploy),
+    /// List the versions of a plugin that are kept, and how each fared
+    Versions(versions::Versions),
+    /// Let a version that ran before go live again, at once
+    Rollback(versions::Rollback),
+    /// Let the canary of a plugin run for all keys
+    Promote(versions::Promote),
     /// List plugins
     List,
     /// Show a plugin
@@ -75,6 +85,10 @@ impl Plugin {
             Self::Build(command) => return command.run(api, printer),
             Self::Test(command) => return command.run(printer),
             Self::Check(command) => return command.run(api, printer),
+            Self::Deploy(command) => return command.run(api, printer),
+            Self::Versions(command) => return command.run(api, printer),
+            Self::Rollback(command) => return command.run(api, printer),
+            Self::Promote(command) => return command.run(api, printer),
             Self::List => {
                 let plugins = api.get("/v1/plugins")?;
                 printer.print(&plugins, || list(&plugins));
@@ -335,6 +349,7 @@ fn show(plugin: &Value) -> String {
     }
     row("limits hit", joined("/limits_hit"));
     row("retry", joined("/retry"));
+    watched(plugin, &mut row);
     row("paused", paused(plugin).unwrap_or_else(|| "-".into()));
     for parked in plugin["parked"].as_array().into_iter().flatten() {
         row(
@@ -370,6 +385,34 @@ fn number(value: &Value) -> String {
         Some(number) => number.to_string(),
         None => text_at(value, ""),
     }
+}
+
+/// How the version that runs is watched, where it is.
+fn watched(plugin: &Value, row: &mut impl FnMut(&str, String)) {
+    let Some(watch) = plugin.get("probation").filter(|watch| !watch.is_null()) else {
+        return;
+    };
+    if let Some(share) = watch["canary"].as_f64() {
+        let name = text_at(plugin, "/name");
+        row(
+            "canary",
+            format!(
+                "for {} % of the keys; next: nerve plugin promote {name}, or rollback {name}",
+                share * 100.0
+            ),
+        );
+    }
+    row(
+        "probation",
+        format!(
+            "{} done and {} failed of {} until {}; else back to {}",
+            text_at(watch, "/done"),
+            text_at(watch, "/failed"),
+            text_at(watch, "/events"),
+            text_at(watch, "/until"),
+            text_at(watch, "/before")
+        ),
+    );
 }
 
 fn log_line(line: &Value) -> String {

@@ -57,6 +57,9 @@ pub(super) struct Run {
     /// Days after which the cursor and the state of a removed plugin are given up
     #[arg(long, default_value_t = 30)]
     keep_removed_days: u64,
+    /// Days after which a version that is not live any more is given up, unless a rollback or a dead letter needs it
+    #[arg(long, default_value_t = 30)]
+    keep_versions_days: u64,
 }
 
 impl Run {
@@ -97,6 +100,7 @@ impl Run {
                     bytes: self.retain_mib.map(|mib| mib.saturating_mul(1 << 20)),
                 },
                 removed: days(self.keep_removed_days),
+                versions: days(self.keep_versions_days),
             },
             ..HostOptions::default()
         };

@@ -176,7 +176,7 @@ impl Breaker {
             }
             Verdict::Retry { failure, .. } | Verdict::Dead { failure } => failure,
         };
-        if matches!(failure.class, FailureClass::Reject | FailureClass::Loop) {
+        if matches!(failure.class, FailureClass::Reject | FailureClass::Loop) || outcome.watched.is_some() {
             return;
         }
         let key = OrderKey::of(outcome.key, outcome.event());

@@ -11,6 +11,7 @@ mod choosing;
 mod interrupted;
 mod journal;
 mod settling;
+mod taking_back;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use nerve_eventlog::{Clock, Entry, Log, Micros, Offset, ReadError};
 
 use self::interrupted::Interrupted;
 use self::journal::LaneJournal;
-use super::handler::{Delivery, Handled, Handler, Journal, Outside};
+use super::handler::{Delivery, Handled, Handler, Journal, Outside, Version};
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
 use super::settle;
@@ -29,7 +30,7 @@ use super::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::record::{self, Event};
 use crate::log::sequencer::Sequencer;
-use crate::state::OpenAttempt;
+use crate::state::{KeyValues, OpenAttempt};
 
 /// Conflicts in a row after which a delivery runs alone.
 const MOST_CONFLICTS: u32 = 3;
@@ -85,8 +86,32 @@ pub struct Lane {
     stopping: Arc<AtomicBool>,
     dice: fastrand::Rng,
     running: Option<Running>,
+    /// The version before, while the one that runs is watched.
+    before: Option<Running>,
     entries: Vec<Entry>,
     journal: Arc<dyn Journal>,
+}
+
+/// Which of the versions makes an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The one that runs.
+    Live,
+    /// The one before it.
+    Before,
+}
+
+impl Side {
+    /// Which of the two that is.
+    fn of<'a>(self, live: &'a mut Option<Running>, before: &'a mut Option<Running>) -> &'a mut Running {
+        let running = match self {
+            Self::Live => live,
+            Self::Before => before,
+        };
+        running
+            .as_mut()
+            .expect("a lane delivers only while a version runs")
+    }
 }
 
 struct Running {
@@ -97,6 +122,20 @@ struct Running {
     timers: TimerLimits,
     state_bytes: usize,
     hops: u32,
+}
+
+impl Running {
+    fn new(version: &dyn Version, generation: u64, state: Arc<KeyValues>) -> Self {
+        Self {
+            generation,
+            lanes: version.lanes(),
+            handler: version.handler(state),
+            retry: version.retry_policy(),
+            timers: version.timer_limits(),
+            state_bytes: version.state_bytes(),
+            hops: version.hops(),
+        }
+    }
 }
 
 /// What a lane does next.
@@ -112,6 +151,7 @@ pub(super) enum Choice {
 /// A delivery under way.
 pub(super) struct UnderWay {
     turned: Turned,
+    side: Side,
     hold: Hold,
     /// Whether it probes the breaker.
     probe: bool,
@@ -185,6 +225,7 @@ impl Lane {
             stopping,
             dice,
             running: None,
+            before: None,
             entries: Vec::new(),
             journal,
         }
@@ -207,6 +248,9 @@ impl Lane {
                 subscriber.shared.lock().halted = true;
                 return Rest::ForGood;
             }
+            if let Err(trouble) = self.end_probation(&subscriber) {
+                return self.trouble(&subscriber, &trouble);
+            }
             let slot = subscriber.gate.read();
             if !self.follow_swap(&slot) {
                 subscriber.shared.lock().working &= !self.bit();
@@ -226,16 +270,19 @@ impl Lane {
                     subscriber.notify_settled(Offset(u64::MAX - 1));
                     return Rest::Until(due);
                 }
-                Err(trouble) => {
-                    subscriber.shared.lock().halted = true;
-                    if !matches!(trouble, LaneError::Stopped(_)) {
-                        tracing::error!(plugin = %subscriber.name, "deliveries stop: {trouble}");
-                        *subscriber.trouble.lock() = Some(trouble.to_string());
-                    }
-                    return Rest::ForGood;
-                }
+                Err(trouble) => return self.trouble(&subscriber, &trouble),
             }
         }
+    }
+
+    /// It can't go on.
+    fn trouble(&self, subscriber: &Subscriber, trouble: &LaneError) -> Rest {
+        subscriber.shared.lock().halted = true;
+        if !matches!(trouble, LaneError::Stopped(_)) {
+            tracing::error!(plugin = %self.subscriber.name, "deliveries stop: {trouble}");
+            *subscriber.trouble.lock() = Some(trouble.to_string());
+        }
+        Rest::ForGood
     }
 
     /// Whether a version runs, in this lane too, after taking over what the slot holds.
@@ -245,20 +292,18 @@ impl Lane {
             .as_ref()
             .is_some_and(|running| running.generation == slot.generation)
         {
+            if slot.before.is_none() {
+                self.before = None;
+            }
             return true;
         }
+        let state = self.subscriber.state.lock().key_values.clone();
+        let running = |version: &Arc<dyn Version>| Running::new(&**version, slot.generation, state.clone());
         let version = slot.version.as_ref();
         self.running = version
             .filter(|version| self.number < version.lanes())
-            .map(|version| Running {
-                generation: slot.generation,
-                lanes: version.lanes(),
-                handler: version.handler(self.subscriber.state.lock().key_values.clone()),
-                retry: version.retry_policy(),
-                timers: version.timer_limits(),
-                state_bytes: version.state_bytes(),
-                hops: version.hops(),
-            });
+            .map(running);
+        self.before = slot.before.as_ref().map(running);
         self.running.is_some()
     }
 
@@ -287,10 +332,7 @@ impl Lane {
         event: &'a Event<'a>,
         under_way: &UnderWay,
     ) -> (Delivery<'a>, Handled) {
-        let running = self
-            .running
-            .as_mut()
-            .expect("a lane delivers only while a version runs");
+        let running = under_way.side.of(&mut self.running, &mut self.before);
         let interrupted = under_way.interrupted.as_deref();
         let (started, seed) = match interrupted {
             Some(before) => (before.started, before.seed),

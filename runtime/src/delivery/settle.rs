@@ -12,7 +12,7 @@ use super::handler::{Delivery, Emit, Failure, Handled};
 use super::retry::RetryPolicy;
 use crate::log::record::{
     Cause, Event, FailureClass, FailureRecord, Line, Opens, Outcome, Record, TimerChange, TimerSet, Verdict,
-    Write,
+    Watched, Write,
 };
 
 /// A chain of events longer than this is taken for a loop, where a plugin's settings say nothing else: its next event
@@ -32,6 +32,8 @@ pub struct Decision<'a> {
     pub free: bool,
     /// What it makes of the breaker, where it opens it or leaves it open.
     pub opens: Option<Opens>,
+    /// What follows, where a watched version failed.
+    pub watched: Option<Watched>,
 }
 
 /// What a delivery of `event` comes to before its handler is asked: a failure, where its chain is longer
@@ -67,6 +69,7 @@ pub fn decide<'a>(
         verdict,
         free: false,
         opens: None,
+        watched: None,
     };
     let Some(failure) = &handled.failure else {
         return verdict(Verdict::Done);
@@ -87,6 +90,7 @@ pub fn decide<'a>(
             },
             free,
             opens,
+            watched: None,
         },
     }
 }

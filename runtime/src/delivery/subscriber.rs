@@ -11,7 +11,9 @@ use super::cursor::OrderKey;
 use super::handler::Version;
 use super::lane::Shared;
 use super::pace::Pace;
+use super::probation::Probation;
 use crate::log::index::{Bell, Next, SubscriberId};
+use crate::log::record::VersionId;
 use crate::log::sequencer::Sequencer;
 use crate::state::PluginState;
 
@@ -38,6 +40,8 @@ pub struct Subscriber {
     pub trouble: Mutex<Option<String>>,
     /// Set when dead letters may have to be delivered again.
     pub redrive: AtomicBool,
+    /// Set when a probation may have come to its end.
+    pub(super) judged: AtomicBool,
     /// The plugin needs nothing that lies below this offset: retention has seen to it.
     pub needs_nothing_below: AtomicU64,
     forgotten: AtomicBool,
@@ -60,6 +64,8 @@ pub struct Subscriber {
 pub struct Slot {
     /// `None` while the plugin is removed or does not load.
     pub version: Option<Arc<dyn Version>>,
+    /// The version before, while the one that runs is watched.
+    pub before: Option<Arc<dyn Version>>,
     /// Counts swaps.
     pub generation: u64,
 }
@@ -72,11 +78,36 @@ pub struct Between<'a> {
 
 impl Between<'_> {
     /// Put `version` in place and wake a lane, which sees it before its next delivery.
-    pub fn swap(mut self, version: Option<Arc<dyn Version>>) {
+    pub fn swap(self, version: Option<Arc<dyn Version>>) {
+        self.swap_watched(version, None);
+    }
+
+    /// The same, for a version that is watched and takes the place of `before`.
+    pub fn swap_watched(mut self, version: Option<Arc<dyn Version>>, before: Option<Arc<dyn Version>>) {
         self.subscriber.shown.lock().clone_from(&version);
-        self.slot.version = version;
+        (self.slot.version, self.slot.before) = (version, before);
         self.slot.generation += 1;
+        // After a restart it may have fallen before.
+        self.subscriber.judged.store(true, Ordering::Relaxed);
         self.subscriber.bell.notify_one();
+    }
+
+    /// The version `id`, where it is in the slot.
+    pub fn find(&self, id: VersionId) -> Option<Arc<dyn Version>> {
+        let both = [&self.slot.version, &self.slot.before];
+        let found = both.into_iter().flatten().find(|version| version.id() == id);
+        found.cloned()
+    }
+
+    /// The watched version fell: the one before runs again.
+    pub(super) fn swap_to_before(mut self) {
+        let before = self.slot.before.take();
+        self.swap(before);
+    }
+
+    /// The version is watched no more.
+    pub(super) fn let_go_of_before(mut self) {
+        self.slot.before = None;
     }
 
     /// The cursor went over a gap: the lanes look at it anew before their next delivery.
@@ -105,6 +136,7 @@ impl Subscriber {
             shared: Mutex::default(),
             shown: Mutex::default(),
             redrive: AtomicBool::new(!state.redrive.is_empty()),
+            judged: AtomicBool::default(),
             needs_nothing_below: AtomicU64::new(sequencer.log().bounds().first.0),
             forgotten: AtomicBool::default(),
             looked: AtomicU64::default(),
@@ -139,6 +171,14 @@ impl Subscriber {
         Between {
             slot: self.gate.write(),
             subscriber: self,
+        }
+    }
+
+    /// An outcome was settled: where a version `was_watched` and that came to its end, the next lane that looks follows.
+    pub(super) fn look_at_probation(&self, state: &PluginState, was_watched: bool) {
+        let goes_on = |probation: &Probation| probation.fallen().is_none();
+        if was_watched && !state.probation.as_ref().is_some_and(goes_on) {
+            self.judged.store(true, Ordering::Relaxed);
         }
     }
 

@@ -2,9 +2,11 @@
 
 mod bed;
 mod breaker;
+mod canary;
 mod conflicts;
 mod lanes;
 mod outside;
+mod probation;
 mod rules;
 mod simulation;
 mod stepped;

@@ -179,6 +179,7 @@ impl Host {
             refused: state.refused.clone(),
             trouble,
             granted: version.map(|version| version.granted()).unwrap_or_default(),
+            probation: state.probation.clone(),
             waiting: state
                 .pair
                 .zip(state.waiting.clone())

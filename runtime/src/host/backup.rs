@@ -50,6 +50,8 @@ impl Host {
             return Err(BackupError::Memory);
         }
         let poisoned = |poisoned: nerve_eventlog::Poisoned| Stopped::Poisoned(poisoned.to_string());
+        let components = self.inner.deployer.as_ref().map(|deployer| deployer.components());
+        let _held = components.map(crate::plugin::components::Components::hold);
         // What the checkpoints need of the log is held before they are read; what they hold is in a later snapshot.
         let held = self.inner.store.snapshot().map_err(poisoned)?;
         let checkpoints = self.sound_checkpoints()?;
@@ -77,8 +79,7 @@ impl Host {
                 live.push((subscriber.name.to_string(), component, settings));
             }
         }
-        if let Some(deployer) = &self.inner.deployer {
-            let components = deployer.components();
+        if let Some(components) = components {
             for hash in components.list()? {
                 match components.read(hash) {
                     Err(damaged @ ComponentError::Damaged { .. })

@@ -6,7 +6,8 @@ use nerve_eventlog::Offset;
 
 use crate::ingest::TooFast;
 
-use crate::plugin::deploy::ApproveError;
+use crate::plugin::deploy::{ApproveError, RollBackError};
+use crate::plugin::name::BadName;
 
 /// Why events were not published. Nothing was appended.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,21 @@ pub enum AskError {
         #[source]
         cause: ApproveError,
     },
+    /// Nothing was rolled back.
+    #[error("plugin {plugin:?}: {cause}")]
+    RollBack {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        #[source]
+        cause: RollBackError,
+    },
+    /// No plugin can be called so.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// The host has no data folder, and so runs no plugins.
+    #[error("this host has no data folder to keep plugins in")]
+    NoFolder,
     /// The file could not be removed.
     #[error("{path}: {cause}")]
     Folder {

@@ -6,7 +6,7 @@ use nerve_eventlog::{Batch, Offset};
 
 use super::{AskError, Host, PluginStatus};
 use crate::delivery::subscriber::Subscriber;
-use crate::log::record::{Hash, Operator, OperatorAction, Record};
+use crate::log::record::{AskedBy, Hash, Operator, OperatorAction, Record};
 use crate::log::sequencer::stopped;
 use crate::plugin::deploy::ApproveError;
 use crate::state::PluginState;
@@ -102,7 +102,7 @@ impl Host {
             }
             let deployer = deployer.clone();
             let gone = name.to_owned();
-            let stopped = tokio::task::spawn_blocking(move || deployer.gone(&gone)).await;
+            let stopped = tokio::task::spawn_blocking(move || deployer.gone(&gone, AskedBy::Api)).await;
             stopped.map_err(|panicked| super::Stopped::Poisoned(panicked.to_string()))??;
         }
         drop(subscriber);

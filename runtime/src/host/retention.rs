@@ -5,6 +5,7 @@
 //! what it will never see, and it is paused. A plugin that was removed is not waited for.
 
 mod need;
+mod versions;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use nerve_eventlog::{Batch, DropError, Micros, Offset, ReadError, SegmentInfo};
 use self::need::Need;
 use super::{CheckpointError, Host, Stopped};
 use crate::delivery::subscriber::Subscriber;
-use crate::log::record::{Deployment, DeploymentAction, Gap, Record};
+use crate::log::record::{AskedBy, Deployment, DeploymentAction, Gap, Record};
 use crate::log::sequencer::stopped;
+use crate::plugin::components::ComponentError;
 use crate::plugin::settings::{Lag, Settings};
 use crate::state::{PluginState, checkpoint};
 
@@ -32,6 +34,8 @@ pub struct Retention {
     pub log: Keep,
     /// How long the cursor and the state of a removed plugin are kept. Default 30 days.
     pub removed: Duration,
+    /// How long a version is kept that is not live any more. Default 30 days.
+    pub versions: Duration,
 }
 
 /// How much of a log is kept: what is beyond either goes, in whole segments.
@@ -48,6 +52,7 @@ impl Default for Retention {
         Self {
             log: Keep::default(),
             removed: Duration::from_hours(30 * 24),
+            versions: Duration::from_hours(30 * 24),
         }
     }
 }
@@ -93,6 +98,9 @@ pub enum RetainError {
     /// A segment could not be removed.
     #[error(transparent)]
     Drop(#[from] DropError),
+    /// A component could not be removed.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
 }
 
 impl Host {
@@ -101,6 +109,7 @@ impl Host {
     pub fn retain(&self) -> Result<Offset, RetainError> {
         let now = self.inner.clock.now();
         self.forget_removed(now)?;
+        self.collect_versions(now)?;
         let segments = self.inner.store.segments();
         let first = self.log().bounds().first;
         let mut target = self.inner.retention.log.first(&segments, now);
@@ -235,6 +244,7 @@ impl Host {
                 plugin: subscriber.name.to_string(),
                 pair: None,
                 action: DeploymentAction::Forgotten,
+                by: AskedBy::Retention,
             };
             let mut batch = Batch::new();
             batch.push_with(|out| Record::Deployment(forgotten.clone()).encode(out));

@@ -4,6 +4,7 @@ use nerve_eventlog::{Durability, Entry, Micros, Offset};
 
 use super::ScrubStatus;
 use crate::delivery::breaker::Open;
+use crate::delivery::probation::Probation;
 use crate::delivery::retry::Setting;
 use crate::log::record::{Asks, FailureClass, Hash, VersionId, WaitingVersion};
 
@@ -52,6 +53,8 @@ pub struct PluginStatus {
     pub trouble: Option<String>,
     /// What the version that runs was granted.
     pub granted: Asks,
+    /// How the version that runs is watched, where it is.
+    pub probation: Option<Probation>,
     /// The version that waits to be approved: its pair, since when, and what it asks for.
     pub waiting: Option<(Hash, Micros, WaitingVersion)>,
 }

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 
 use super::problem::Problem;
 use crate::host::Host;
+use crate::plugin::watcher::LONGEST_FILE;
 
 /// How long the rest of a body that is too large is read and thrown away, and how much of it: a client that
 /// writes everything before it reads would find its connection reset in place of the answer.
@@ -21,44 +22,68 @@ pub(super) struct Whole(pub(super) Bytes);
 impl FromRequest<Host> for Whole {
     type Rejection = Problem;
 
-    /// Refuses a body that says it is too large before reading any of it.
     async fn from_request(request: Request, host: &Host) -> Result<Self, Problem> {
         let limit = host.acceptor().limits().request_bytes;
-        let headers = request.headers();
-        let stated = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        // A client that asks first has sent nothing yet, and will not.
-        let asks_first = headers.contains_key(header::EXPECT);
-        let mut body = request.into_body().into_data_stream();
-        if stated.is_some_and(|stated| stated > limit as u64) {
-            if !asks_first {
-                drain(body);
-            }
-            return Err(too_large(limit));
-        }
-        let Some(first) = next(&mut body).await? else {
-            return Ok(Self(Bytes::new()));
-        };
-        let Some(second) = next(&mut body).await? else {
-            return if first.len() > limit {
-                Err(too_large(limit))
-            } else {
-                Ok(Self(first))
-            };
-        };
-        let mut whole = BytesMut::from(first);
-        let mut part = Some(second);
-        while let Some(bytes) = part {
-            if whole.len() + bytes.len() > limit {
-                drain(body);
-                return Err(too_large(limit));
-            }
-            whole.extend_from_slice(&bytes);
-            part = next(&mut body).await?;
-        }
-        Ok(Self(whole.freeze()))
+        whole(
+            request,
+            limit,
+            "send smaller batches, and references instead of large data",
+        )
+        .await
+        .map(Self)
     }
+}
+
+/// The component of a plugin.
+pub(super) struct Component(pub(super) Bytes);
+
+impl FromRequest<Host> for Component {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Host) -> Result<Self, Problem> {
+        let limit = usize::try_from(LONGEST_FILE).unwrap_or(usize::MAX);
+        whole(request, limit, "build it smaller, and for release")
+            .await
+            .map(Self)
+    }
+}
+
+/// The body, of at most `limit` bytes. Refuses one that says it is too large before reading any of it.
+async fn whole(request: Request, limit: usize, hint: &str) -> Result<Bytes, Problem> {
+    let headers = request.headers();
+    let stated = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // A client that asks first has sent nothing yet, and will not.
+    let asks_first = headers.contains_key(header::EXPECT);
+    let mut body = request.into_body().into_data_stream();
+    if stated.is_some_and(|stated| stated > limit as u64) {
+        if !asks_first {
+            drain(body);
+        }
+        return Err(too_large(limit, hint));
+    }
+    let Some(first) = next(&mut body).await? else {
+        return Ok(Bytes::new());
+    };
+    let Some(second) = next(&mut body).await? else {
+        return if first.len() > limit {
+            Err(too_large(limit, hint))
+        } else {
+            Ok(first)
+        };
+    };
+    let mut whole = BytesMut::from(first);
+    let mut part = Some(second);
+    while let Some(bytes) = part {
+        if whole.len() + bytes.len() > limit {
+            drain(body);
+            return Err(too_large(limit, hint));
+        }
+        whole.extend_from_slice(&bytes);
+        part = next(&mut body).await?;
+    }
+    Ok(whole.freeze())
 }
 
 async fn next(body: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
@@ -86,8 +111,7 @@ fn drain(mut body: BodyDataStream) {
     }));
 }
 
-fn too_large(limit: usize) -> Problem {
+fn too_large(limit: usize, hint: &str) -> Problem {
     let detail = format!("the body is larger than {limit} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
-        .hint("send smaller batches, and references instead of large data")
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail).hint(hint)
 }

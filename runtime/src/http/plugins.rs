@@ -79,7 +79,7 @@ fn setting(value: &Setting) -> Value {
     }
 }
 
-fn shown(status: &PluginStatus) -> Value {
+pub(super) fn shown(status: &PluginStatus) -> Value {
     let parked = status.parked.iter().map(|parked| {
         json!({
             "key": parked.key, "event": parked.event.0, "attempt": parked.attempt,
@@ -119,6 +119,10 @@ fn shown(status: &PluginStatus) -> Value {
         "refused": status.refused.as_ref().map(|(at, reason)| json!({ "at": time::text(*at), "reason": reason })),
         "trouble": status.trouble,
         "granted": asks(&status.granted),
+        "probation": status.probation.as_ref().map(|watch| json!({
+            "before": watch.before.to_string(), "done": watch.seen.done, "failed": watch.seen.failed,
+            "canary": watch.share.map(|share| f64::from(share) / 10_000.0), "events": watch.terms.events, "until": watch.until.map(time::text),
+        })),
         "waiting": status.waiting.as_ref().map(|(pair, since, version)| json!({
             "since": time::text(*since), "pair": pair.to_string(), "version": version.version.to_string(),
             "label": version.label, "asks": asks(&version.asks), "missing": asks(&version.missing),

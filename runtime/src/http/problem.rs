@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{AskError, PublishError, Stopped};
 use crate::ingest::{Invalid, TooFast};
+use crate::plugin::deploy::RollBackError;
 
 /// A problem.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -158,6 +159,24 @@ impl From<AskError> for Problem {
                 .hint("give the host the right to change its plugin folder"),
             AskError::Approval { .. } => Self::new(StatusCode::CONFLICT, "approval-conflict", detail)
                 .hint("see what waits now: `nerve plugin show NAME`, GET /v1/plugins/NAME"),
+            AskError::RollBack { cause, .. } => match cause {
+                RollBackError::NoVersion { .. } => not_found("version-not-found")
+                    .hint("GET /v1/plugins/NAME/versions lists those that are kept"),
+                RollBackError::NoCanary => Self::new(StatusCode::CONFLICT, "no-canary", detail).hint(
+                    "GET /v1/plugins/NAME shows what runs; `canary` in NAME.toml makes the next version one",
+                ),
+                RollBackError::Ambiguous { .. } => {
+                    Self::query(detail).hint("write more digits of the version")
+                }
+                RollBackError::Load { .. } => Self::new(StatusCode::CONFLICT, "rollback-refused", detail)
+                    .hint("deploy its component again, or roll back to another version"),
+                _ => Self::new(StatusCode::CONFLICT, "rollback-refused", detail).hint(
+                    "GET /v1/plugins/NAME/versions lists the versions that are kept, and which is live",
+                ),
+            },
+            AskError::Name(_) => Self::query(detail),
+            AskError::NoFolder => Self::new(StatusCode::CONFLICT, "nothing-on-disk", detail)
+                .hint("start the host with a data folder"),
             AskError::Stopped(stopped) => stopped.into(),
         }
     }

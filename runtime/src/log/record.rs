@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 
 pub use call::{Answer, Asked, Call, CallFailure, Intent};
 pub use deployment::{
-    Asks, BadHash, Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction, VersionId,
-    WaitingVersion,
+    AskedBy, Asks, BadHash, Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction,
+    RolledBack, Terms, VersionId, WaitingVersion,
 };
 pub use gap::Gap;
 pub use outcome::{
     FailureClass, FailureRecord, Fired, KeptEvent, Level, Line, OpenReason, Opens, Outcome, TimerChange,
-    TimerSet, Verdict, Write,
+    TimerSet, Verdict, Watched, Write,
 };
 pub use reads::{Scanned, StateRead, ValueRead};
 

@@ -1,16 +1,22 @@
-//! The components that ever ran, kept by hash in the data folder, so that a version can run again when its file
-//! in the plugin folder is gone or damaged.
+//! The components of the versions that are kept, by hash in the data folder, so that a version can run again when its
+//! file in the plugin folder is gone, changed or damaged.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::log::record::Hash;
 
-/// A folder of components by hash.
+/// A folder of components by hash. Clones share its hold.
 #[derive(Debug, Clone)]
 pub struct Components {
     folder: PathBuf,
+    /// Read by whoever relies on what is kept, written by whoever removes.
+    held: Arc<RwLock<()>>,
 }
 
 /// Why a component could not be kept or read.
@@ -37,16 +43,35 @@ impl Components {
     /// Keep components in `folder`, which is made where it is missing.
     pub fn open(folder: &Path) -> Result<Self, ComponentError> {
         fs::create_dir_all(folder).map_err(|cause| io_error(folder, cause))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+        Ok(Self::at(folder))
     }
 
     /// The components in `folder`, to be read.
     pub fn at(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            held: Arc::default(),
         }
+    }
+
+    /// Nothing is removed while the answer is held.
+    pub fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.held.read()
+    }
+
+    /// Remove all but what `is_needed`, which is asked when nobody holds on to what is kept, and only then; answers how
+    /// many went. Where somebody does, nothing is removed.
+    pub fn collect(&self, is_needed: impl FnOnce() -> BTreeSet<Hash>) -> Result<usize, ComponentError> {
+        let Some(_alone) = self.held.try_write() else {
+            return Ok(0);
+        };
+        let (needed, mut gone) = (is_needed(), 0);
+        for hash in self.list()?.into_iter().filter(|hash| !needed.contains(hash)) {
+            let path = self.path(hash);
+            fs::remove_file(&path).map_err(|cause| io_error(&path, cause))?;
+            gone += 1;
+        }
+        Ok(gone)
     }
 
     /// Keep `component`. It is on disk when this returns.

@@ -7,9 +7,12 @@
 //! record of the refusal.
 
 mod approval;
+mod canary;
+mod rollback;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use nerve_eventlog::{Appended, Batch};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,17 +23,18 @@ use super::grants::in_words;
 use super::loader::{self, Loaded};
 use super::name::PluginName;
 use super::settings::Start;
-use super::watcher::{FolderChange, Pair};
+use super::watcher::{FolderChange, Pair, pair};
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscribers::Subscribers;
 use crate::delivery::timer::TimerLimits;
 use crate::host::Stopped;
-use crate::log::record::{Asks, Deployment, DeploymentAction, Hash, LiveVersion, Record};
+use crate::log::record::{AskedBy, Asks, Deployment, DeploymentAction, Hash, LiveVersion, Record, VersionId};
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::state::PluginState;
 
 pub use approval::ApproveError;
+pub use rollback::RollBackError;
 
 /// Deploys and removes plugins. Its methods block: they compile, sync and wait for the event that is being
 /// delivered.
@@ -39,6 +43,39 @@ pub struct Deployer {
     components: Components,
     sequencer: Arc<Sequencer>,
     subscribers: Arc<Subscribers>,
+}
+
+/// What came of a request to deploy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deployed {
+    /// It is live.
+    Live,
+    /// It was live before.
+    Unchanged,
+    /// It waits for an operator to approve what it asks for.
+    Waiting,
+    /// It was refused; what was live before goes on.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// It was rolled back, and is not tried again.
+    RolledBack {
+        /// The version that it makes.
+        version: VersionId,
+        /// Why it was.
+        why: String,
+    },
+    /// Its file may be half-written: it is looked at again.
+    Unsettled,
+}
+
+/// What is about to go live, beside the version that was made of it.
+struct Request {
+    pending: Pending,
+    settings: Option<String>,
+    approved: Asks,
+    by: AskedBy,
 }
 
 /// A pair that is about to go live.
@@ -94,28 +131,56 @@ impl Deployer {
         let Some(live) = live.filter(|_| !removed) else {
             return;
         };
-        let loaded = PluginName::parse(&subscriber.name)
-            .map_err(|cause| cause.to_string())
-            .and_then(|name| {
-                let component = self
-                    .components
-                    .read(live.version.component)
-                    .map_err(|cause| cause.to_string())?;
-                let settings = live.version.settings.as_deref();
-                let approved = &live.version.approved;
-                loader::load(&self.engine, &name, &component, settings, approved)
-                    .map_err(|refused| refused.to_string())
-            })
-            .and_then(|loaded| match &loaded.missing[..] {
-                [] => Ok(loaded),
-                missing => Err(format!("it is not granted {} any more", in_words(missing))),
-            });
+        let loaded = self.load_kept(&subscriber.name, &live.version);
         match loaded {
-            Ok(loaded) => subscriber.between_events().swap(Some(Arc::new(loaded))),
+            Ok(loaded) => {
+                let before = self.version_before(subscriber, |_| None);
+                subscriber
+                    .between_events()
+                    .swap_watched(Some(Arc::new(loaded)), before);
+            }
             Err(reason) => {
                 tracing::error!(plugin = %subscriber.name, "its version {} does not load: {reason}", live.version.version);
                 *subscriber.trouble.lock() = Some(reason);
             }
+        }
+    }
+
+    /// The version before one that is watched: what is `found`, or its component that is kept.
+    fn version_before(
+        &self,
+        subscriber: &Subscriber,
+        found: impl FnOnce(VersionId) -> Option<Arc<dyn Version>>,
+    ) -> Option<Arc<dyn Version>> {
+        let kept = {
+            let state = subscriber.state.lock();
+            let before = state.probation.as_ref()?.before;
+            if let Some(found) = found(before) {
+                return Some(found);
+            }
+            state.former.get(&before)?.clone()
+        };
+        match self.load_kept(&subscriber.name, &kept) {
+            Ok(loaded) => Some(Arc::new(loaded)),
+            Err(reason) => {
+                let version = kept.version;
+                tracing::warn!(plugin = %subscriber.name, "nothing is watched, for version {version} does not load: {reason}");
+                None
+            }
+        }
+    }
+
+    /// A version that ran before, from its component that is kept, with what it was granted then.
+    fn load_kept(&self, name: &str, version: &LiveVersion) -> Result<Loaded, String> {
+        let name = PluginName::parse(name).map_err(|cause| cause.to_string())?;
+        let component = self.components.read(version.component);
+        let component = component.map_err(|cause| cause.to_string())?;
+        let settings = version.settings.as_deref();
+        let loaded = loader::load(&self.engine, &name, &component, settings, &version.approved)
+            .map_err(|refused| refused.to_string())?;
+        match &loaded.missing[..] {
+            [] => Ok(loaded),
+            missing => Err(format!("it is not granted {} any more", in_words(missing))),
         }
     }
 
@@ -131,7 +196,7 @@ impl Deployer {
             let done = tokio::task::spawn_blocking(move || match change {
                 FolderChange::First(names) => deployer.only(&names),
                 FolderChange::Present(pair) => deployer.present(&pair),
-                FolderChange::Gone(name) => deployer.gone(name.as_str()),
+                FolderChange::Gone(name) => deployer.gone(name.as_str(), AskedBy::Folder),
                 FolderChange::Ignored { path, reason } => {
                     tracing::warn!(path = %path.display(), "not a plugin: {reason}");
                     Ok(())
@@ -148,50 +213,79 @@ impl Deployer {
 
     /// A pair of component and settings is in the folder.
     pub fn present(&self, pair: &Pair) -> Result<(), Stopped> {
-        let name = pair.name.as_str();
-        let known = self.subscribers.get(name);
-        if known
-            .as_ref()
-            .is_some_and(|plugin| plugin.state.lock().pair == Some(pair.hash))
-        {
+        let known = self.subscribers.get(pair.name.as_str());
+        if known.is_some_and(|plugin| plugin.state.lock().in_folder() == Some(pair.hash)) {
             return Ok(());
         }
-        let approved = known
-            .map(|plugin| plugin.state.lock().approved.clone())
-            .unwrap_or_default();
-        let checked = loader::load(
-            &self.engine,
-            &pair.name,
-            &pair.component,
-            pair.settings.as_deref(),
-            &approved,
-        )
-        .map_err(|refused| refused.to_string())
-        .and_then(|loaded| {
-            let kept = self.components.keep(loaded.component_hash, &pair.component);
-            kept.map(|()| loaded)
-                .map_err(|cause| format!("its component can't be kept: {cause}"))
+        self.decide(pair, AskedBy::Folder).map(drop)
+    }
+
+    /// Somebody asks for this pair, whatever is in the folder. Where it has no settings, those that the plugin has
+    /// hold for it too.
+    pub fn deploy(
+        &self,
+        name: PluginName,
+        component: Bytes,
+        settings: Option<String>,
+    ) -> Result<Deployed, Stopped> {
+        let known = self.subscribers.get(name.as_str());
+        let known = known.map(|plugin| plugin.state.lock().clone());
+        let settings = settings.or_else(|| {
+            let state = known.as_ref()?;
+            let waiting = state.waiting.as_ref().map(|(_, waiting)| &waiting.settings);
+            let live = || state.live.as_ref().map(|live| &live.version.settings);
+            waiting.or_else(live)?.clone()
         });
-        match checked {
+        let pair = pair(name, component, settings, true);
+        let known = known.as_ref().and_then(|state| decided(state, &pair));
+        known.map_or_else(|| self.decide(&pair, AskedBy::Api), Ok)
+    }
+
+    /// Load a pair, and let it go live or say why not.
+    fn decide(&self, pair: &Pair, by: AskedBy) -> Result<Deployed, Stopped> {
+        let name = pair.name.as_str();
+        let approved = self.subscribers.get(name);
+        let approved = approved.map(|plugin| plugin.state.lock().approved.clone());
+        let approved = approved.unwrap_or_default();
+        let settings = pair.settings.as_deref();
+        let held = self.components.hold();
+        let checked = loader::load(&self.engine, &pair.name, &pair.component, settings, &approved)
+            .map_err(|refused| refused.to_string())
+            .and_then(|loaded| {
+                let kept = self.components.keep(loaded.component_hash, &pair.component);
+                kept.map(|()| loaded)
+                    .map_err(|cause| format!("its component can't be kept: {cause}"))
+            })
+            .and_then(|loaded| match self.refuse_canary(name, &loaded) {
+                Some(reason) => Err(reason),
+                None => Ok(loaded),
+            });
+        let decided = match checked {
             // A file that is still being written looks like a bad one, and settings may follow their component: only
             // a quiet pair is refused, or waits.
-            Err(_) if !pair.settled => Ok(()),
+            Err(_) if !pair.settled => Deployed::Unsettled,
+            Ok(loaded) if !loaded.missing.is_empty() && !pair.settled => Deployed::Unsettled,
             Ok(loaded) if !loaded.missing.is_empty() => {
-                if pair.settled {
-                    self.wait_for_approval(pair, &loaded)
-                } else {
-                    Ok(())
-                }
+                self.wait_for_approval(pair, &loaded, by)?;
+                Deployed::Waiting
             }
-            Ok(loaded) => self.go_live(
-                name,
-                Pending::New(pair.hash),
-                pair.settings.clone(),
-                loaded,
-                approved,
-            ),
-            Err(reason) => self.refuse(name, pair.hash, reason),
-        }
+            Ok(loaded) => {
+                let request = Request {
+                    pending: Pending::New(pair.hash),
+                    settings: pair.settings.clone(),
+                    approved,
+                    by,
+                };
+                self.go_live(name, &request, loaded)?;
+                Deployed::Live
+            }
+            Err(reason) => {
+                self.refuse(name, pair.hash, reason.clone(), by)?;
+                Deployed::Refused { reason }
+            }
+        };
+        drop(held);
+        Ok(decided)
     }
 
     /// At the start: whatever was live and is not among `names` was removed while the host was down.
@@ -199,27 +293,29 @@ impl Deployer {
         for subscriber in self.subscribers.all() {
             let was_there = {
                 let state = subscriber.state.lock();
-                state.live.is_some() || state.waiting.is_some()
+                state.in_folder().is_some() && (state.live.is_some() || state.waiting.is_some())
             };
             if was_there && !names.iter().any(|name| name.as_str() == &*subscriber.name) {
-                self.gone(&subscriber.name)?;
+                self.gone(&subscriber.name, AskedBy::Folder)?;
             }
             self.let_approved_go_live(&subscriber)?;
         }
         Ok(())
     }
 
-    /// The component called `name` is gone from the folder.
-    pub fn gone(&self, name: &str) -> Result<(), Stopped> {
+    /// The component called `name` is gone from the folder, or somebody else asks for the plugin's end. The folder
+    /// ends only what came from it.
+    pub fn gone(&self, name: &str, by: AskedBy) -> Result<(), Stopped> {
         let Some(subscriber) = self.subscribers.get(name) else {
             return Ok(());
         };
         let between = subscriber.between_events();
         let mut state = subscriber.state.lock();
-        if state.removed && state.waiting.is_none() {
+        let is_gone = state.removed && state.waiting.is_none();
+        if is_gone || (by == AskedBy::Folder && state.in_folder().is_none()) {
             return Ok(());
         }
-        self.record(name, &mut state, None, DeploymentAction::Removed)?;
+        self.record(name, &mut state, None, DeploymentAction::Removed, by)?;
         drop(state);
         between.swap(None);
         tracing::info!(plugin = name, "removed; its cursor and state are kept");
@@ -227,58 +323,50 @@ impl Deployer {
     }
 
     /// The swap: between two events, the record first.
-    fn go_live(
-        &self,
-        name: &str,
-        pending: Pending,
-        settings: Option<String>,
-        loaded: Loaded,
-        approved: Asks,
-    ) -> Result<(), Stopped> {
+    fn go_live(&self, name: &str, request: &Request, loaded: Loaded) -> Result<(), Stopped> {
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let between = subscriber.between_events();
         if subscriber.is_forgotten() {
             drop(between);
-            return self.go_live(name, pending, settings, loaded, approved);
+            return self.go_live(name, request, loaded);
         }
         let manifest = &loaded.manifest;
         let live = LiveVersion {
             version: loaded.version,
             component: loaded.component_hash,
             label: manifest.version.clone(),
-            settings,
+            settings: request.settings.clone(),
             subscriptions: manifest.subscriptions.iter().map(ToString::to_string).collect(),
             emits: manifest.emits.clone(),
             readable: manifest.readable.clone(),
             asks: manifest.asks.clone(),
             from_beginning: loaded.settings.start == Start::Beginning,
-            approved,
+            approved: request.approved.clone(),
+            probation: loaded.settings.probation.terms(loaded.settings.canary),
         };
         let mut state = subscriber.state.lock();
-        if !pending.is_due(&state) {
+        if !request.pending.is_due(&state) {
             return Ok(());
         }
-        self.record(
-            name,
-            &mut state,
-            Some(pending.pair()),
-            DeploymentAction::Live(Box::new(live)),
-        )?;
+        let pair = Some(request.pending.pair());
+        let action = DeploymentAction::Live(Box::new(live));
+        self.record(name, &mut state, pair, action, request.by)?;
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
         drop(state);
         *subscriber.trouble.lock() = None;
         tracing::info!(plugin = name, version = %loaded.version, "live");
-        between.swap(Some(Arc::new(loaded)));
+        let before = self.version_before(&subscriber, |id| between.find(id));
+        between.swap_watched(Some(Arc::new(loaded)), before);
         Ok(())
     }
 
-    fn refuse(&self, name: &str, pair: Hash, reason: String) -> Result<(), Stopped> {
+    fn refuse(&self, name: &str, pair: Hash, reason: String, by: AskedBy) -> Result<(), Stopped> {
         tracing::warn!(plugin = name, "refused: {reason}");
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let mut state = subscriber.state.lock();
-        self.record(name, &mut state, Some(pair), DeploymentAction::Refused { reason })
-            .map(|_| ())
+        let action = DeploymentAction::Refused { reason };
+        self.record(name, &mut state, Some(pair), action, by).map(drop)
     }
 
     fn record(
@@ -287,11 +375,13 @@ impl Deployer {
         state: &mut PluginState,
         pair: Option<Hash>,
         action: DeploymentAction,
+        by: AskedBy,
     ) -> Result<Appended, Stopped> {
         let deployment = Deployment {
             plugin: name.to_owned(),
             pair,
             action,
+            by,
         };
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
@@ -301,6 +391,27 @@ impl Deployer {
             .map_err(|refused| stopped(&refused))?;
         state.apply_deployment(appended.first, appended.time, &deployment);
         Ok(appended)
+    }
+}
+
+/// What was decided of `pair` before, where it is not tried again because somebody asks.
+fn decided(state: &PluginState, pair: &Pair) -> Option<Deployed> {
+    let settings = pair.settings.as_deref().unwrap_or_default();
+    let version = VersionId::of(Hash::of(&pair.component), settings.as_bytes());
+    let is_last = state.pair == Some(pair.hash);
+    let rolled_back = || state.ran.get(&version)?.rolled_back.clone();
+    if state
+        .live
+        .as_ref()
+        .is_some_and(|live| live.version.version == version)
+        && !state.removed
+    {
+        Some(Deployed::Unchanged)
+    } else if is_last && state.waiting.is_some() {
+        Some(Deployed::Waiting)
+    } else {
+        let (_, _, why) = rolled_back().filter(|_| is_last)?;
+        Some(Deployed::RolledBack { version, why })
     }
 }
 

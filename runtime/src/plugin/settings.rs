@@ -12,6 +12,7 @@ use crate::delivery::breaker::MOST_FAILING;
 use crate::delivery::handler::MOST_LANES;
 use crate::delivery::retry::{AtEnd, RetryPolicy};
 use crate::delivery::settle::LONGEST_CHAIN;
+use crate::log::record::Terms;
 
 /// The settings of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +30,10 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// How far it may stay behind.
     pub lag: Lag,
+    /// How a new version of it is watched.
+    pub probation: Watch,
+    /// For which share of the keys a new version of it runs until it is promoted; all where none is given.
+    pub canary: Share,
     /// What it is configured with, as text.
     pub config: BTreeMap<String, String>,
     /// What it is granted.
@@ -225,6 +230,75 @@ impl Lag {
     }
 }
 
+/// How a version is watched that takes another one's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Watch {
+    /// Attempts over which it is watched. Default 100; 0 trusts it at once.
+    pub events: u32,
+    /// How long it is watched at most, from its first event on, in seconds. Default 60.
+    pub seconds: u32,
+    /// How many times the mean time of the version before it may take; beyond it is much slower. Default 5; 0 compares
+    /// no times.
+    pub slower: u32,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            events: 100,
+            seconds: 60,
+            slower: 5,
+        }
+    }
+}
+
+impl Watch {
+    /// What the deployment's record says of it, and of a canary's `share`.
+    pub fn terms(self, share: Share) -> Option<Terms> {
+        let Self {
+            events,
+            seconds,
+            slower,
+        } = self;
+        let Share(share) = share;
+        (events > 0 || share > 0).then_some(Terms {
+            events,
+            seconds,
+            slower,
+            share,
+        })
+    }
+}
+
+/// A share of the keys, of 10,000; 0 is all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Share(u32);
+
+impl TryFrom<String> for Share {
+    type Error = BadSettings;
+
+    fn try_from(text: String) -> Result<Self, BadSettings> {
+        let percent = text
+            .strip_suffix('%')
+            .and_then(|number| number.trim().parse::<f64>().ok());
+        match percent {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "from 1 to 9,999"
+            )]
+            Some(percent) if (0.01..100.0).contains(&percent) => {
+                Ok(Self((percent * 100.0).round().min(9_999.0) as u32))
+            }
+            _ => Err(BadSettings(format!(
+                "canary is {text:?}: write a share such as \"5%\", from 0.01% to less than 100%"
+            ))),
+        }
+    }
+}
+
 /// Why settings were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -240,6 +314,8 @@ struct File {
     limits: Limits,
     retry: Retry,
     lag: Lag,
+    probation: Watch,
+    canary: Share,
     config: BTreeMap<String, toml::Value>,
     grants: BTreeMap<String, Vec<String>>,
     http: HttpOptions,
@@ -276,6 +352,8 @@ impl Settings {
             limits: file.limits,
             retry: file.retry.checked()?,
             lag: file.lag,
+            probation: file.probation,
+            canary: file.canary,
             config: config.collect::<Result<_, BadSettings>>()?,
             grants: Grants::parse(&file.grants).map_err(|bad| BadSettings(format!("grants: {bad}")))?,
             http: file.http,
@@ -382,6 +460,13 @@ mod tests {
         let refused = Settings::parse("lanes = 65").unwrap_err().to_string();
         assert!(refused.contains("lanes is 65: write 1 to 64"), "{refused}");
         assert_eq!(Settings::parse("lanes = 64").unwrap().lanes.get(), 64);
+        assert_eq!(Settings::parse("canary = \"2.5%\"").unwrap().canary, Share(250));
+        for share in ["5", "0%", "100%", "five%", "-1%"] {
+            let refused = Settings::parse(&format!("canary = {share:?}"))
+                .unwrap_err()
+                .to_string();
+            assert!(refused.contains("such as"), "{refused}");
+        }
         for wrong in ["jitter = 3", "at_end = \"stop\"", "outage_keys = 101"] {
             assert!(Settings::parse(&format!("[retry]\n{wrong}")).is_err(), "{wrong}");
         }

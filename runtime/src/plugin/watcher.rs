@@ -27,7 +27,7 @@ use watch::{Print, See, Watch};
 const RESCAN: Duration = Duration::from_secs(2);
 
 /// Bytes of a file that are read at most; the loader refuses long before.
-const LONGEST_FILE: u64 = 256 << 20;
+pub const LONGEST_FILE: u64 = 256 << 20;
 
 /// What changed.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use nerve_eventlog::{Micros, Offset};
 use super::history::{History, told};
 use super::script::number;
 use crate::delivery::subscription::Pattern;
-use crate::log::record::{DeploymentAction, Event, LiveVersion, OperatorAction, Outcome, Record, Verdict};
+use crate::log::record::{Event, LiveVersion, OperatorAction, Outcome, Record, Verdict};
 use crate::state::PluginState;
 
 /// What one plugin did so far.
@@ -145,9 +145,9 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
                 }
             }
             Record::Deployment(deployment) => {
-                if let DeploymentAction::Live(live) = &deployment.action {
+                if let Some(live) = deployment.action.live() {
                     // What retention had dropped by then is no part of the beginning.
-                    let began = history.began[&Offset(offset)].0;
+                    let began = history.began.get(&Offset(offset)).map_or(offset, |began| began.0);
                     let before = (began..offset).zip(&records[usize::try_from(began - 1).unwrap()..]);
                     plugin.goes_live(live, before);
                 }

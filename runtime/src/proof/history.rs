@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use nerve_eventlog::{Log, Micros, Offset, Reach};
 
-use crate::log::record::{OpenReason, Record, Verdict};
+use crate::log::record::{AskedBy, DeploymentAction, OpenReason, Record, Verdict};
 use crate::state::{Fold, PluginState};
 
 /// An event that was published.
@@ -19,7 +19,7 @@ pub(super) struct Sent {
 }
 
 /// What has to happen in some life, or the simulation shows little.
-pub(super) const HAPPENS: [&str; 12] = [
+pub(super) const HAPPENS: [&str; 16] = [
     "records lost in a crash",
     "segments dropped",
     "an event that is done at once",
@@ -32,6 +32,10 @@ pub(super) const HAPPENS: [&str; 12] = [
     "a pause at the last attempt",
     "a timer that fired",
     "an operator",
+    "a version that was taken back",
+    "a watched version that fell",
+    "a canary that was promoted",
+    "a version that was given up",
 ];
 
 /// What was done to a host, and every record it appended.
@@ -152,6 +156,15 @@ impl History {
                 }
                 Record::Fired(_) => drop(seen.insert("a timer that fired")),
                 Record::Operator(_) => drop(seen.insert("an operator")),
+                Record::Deployment(deployment) => match deployment.action {
+                    DeploymentAction::RolledBack(_) if deployment.by == AskedBy::Probation => {
+                        seen.insert("a watched version that fell");
+                    }
+                    DeploymentAction::RolledBack(_) => drop(seen.insert("a version that was taken back")),
+                    DeploymentAction::Promoted(_) => drop(seen.insert("a canary that was promoted")),
+                    DeploymentAction::Collected(_) => drop(seen.insert("a version that was given up")),
+                    _ => {}
+                },
                 _ => {}
             }
         }

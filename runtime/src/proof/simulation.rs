@@ -60,8 +60,9 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
             world.clock.set(Micros(world.now() + dice.u64(..40_000)));
             world.fire()?;
         }
-        82..85 => {
-            let number = world.versions.get(plugin).copied().unwrap_or(0) + 1;
+        82 => world.roll_back(plugin, dice.u8(..3) > 0)?,
+        83..85 => {
+            let number = world.versions.get(plugin).copied().unwrap_or(0) + dice.u32(1..4);
             world.deploy(
                 plugin,
                 Some(if dice.u8(..3) > 0 {
@@ -71,8 +72,9 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
                 }),
             )?;
         }
-        85 => match dice.u8(..3) {
-            0 if world.subscriber(plugin).is_some() => world.deploy(plugin, None)?,
+        85 => match dice.u8(..5) {
+            0 | 1 => world.promote(plugin)?,
+            2 if world.subscriber(plugin).is_some() => world.deploy(plugin, None)?,
             _ => world.refuse(plugin)?,
         },
         86..89 => checkpoint(world)?,

@@ -6,9 +6,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use nerve_eventlog::storage::{Crash, FaultyStorage, MemoryStorage, Storage};
-use nerve_eventlog::{Batch, ManualClock, Micros, Offset, Options};
+use nerve_eventlog::{ManualClock, Micros, Options};
 
 use super::check::check;
 use super::gate::{Gated, filled};
@@ -19,7 +20,6 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer;
 use crate::host::{Host, HostOptions, Keep, RetainError, Retention, Stopped};
 use crate::ingest::{NewEvent, ValidEvent};
-use crate::log::record::{Deployment, DeploymentAction, LiveVersion, Record};
 use crate::state::PluginState;
 
 /// The plugins, and what they subscribe to.
@@ -28,11 +28,14 @@ pub(super) const PLUGINS: [(&str, &[&str]); 3] = [("a", &["in.>"]), ("b", &["in.
 /// Lanes of each plugin; how many of them work is up to the version.
 const LANES: usize = 3;
 
+/// How long a former version is kept.
+const VERSIONS_KEPT: Duration = Duration::from_millis(50);
+
 /// Deliveries that a lane may make before it is told to stop, and whether it is.
 #[derive(Default)]
-struct Reins {
-    left: AtomicU32,
-    stopping: Arc<AtomicBool>,
+pub(super) struct Reins {
+    pub(super) left: AtomicU32,
+    pub(super) stopping: Arc<AtomicBool>,
 }
 
 /// A host, its disks, and what is known of it outside.
@@ -48,10 +51,10 @@ pub(super) struct World {
     /// Events that were lost before anybody was told about them: their publishers try again.
     pub(super) lost: Vec<Sent>,
     lanes: BTreeMap<(&'static str, usize), Lane>,
-    reins: Arc<Reins>,
+    pub(super) reins: Arc<Reins>,
     options: Options,
     // Holds the tasks of the host, and never runs them. Dropped last.
-    runtime: tokio::runtime::Runtime,
+    pub(super) runtime: tokio::runtime::Runtime,
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -76,6 +79,7 @@ fn open(
                 bytes: Some(2 * options.segment_bytes),
                 ..Keep::default()
             },
+            versions: VERSIONS_KEPT,
             ..Retention::default()
         },
         ..HostOptions::default()
@@ -130,7 +134,7 @@ impl World {
     }
 
     /// Something may have been appended: the writer takes it.
-    fn appended(&self) {
+    pub(super) fn appended(&self) {
         self.log_disk.appended(&**self.host.log());
     }
 
@@ -192,76 +196,6 @@ impl World {
         }
         self.appended();
         Ok(())
-    }
-
-    /// A version of `plugin` goes live, or with `None` the plugin is removed.
-    pub(super) fn deploy(&mut self, plugin: &'static str, version: Option<u32>) -> Result<(), Stopped> {
-        let _inside = self.runtime.enter();
-        let patterns = PLUGINS
-            .iter()
-            .find(|(name, _)| *name == plugin)
-            .map_or(&[][..], |(_, patterns)| patterns);
-        let subscriber = self
-            .host
-            .subscribers()
-            .get_or_start(plugin, PluginState::default());
-        let scripted = version.map(|number| self.scripted(plugin, number));
-        let action = match &scripted {
-            Some(scripted) => DeploymentAction::Live(Box::new(LiveVersion {
-                version: crate::delivery::handler::Version::id(scripted),
-                subscriptions: patterns.iter().map(|text| (*text).to_owned()).collect(),
-                from_beginning: plugin == "c",
-                ..LiveVersion::default()
-            })),
-            None => DeploymentAction::Removed,
-        };
-        let between = subscriber.between_events();
-        let offset = self.deployed(&subscriber, action)?;
-        self.history.began.insert(offset, self.host.log().bounds().first);
-        between.swap(scripted.map(|scripted| Arc::new(scripted) as _));
-        if let Some(number) = version {
-            self.versions.insert(plugin, number);
-        }
-        self.appended();
-        Ok(())
-    }
-
-    /// A deployment of `plugin` is refused.
-    pub(super) fn refuse(&mut self, plugin: &'static str) -> Result<(), Stopped> {
-        if let Some(subscriber) = self.subscriber(plugin) {
-            self.deployed(&subscriber, DeploymentAction::Refused { reason: "no".into() })?;
-            self.appended();
-        }
-        Ok(())
-    }
-
-    fn deployed(&self, subscriber: &Subscriber, action: DeploymentAction) -> Result<Offset, Stopped> {
-        let deployment = Deployment {
-            plugin: subscriber.name.to_string(),
-            pair: None,
-            action,
-        };
-        let mut state = subscriber.state.lock();
-        let mut batch = Batch::new();
-        batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
-        let sequencer = self.host.sequencer();
-        let appended = sequencer
-            .append(batch, None, std::iter::empty())
-            .map_err(|refused| crate::log::sequencer::stopped(&refused))?;
-        state.apply_deployment(appended.first, appended.time, &deployment);
-        sequencer.subscribe(subscriber.id, state.subscription.clone());
-        Ok(appended.first)
-    }
-
-    fn scripted(&self, plugin: &'static str, number: u32) -> Scripted {
-        let (reins, disk, log) = (self.reins.clone(), self.log_disk.clone(), self.host.log().clone());
-        let before = Arc::new(move || {
-            disk.appended(&*log);
-            if reins.left.fetch_sub(1, Ordering::Relaxed) <= 1 {
-                reins.stopping.store(true, Ordering::Relaxed);
-            }
-        });
-        Scripted::new(plugin, self.seed, number, before)
     }
 
     /// Run the lanes of `plugin`, beginning with one of them, for at most `deliveries` each; when one wants to run
@@ -354,29 +288,6 @@ impl World {
         self.history.follow(&**self.host.log());
         self.resume();
         self.check(false);
-    }
-
-    /// Put the versions that were live back in their slots.
-    fn resume(&mut self) {
-        for (plugin, _) in PLUGINS {
-            let Some(subscriber) = self.subscriber(plugin) else {
-                continue;
-            };
-            let live = {
-                let state = subscriber.state.lock();
-                state
-                    .live
-                    .as_ref()
-                    .filter(|_| !state.removed)
-                    .map(|live| live.version.version)
-            };
-            if let Some(id) = live {
-                let number = Scripted::number_of(id);
-                subscriber
-                    .between_events()
-                    .swap(Some(Arc::new(self.scripted(plugin, number))));
-            }
-        }
     }
 
     /// Hold everything against the promises.
@@ -472,16 +383,25 @@ impl World {
     /// Let go of what is old and needed by nobody. Not while a plugin is removed, which is not waited for: what that one
     /// misses is no part of the promises held here.
     pub(super) fn retain(&mut self) -> Result<(), Stopped> {
-        self.flush()?;
         if self.states().values().any(|state| state.removed) {
             return Ok(());
         }
+        // What it appends has to be durable before it takes anything, and here nobody else lets the writer on.
+        match self.host.collect_versions(Micros(self.now())) {
+            Ok(()) => {}
+            Err(RetainError::Stopped(stopped)) => return Err(stopped),
+            Err(refused) => panic!("seed {}: {refused}", self.seed),
+        }
+        self.appended();
+        self.flush()?;
         match self.host.retain() {
             Ok(_) => Ok(()),
             Err(RetainError::Read(cause)) => panic!("seed {}: {cause}", self.seed),
             Err(RetainError::Stopped(stopped)) => Err(stopped),
             // One of the disks is gone: so is the power.
-            Err(RetainError::Checkpoint(_) | RetainError::Drop(_)) => Err(Stopped::Stopping),
+            Err(RetainError::Checkpoint(_) | RetainError::Drop(_) | RetainError::Component(_)) => {
+                Err(Stopped::Stopping)
+            }
         }
     }
 }

@@ -8,9 +8,11 @@ use nerve_eventlog::{Micros, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::KeyValues;
+use super::versions::{FolderPair, Ran};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::kept::Kept;
+use crate::delivery::probation::Probation;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timers;
 use crate::log::record::{
@@ -65,12 +67,21 @@ pub struct PluginState {
     /// Runs that were discarded, since another lane had changed what they read.
     #[serde(default)]
     pub conflicts: u64,
-    /// Versions that were live before, as long as a dead letter names them.
+    /// Versions that were live before, as long as they are kept.
     #[serde(default)]
     pub former: BTreeMap<VersionId, LiveVersion>,
     /// Since when its file is gone.
     #[serde(default)]
     pub removed_at: Option<Micros>,
+    /// How the versions fared, the live one and those in `former`.
+    #[serde(default)]
+    pub ran: BTreeMap<VersionId, Ran>,
+    /// The pair in the folder, where the last decision was about another one.
+    #[serde(default)]
+    pub folder: Option<FolderPair>,
+    /// How the live version is watched, where it is.
+    #[serde(default)]
+    pub probation: Option<Probation>,
 }
 
 /// An attempt that has called somebody outside and has no outcome yet: after a crash it goes on.
@@ -140,13 +151,16 @@ impl PluginState {
             None if outcome.verdict == Verdict::Done => None,
             None => self.kept(&key, event).cloned(),
         };
+        self.judge(time, &key, outcome);
         self.cursor.apply(outcome);
+        self.end_probation(time, &key);
         self.breaker.apply(time, outcome);
         self.settled_at = Some(Offset(offset.0 + u64::from(outcome.emitted)));
         self.redrive.remove(&event);
         self.attempts.remove(&event);
         self.conflicts += u64::from(outcome.conflicts);
         self.count_limits(outcome);
+        self.count_version(outcome);
         match outcome.verdict {
             Verdict::Done => {
                 self.counters[0] += 1;
@@ -223,42 +237,25 @@ impl PluginState {
 
     /// What the deployment at `offset` does.
     pub fn apply_deployment(&mut self, offset: Offset, time: Micros, deployment: &Deployment) {
+        self.asked(deployment);
         match &deployment.action {
             DeploymentAction::Live(version) => {
-                let start = if self.live.is_none() && version.from_beginning {
-                    Offset(1)
-                } else {
-                    offset.next()
-                };
-                let patterns = version
-                    .subscriptions
-                    .iter()
-                    .filter_map(|text| text.parse().ok())
-                    .collect();
-                self.subscription = self.subscription.changed_to(patterns, start);
-                if self.live.is_none() {
-                    self.cursor.low = Offset(start.0 - 1);
-                }
-                let before = self.live.replace(Live {
-                    version: (**version).clone(),
-                    since: time,
-                });
-                self.former
-                    .extend(before.map(|live| (live.version.version, live.version)));
-                let named: BTreeSet<VersionId> = self.dead.values().map(|dead| dead.version).collect();
-                self.former.retain(|version, _| named.contains(version));
-                (self.removed, self.refused, self.pair) = (false, None, deployment.pair);
-                self.removed_at = None;
-                self.waiting = None;
-                self.breaker.half_open(time);
+                self.goes_live(offset, time, version, deployment.by, false);
+                (self.refused, self.pair, self.waiting) = (None, deployment.pair, None);
             }
+            DeploymentAction::RolledBack(back) => self.roll_back(offset, time, back, deployment.by),
+            DeploymentAction::Promoted(version) => self.promote(*version),
+            DeploymentAction::Collected(versions) => self.collect(versions),
             DeploymentAction::Refused { reason } => {
                 self.refused = Some((time, reason.clone()));
                 self.pair = deployment.pair;
                 self.waiting = None;
             }
             DeploymentAction::Removed => {
+                self.ended(offset, time);
+                self.probation = None;
                 (self.removed, self.refused, self.pair) = (true, None, None);
+                self.folder = None;
                 self.removed_at = Some(time);
                 self.waiting = None;
             }
@@ -284,6 +281,9 @@ impl PluginState {
         let heads: BTreeSet<Offset> = heads.map(|head| head.event).collect();
         self.attempts
             .retain(|event, _| *event > through || heads.contains(event) || self.dead.contains_key(event));
+        if let Some(probation) = &mut self.probation {
+            probation.retain_held(|key| self.cursor.parked.contains_key(key));
+        }
     }
 
     /// What the operator's action, appended at `time`, does.

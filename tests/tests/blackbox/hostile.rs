@@ -329,7 +329,7 @@ fn two_plugins_that_answer_each_other_are_stopped_as_a_loop() {
 #[test]
 fn a_version_that_traps_on_its_first_event_is_stopped_and_another_one_goes_on_where_it_stood() {
     let mut host = Host::start(&["fixtures/counter"]);
-    let settings = "[retry]\nattempts = 100\nfirst_ms = 1\nlongest_ms = 10\n";
+    let settings = "[retry]\nattempts = 100\nfirst_ms = 1\nlongest_ms = 10\n[probation]\nevents = 0\n";
     std::fs::write(host.path("plugins/changing.toml"), settings).unwrap();
     let good = Guest::new("changing");
     let mut bad = Guest::new("changing");

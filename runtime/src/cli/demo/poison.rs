@@ -7,6 +7,8 @@ use crate::cli::Done;
 
 pub(super) fn tell(stage: &mut Stage) -> Done {
     stage.chapter("(c) A faulty version of recommendations is dropped in: it traps on Mallory's events.");
+    // On probation it would be taken back at the first event, which is the next chapter.
+    stage.settings("recommendations", "[probation]\nevents = 0\n")?;
     let good = stage.plugin("recommendations")?["version"].clone();
     stage.drop_plugin("recommendations", "broken/recommendations.wasm")?;
     stage.until("the faulty version is live", |stage| {

@@ -278,12 +278,18 @@ impl Stage {
 
     /// Write a plugin's `[config]`, whole at once, and wait until the version that has it is live.
     pub(super) fn configure(&mut self, name: &str, config: &str) -> anyhow::Result<()> {
+        // What happens with it is the story, and no fault of a version that is to be taken back.
+        self.settings(name, &format!("[config]\n{config}\n[probation]\nevents = 0\n"))
+    }
+
+    /// Write a plugin's settings, whole at once, and wait until the version that has them is live.
+    pub(super) fn settings(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
         let before = self.plugin(name)?["version"].clone();
         let folder = self.folder.path().join("plugins");
         let beside = folder.join(format!(".{name}.settings"));
-        fs::write(&beside, format!("[config]\n{config}\n"))?;
+        fs::write(&beside, text)?;
         fs::rename(&beside, folder.join(format!("{name}.toml")))?;
-        self.until(&format!("{name} runs with {config:?}"), |stage| {
+        self.until(&format!("{name} runs with {text:?}"), |stage| {
             Ok(stage.plugin(name)?["version"] != before)
         })
     }

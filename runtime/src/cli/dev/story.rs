@@ -75,7 +75,14 @@ pub(super) fn told(entry: &Entry, record: &Record<'_>) -> Option<Value> {
                     ("waiting", Some(waiting.version), Some(missing))
                 }
                 DeploymentAction::Removed => ("removed", None, None),
-                DeploymentAction::Forgotten => return None,
+                DeploymentAction::RolledBack(back) => {
+                    ("rolled-back", Some(back.version.version), Some(back.why.clone()))
+                }
+                DeploymentAction::Forgotten
+                | DeploymentAction::Promoted(_)
+                | DeploymentAction::Collected(_) => {
+                    return None;
+                }
             };
             json!({
                 "kind": kind, "plugin": deployment.plugin, "offset": offset, "at": at,
@@ -160,6 +167,15 @@ fn in_words(value: &Value) -> Vec<(Colour, String)> {
                 ),
             )
         }
+        "rolled-back" => one(
+            Colour::Red,
+            format!(
+                "{} runs version {} again: {}",
+                text("/plugin"),
+                text("/version"),
+                text("/reason")
+            ),
+        ),
         "removed" => one(Colour::Yellow, format!("{} is removed", text("/plugin"))),
         "published" => one(
             Colour::Dim,

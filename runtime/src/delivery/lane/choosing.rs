@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use nerve_eventlog::{Entry, Micros, Offset, Reach, ReadError};
 
 use super::interrupted::Interrupted;
-use super::{Choice, Lane, LaneError, Turned, UnderWay, event_of};
+use super::{Choice, Lane, LaneError, Side, Turned, UnderWay, event_of};
 use crate::delivery::breaker::Leave;
 use crate::delivery::cursor::{OrderKey, Parked};
 use crate::delivery::kept::Kept;
+use crate::delivery::probation::{Probation, own_name};
 use crate::delivery::queue::{Hold, Queue, Turn};
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscription::Subscription;
@@ -49,6 +50,13 @@ impl Lane {
 
         let mut choice = self.next(subscriber, queue, now)?;
         if let Choice::Deliver(entry, under_way) = &mut choice
+            && self.before.is_some()
+            && let Some(probation) = &subscriber.state.lock().probation
+            && (probation.has_passed_on(entry.offset) || is_of_before(probation, entry, under_way)?)
+        {
+            under_way.side = Side::Before;
+        }
+        if let Choice::Deliver(entry, under_way) = &mut choice
             && let Some(open) = shared.interrupted.remove(&entry.offset)
         {
             under_way.interrupted = Interrupted::by_crash(open, under_way.turned);
@@ -69,16 +77,18 @@ impl Lane {
     fn next(&mut self, subscriber: &Subscriber, queue: &mut Queue, now: Micros) -> Result<Choice, LaneError> {
         let (leave, settled_at, above) = {
             let state = subscriber.state.lock();
-            (
-                state.breaker.leave(now),
-                state.settled_at,
-                state.cursor.above.len(),
-            )
+            let is_asking = state.probation.as_ref().is_some_and(Probation::is_asking);
+            let leave = match state.breaker.leave(now) {
+                Leave::Probe { .. } if is_asking => Leave::Probe { fresh: false },
+                leave => leave,
+            };
+            (leave, state.settled_at, state.cursor.above.len())
         };
         let probing = leave != Leave::Deliver;
         let under_way = |entry, turned, hold| {
             let under_way = UnderWay {
                 turned,
+                side: Side::Live,
                 hold,
                 probe: probing,
                 settled_at,
@@ -280,6 +290,15 @@ impl Lane {
         self.log.read_at(&[offset], &mut found)?;
         found.pop().ok_or(LaneError::NoEvent(offset))
     }
+}
+
+/// Whether a delivery is the version before's, since its key is.
+fn is_of_before(probation: &Probation, entry: &Entry, under_way: &UnderWay) -> Result<bool, LaneError> {
+    if !probation.minds_keys() || under_way.turned.replay {
+        return Ok(false);
+    }
+    let event = event_of(entry)?;
+    Ok(probation.is_of_before(&OrderKey::of(event.key, entry.offset), own_name(&event)))
 }
 
 /// Whether the record is an event that `subscription` wants.

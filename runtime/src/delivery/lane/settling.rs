@@ -6,7 +6,7 @@ use bytes::Bytes;
 use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 
 use super::interrupted::Interrupted;
-use super::{Lane, LaneError, Running, Shared, UnderWay};
+use super::{Lane, LaneError, Running, Shared, Side, UnderWay};
 use crate::delivery::breaker::Attempt;
 use crate::delivery::cursor::OrderKey;
 use crate::delivery::handler::{Delivery, Failure, Handled};
@@ -29,7 +29,8 @@ impl Lane {
         delivery: &Delivery<'_>,
         handled: &mut Handled,
     ) -> Result<bool, LaneError> {
-        let running = self.running.as_mut().expect("what is settled was run");
+        let tried = self.watched(under_way).then_some(delivery.attempt);
+        let running = under_way.side.of(&mut self.running, &mut self.before);
         let queue = shared.queue.as_mut().expect("what is settled was queued");
         let event = delivery.event;
         let took = u64::try_from(handled.took.as_micros()).unwrap_or(u64::MAX);
@@ -57,8 +58,8 @@ impl Lane {
             running.handler.discard();
         }
         let handled = &*handled;
-        let Decision { verdict, free, opens } =
-            settle::decide(handled, &attempt, &state.breaker, &running.retry);
+        let decision = running.decide(&state, handled, &attempt, tried);
+        let verdict = decision.verdict;
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
         let parked = parked_from(&state, order_key);
@@ -92,14 +93,15 @@ impl Lane {
             },
             lines: settle::lines(handled),
             lines_lost: handled.lines_lost,
-            free,
-            opens,
+            free: decision.free,
+            opens: decision.opens,
             timers: settle::timer_changes(&timers),
             calls: Cow::Borrowed(&handled.calls),
             waits_from: waits.then_some(waits_from.0),
             conflicts: under_way.conflicts,
             reads: dead.then(|| handled.reads.record(state.key_values.bytes())),
             kept: failed.then(|| unkept(&state, &order_key(), delivery)).flatten(),
+            watched: decision.watched,
         };
         let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
         let condition = Condition {
@@ -110,6 +112,7 @@ impl Lane {
         let types = (1..).zip(emits.map(|emit| &*emit.r#type));
         let appended = append(&self.sequencer, &subscriber.pace, batch, condition, &types)?;
         state.apply_outcome(appended.first, appended.time, &outcome);
+        subscriber.look_at_probation(&state, self.before.is_some());
         if !timers.is_empty() && state.timers.next() != next_timer {
             subscriber.timer_bell.notify_one();
         }
@@ -130,6 +133,13 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Whether a version makes the delivery that is held against the one before.
+    fn watched(&self, under_way: &UnderWay) -> bool {
+        self.before.is_some() && under_way.side == Side::Live && !under_way.turned.replay
+    }
+}
+
 impl UnderWay {
     /// Whether what was read is another now, which is then one conflict more.
     fn conflicts_with(&mut self, state: &PluginState, handled: &Handled) -> bool {
@@ -146,6 +156,24 @@ impl UnderWay {
 }
 
 impl Running {
+    /// What an attempt came to; where it is a watched version's, with how often its event was `tried`.
+    fn decide<'a>(
+        &self,
+        state: &PluginState,
+        handled: &'a Handled,
+        attempt: &Attempt<'_>,
+        tried: Option<u32>,
+    ) -> Decision<'a> {
+        let probation = state.probation.as_ref();
+        let probation = probation.filter(|probation| !probation.is_over(attempt.ended));
+        match (probation, tried, &handled.failure) {
+            (Some(probation), Some(tried), Some(failure)) => {
+                probation.decide(failure, tried, attempt, &self.retry)
+            }
+            _ => settle::decide(handled, attempt, &state.breaker, &self.retry),
+        }
+    }
+
     /// The limit that a success would pass, beside what is in the state by now, with at most `effects` bytes of
     /// effects.
     fn limit_hit(

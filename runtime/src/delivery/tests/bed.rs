@@ -17,8 +17,8 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer::TimerLimits;
 use crate::log::index::{Bell, TypeIndex};
 use crate::log::record::{
-    Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Operator, OperatorAction, Record,
-    VersionId,
+    AskedBy, Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Operator, OperatorAction,
+    Record, Terms, VersionId,
 };
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
@@ -46,6 +46,13 @@ pub(super) struct Fake {
     discarded: Arc<AtomicUsize>,
     state: Arc<KeyValues>,
     policy: RetryPolicy,
+    reins: Arc<Reins>,
+}
+
+/// Deliveries that may be made before the lanes are told to stop.
+struct Reins {
+    left: AtomicUsize,
+    stopping: Arc<AtomicBool>,
 }
 
 /// Lanes of the bed.
@@ -115,6 +122,9 @@ impl Handler for Fake {
             replay: delivery.replay,
             version: self.version,
         });
+        if self.reins.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.reins.stopping.store(true, Ordering::Relaxed);
+        }
         (self.script)(delivery, &self.state)
     }
 }
@@ -152,6 +162,9 @@ pub(super) struct Bed {
     allowed: usize,
     version: u8,
     policy: RetryPolicy,
+    /// How the next versions are watched.
+    pub(super) terms: Option<Terms>,
+    reins: Arc<Reins>,
 }
 
 impl Bed {
@@ -202,6 +215,22 @@ impl Bed {
         (bed.version, bed.policy, bed.allowed) = (self.version, self.policy, self.allowed);
         bed.put(script);
         bed
+    }
+
+    /// The same, while the version that runs is watched and `before` is what the one before it runs.
+    pub(super) fn restart_beside(self, script: Script, before: Script) -> Self {
+        let bed = self.restart(script.clone());
+        let both = [(script, bed.version), (before, bed.version - 1)];
+        let [live, before] = both.map(|(script, version)| bed.fake(script, version));
+        bed.subscriber
+            .between_events()
+            .swap_watched(Some(live), Some(before));
+        bed
+    }
+
+    /// Make so many deliveries more, and then no other.
+    pub(super) fn stop_after(&self, deliveries: usize) {
+        self.reins.left.store(deliveries, Ordering::Relaxed);
     }
 
     /// A second lane of the same plugin on the same log, as a host that should not be there would have it.
@@ -295,6 +324,10 @@ impl Bed {
                 dice,
             )
         };
+        let reins = Reins {
+            left: AtomicUsize::new(usize::MAX),
+            stopping: stopping.clone(),
+        };
         let lanes = (0..MOST_LANES).map(lane).collect();
         Self {
             clock,
@@ -307,6 +340,8 @@ impl Bed {
             allowed: 1,
             version: 0,
             policy: POLICY,
+            terms: None,
+            reins: Arc::new(reins),
         }
     }
 
@@ -323,6 +358,7 @@ impl Bed {
         let live = LiveVersion {
             version: VersionId([self.version; 8]),
             subscriptions: vec!["in.>".into()],
+            probation: self.terms,
             ..LiveVersion::default()
         };
         let action = DeploymentAction::Live(Box::new(live));
@@ -330,6 +366,7 @@ impl Bed {
             plugin: "p".into(),
             pair: None,
             action,
+            by: AskedBy::Folder,
         };
         let mut state = self.subscriber.state.lock();
         let mut batch = Batch::new();
@@ -344,17 +381,27 @@ impl Bed {
     }
 
     fn put(&mut self, script: Script) {
-        let state = Arc::new(KeyValues::default());
-        let fake = Fake {
-            version: self.version,
+        let fake = self.fake(script, self.version);
+        let between = self.subscriber.between_events();
+        let before = {
+            let state = self.subscriber.state.lock();
+            let probation = state.probation.as_ref();
+            probation.and_then(|probation| between.find(probation.before))
+        };
+        between.swap_watched(Some(fake), before);
+    }
+
+    fn fake(&self, script: Script, version: u8) -> Arc<dyn Version> {
+        Arc::new(Fake {
+            version,
             lanes: self.allowed,
             script,
             saw: self.saw.clone(),
             discarded: self.discarded.clone(),
-            state,
+            state: Arc::default(),
             policy: self.policy,
-        };
-        self.subscriber.between_events().swap(Some(Arc::new(fake)));
+            reins: self.reins.clone(),
+        })
     }
 
     /// Publish an event of type `in.x`.

@@ -18,7 +18,9 @@ use crate::delivery::retry::RetryPolicy;
 use crate::delivery::timer::TimerLimits;
 use crate::host::{Host, HostOptions, OpenError};
 use crate::ingest::Limits;
-use crate::log::record::{Deployment, DeploymentAction, FailureClass, LiveVersion, Record, VersionId};
+use crate::log::record::{
+    AskedBy, Deployment, DeploymentAction, FailureClass, LiveVersion, Record, VersionId,
+};
 use crate::state::{KeyValues, PluginState};
 
 /// What a fake plugin does with a delivery.
@@ -172,6 +174,7 @@ impl Bed {
             plugin: name.into(),
             pair: None,
             action,
+            by: AskedBy::Folder,
         };
         let subscriber = self.host.subscribers().get_or_start(name, PluginState::default());
         let between = subscriber.between_events();

@@ -15,9 +15,9 @@ use super::bed::{Bed, event};
 use crate::delivery::subscriber;
 use crate::host::HostOptions;
 use crate::log::record::{
-    Answer, Asked, Attribute, Call, Cause, Deployment, DeploymentAction, Event, FailureClass, FailureRecord,
-    Fired, Gap, Hash, Intent, KeptEvent, Kind, Level, Line, LiveVersion, Operator, OperatorAction, Outcome,
-    Record, TimerChange, TimerSet, Verdict, Write,
+    Answer, Asked, AskedBy, Attribute, Call, Cause, Deployment, DeploymentAction, Event, FailureClass,
+    FailureRecord, Fired, Gap, Hash, Intent, KeptEvent, Kind, Level, Line, LiveVersion, Operator,
+    OperatorAction, Outcome, Record, TimerChange, TimerSet, Verdict, Write,
 };
 use crate::state::checkpoint;
 
@@ -144,6 +144,7 @@ fn deployment(plugin: &str, action: DeploymentAction) -> Record<'static> {
         plugin: plugin.into(),
         pair: Some(Hash::of(b"pair")),
         action,
+        by: AskedBy::Folder,
     })
 }
 

@@ -14,6 +14,26 @@ pub struct Deployment {
     pub pair: Option<Hash>,
     /// What became of it.
     pub action: DeploymentAction,
+    /// Who asked for it.
+    #[serde(default)]
+    pub by: AskedBy,
+}
+
+/// Who asks for a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AskedBy {
+    /// A file in the plugin folder.
+    #[default]
+    Folder,
+    /// Somebody over HTTP.
+    Api,
+    /// An operator, with a command about what the host has already.
+    Operator,
+    /// The host, of a version that fails while it is watched.
+    Probation,
+    /// The host, of what is long past.
+    Retention,
 }
 
 /// What became of a request to deploy or remove.
@@ -33,6 +53,34 @@ pub enum DeploymentAction {
     Waiting(Box<WaitingVersion>),
     /// It was removed long ago: its cursor and state are given up.
     Forgotten,
+    /// A version that ran before is live again from this record on.
+    RolledBack(Box<RolledBack>),
+    /// The version that is live, so far for a share of the keys only, is so for all of them.
+    Promoted(VersionId),
+    /// These versions ran long ago and nobody needs them: what was kept of them is given up.
+    Collected(Vec<VersionId>),
+}
+
+impl DeploymentAction {
+    /// The version that is live from its record on, where it makes one live.
+    pub fn live(&self) -> Option<&LiveVersion> {
+        match self {
+            Self::Live(version) => Some(version),
+            Self::RolledBack(back) => Some(&back.version),
+            _ => None,
+        }
+    }
+}
+
+/// A version takes the place of one that came after it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// What is live again.
+    pub version: LiveVersion,
+    /// What was live until now.
+    pub from: VersionId,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// What a plugin asks for: capabilities, each with its scopes.
@@ -79,6 +127,23 @@ pub struct LiveVersion {
     /// What an operator had approved when it went live.
     #[serde(default)]
     pub approved: Asks,
+    /// How it is watched where it takes another one's place; `None` trusts it at once.
+    #[serde(default)]
+    pub probation: Option<Terms>,
+}
+
+/// How a version is watched that takes another one's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// Over so many attempts.
+    pub events: u32,
+    /// From its first one on, so long at most.
+    pub seconds: u32,
+    /// Its mean time may be so many times that of the version before; 0 does not compare them.
+    pub slower: u32,
+    /// Of 10,000 keys it runs for so many, until it is promoted; 0 for all of them.
+    #[serde(default)]
+    pub share: u32,
 }
 
 /// What an operator did.
@@ -166,6 +231,13 @@ impl VersionId {
         let mut id = [0; 8];
         id.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         Self(id)
+    }
+}
+
+impl VersionId {
+    /// Whether its text begins with `digits`.
+    pub fn begins_with(&self, digits: &str) -> bool {
+        !digits.is_empty() && self.to_string().starts_with(&digits.to_ascii_lowercase())
     }
 }
 

@@ -70,6 +70,20 @@ pub struct Outcome<'a> {
     /// it from the log.
     #[serde(borrow, default)]
     pub kept: Option<KeptEvent<'a>>,
+    /// Whether a watched version made this failed attempt, and who makes the next one. It costs the event none of its
+    /// retries, and says nothing to the breaker.
+    #[serde(default)]
+    pub watched: Option<Watched>,
+}
+
+/// What follows a failed attempt of a version that is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watched {
+    /// It tries the event again.
+    Again,
+    /// The version before has the event from here on.
+    PassedOn,
 }
 
 /// An event that the fold keeps.

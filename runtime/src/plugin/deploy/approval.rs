@@ -2,10 +2,12 @@
 
 use nerve_eventlog::Batch;
 
-use super::{Deployer, Pending};
+use super::{Deployer, Pending, Request};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
-use crate::log::record::{Asks, DeploymentAction, Hash, Operator, OperatorAction, Record, WaitingVersion};
+use crate::log::record::{
+    AskedBy, Asks, DeploymentAction, Hash, Operator, OperatorAction, Record, WaitingVersion,
+};
 use crate::log::sequencer::stopped;
 use crate::plugin::grants::in_words;
 use crate::plugin::loader::{self, Loaded};
@@ -35,7 +37,7 @@ pub enum ApproveError {
 
 impl Deployer {
     /// The version in `pair` asks for more than it was granted: what is live goes on, and it waits.
-    pub(super) fn wait_for_approval(&self, pair: &Pair, loaded: &Loaded) -> Result<(), Stopped> {
+    pub(super) fn wait_for_approval(&self, pair: &Pair, loaded: &Loaded, by: AskedBy) -> Result<(), Stopped> {
         let name = pair.name.as_str();
         tracing::warn!(
             plugin = name,
@@ -53,7 +55,8 @@ impl Deployer {
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let mut state = subscriber.state.lock();
         let action = DeploymentAction::Waiting(Box::new(waiting));
-        self.record(name, &mut state, Some(pair.hash), action).map(drop)
+        self.record(name, &mut state, Some(pair.hash), action, by)
+            .map(drop)
     }
 
     /// Approve what the waiting version of `subscriber` asks for, where it is still the one in `pair`, and let it go
@@ -115,14 +118,23 @@ impl Deployer {
                     .map_err(|refused| refused.to_string())
             });
         match loaded {
-            Ok(loaded) => self.go_live(name, Pending::Waiting(pair), waiting.settings, loaded, approved),
+            Ok(loaded) => {
+                let request = Request {
+                    pending: Pending::Waiting(pair),
+                    settings: waiting.settings,
+                    approved,
+                    by: AskedBy::Operator,
+                };
+                self.go_live(name, &request, loaded)
+            }
             Err(reason) => {
                 let mut state = subscriber.state.lock();
                 if !Pending::Waiting(pair).is_due(&state) {
                     return Ok(());
                 }
                 let refused = DeploymentAction::Refused { reason };
-                self.record(name, &mut state, Some(pair), refused).map(drop)
+                self.record(name, &mut state, Some(pair), refused, AskedBy::Operator)
+                    .map(drop)
             }
         }
     }

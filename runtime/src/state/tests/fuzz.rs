@@ -4,8 +4,8 @@ use nerve_eventlog::proof::{Mutator, fuzz};
 use nerve_eventlog::{Micros, Offset};
 
 use crate::log::record::{
-    Deployment, DeploymentAction, Event, FailureClass, FailureRecord, Fired, LiveVersion, OpenReason, Opens,
-    Operator, OperatorAction, Outcome, Record, TimerChange, TimerSet, Verdict, Write,
+    AskedBy, Deployment, DeploymentAction, Event, FailureClass, FailureRecord, Fired, LiveVersion,
+    OpenReason, Opens, Operator, OperatorAction, Outcome, Record, TimerChange, TimerSet, Verdict, Write,
 };
 use crate::state::{Fold, checkpoint};
 
@@ -49,6 +49,7 @@ fn records() -> Vec<Vec<u8>> {
             plugin: "p".into(),
             pair: None,
             action,
+            by: AskedBy::Folder,
         })
     };
     let operator = |action| {

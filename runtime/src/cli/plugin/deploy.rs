@@ -1,0 +1,62 @@
+//! `nerve plugin deploy`: hand a component to a running host.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::{Done, asks};
+use crate::cli::api::{Api, escaped};
+use crate::cli::exit::{Exit, fail};
+use crate::cli::output::{Printer, text_at};
+
+/// Deploy a component, as dropping it into the folder does, and say what came of it
+#[derive(clap::Args)]
+pub(in crate::cli) struct Deploy {
+    /// The component
+    file: PathBuf,
+    /// The plugin's name [default: that of the file, without its end]
+    #[arg(long)]
+    name: Option<String>,
+    /// The settings, as NAME.toml beside NAME.wasm has them; an empty file for none [default: those that the plugin has]
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+impl Deploy {
+    pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
+        let file = self.file.display();
+        let stem = self.file.file_stem().and_then(|stem| stem.to_str());
+        let name = self.name.as_deref().or(stem);
+        let name = name.with_context(|| format!("{file} has no name; say it with --name"))?;
+        let component = std::fs::read(&self.file).with_context(|| format!("{file} can't be read"))?;
+        let mut path = format!("/v1/plugins/{}", escaped(name));
+        if let Some(settings) = &self.settings {
+            let text = std::fs::read_to_string(settings);
+            let text = text.with_context(|| format!("{} can't be read", settings.display()))?;
+            path = format!("{path}?settings={}", escaped(&text));
+        }
+        let plugin = api.put(&path, "application/wasm", &component)?;
+        if plugin["deployed"] == "waiting" {
+            let waiting = &plugin["waiting"];
+            return Err(fail(
+                Exit::Denied,
+                format!(
+                    "version {} waits, for it is not granted {}; what is live goes on\nnext: nerve plugin approve {name} --pair {}",
+                    text_at(waiting, "/version"),
+                    asks(&waiting["missing"]),
+                    text_at(waiting, "/pair")
+                ),
+            ));
+        }
+        printer.print(&plugin, || {
+            let version = text_at(&plugin, "/version");
+            match plugin["deployed"].as_str() {
+                Some("live") => format!(
+                    "{name} is live, version {version}\nnext: nerve plugin versions {name}, nerve plugin rollback {name}"
+                ),
+                _ => format!("{name} runs this version already: {version}"),
+            }
+        });
+        Ok(())
+    }
+}

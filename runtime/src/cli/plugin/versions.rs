@@ -1,0 +1,136 @@
+//! `nerve plugin versions` and `rollback`.
+
+use serde_json::Value;
+
+use super::Done;
+use crate::cli::api::{Api, escaped};
+use crate::cli::output::{Printer, table, text_at};
+
+/// List the versions of a plugin that are kept, and how each fared
+#[derive(clap::Args)]
+pub(in crate::cli) struct Versions {
+    /// Its name
+    name: String,
+}
+
+/// Let a version that ran before go live again, at once
+#[derive(clap::Args)]
+pub(in crate::cli) struct Rollback {
+    /// Its name
+    name: String,
+    /// The version, or its first digits [default: the one before]
+    version: Option<String>,
+}
+
+/// Let the canary of a plugin run for all keys
+#[derive(clap::Args)]
+pub(in crate::cli) struct Promote {
+    /// Its name
+    name: String,
+}
+
+impl Promote {
+    pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
+        let path = format!("/v1/plugins/{}/promote", escaped(&self.name));
+        let plugin = api.post(&path, "application/json", b"")?;
+        printer.print(&plugin, || {
+            let version = text_at(&plugin, "/version");
+            format!("{} runs version {version} for all keys", self.name)
+        });
+        Ok(())
+    }
+}
+
+impl Versions {
+    pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
+        let versions = api.get(&format!("/v1/plugins/{}/versions", escaped(&self.name)))?;
+        printer.print(&versions, || list(&versions["versions"]));
+        Ok(())
+    }
+}
+
+impl Rollback {
+    pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
+        let mut path = format!("/v1/plugins/{}/rollback", escaped(&self.name));
+        if let Some(version) = &self.version {
+            path = format!("{path}?version={}", escaped(version));
+        }
+        let plugin = api.post(&path, "application/json", b"")?;
+        printer.print(&plugin, || {
+            format!(
+                "{} runs version {} again; its cursor goes on at {}, and what is in the folder is not tried again until \
+                 it changes",
+                self.name,
+                text_at(&plugin, "/version"),
+                text_at(&plugin, "/cursor")
+            )
+        });
+        Ok(())
+    }
+}
+
+fn list(versions: &Value) -> String {
+    let versions = versions.as_array().map(Vec::as_slice).unwrap_or_default();
+    if versions.is_empty() {
+        return "no version of it was ever live".into();
+    }
+    let head = [
+        "VERSION", "LABEL", "STATUS", "SINCE", "LIVE FOR", "BY", "DONE", "RETRY", "DEAD", "NOTE",
+    ];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    rows.extend(versions.iter().map(|version| {
+        let back = version.get("rolled_back").filter(|back| !back.is_null());
+        let status = match (version["live"].as_bool(), back) {
+            (Some(true), _) if version["canary"].is_f64() => "canary",
+            (Some(true), _) => "live",
+            (_, Some(_)) => "rolled back",
+            _ => "former",
+        };
+        let note = back.map(|back| format!("by {}: {}", text_at(back, "/by"), text_at(back, "/why")));
+        vec![
+            text_at(version, "/version"),
+            text_at(version, "/label"),
+            status.to_owned(),
+            text_at(version, "/since"),
+            in_words(version["live_ms"].as_u64().unwrap_or_default()),
+            text_at(version, "/by"),
+            text_at(version, "/deliveries/done"),
+            text_at(version, "/deliveries/retry"),
+            text_at(version, "/deliveries/dead"),
+            note.unwrap_or_default(),
+        ]
+    }));
+    table(&rows)
+}
+
+/// A time of so many milliseconds, in its two largest units.
+fn in_words(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match (
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    ) {
+        (0, 0, 0, 0) => format!("{ms} ms"),
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, _, _) => format!("{d} d {h} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_time_is_told_in_its_two_largest_units() {
+        for (ms, told) in [
+            (7, "7 ms"),
+            (61_500, "1 min 1 s"),
+            (3_600_000, "1 h 0 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(super::in_words(ms), told);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A version that fell is taken back: the version before stands in its slot again, between two events.
+
+use std::sync::atomic::Ordering;
+
+use nerve_eventlog::{AppendError, Batch};
+
+use super::{Lane, LaneError};
+use crate::delivery::subscriber::Subscriber;
+use crate::host::Stopped;
+use crate::log::record::{AskedBy, Deployment, DeploymentAction, Record, RolledBack};
+use crate::log::sequencer::stopped;
+use crate::state::PluginState;
+
+impl Lane {
+    /// Where the watched version fell, roll it back; where its probation is over, let go of the version before.
+    pub(super) fn end_probation(&mut self, subscriber: &Subscriber) -> Result<(), LaneError> {
+        if !subscriber.judged.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let between = subscriber.between_events();
+        let mut state = subscriber.state.lock();
+        let Some(probation) = &state.probation else {
+            drop(state);
+            between.let_go_of_before();
+            return Ok(());
+        };
+        let Some(back) = fallen(&state).filter(|_| between.find(probation.before).is_some()) else {
+            return Ok(());
+        };
+        tracing::warn!(plugin = %subscriber.name, "version {} is rolled back: {}", back.from, back.why);
+        let deployment = Deployment {
+            plugin: subscriber.name.to_string(),
+            pair: state.pair,
+            action: DeploymentAction::RolledBack(Box::new(back)),
+            by: AskedBy::Probation,
+        };
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
+        loop {
+            match self.sequencer.append(batch, None, std::iter::empty()) {
+                Ok(appended) => {
+                    state.apply_deployment(appended.first, appended.time, &deployment);
+                    break;
+                }
+                Err(AppendError::Full { batch: back, .. }) => {
+                    batch = back;
+                    let durable = self.log.wait_durable(self.log.bounds().durable.next());
+                    durable.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
+                }
+                Err(refused) => return Err(stopped(&refused).into()),
+            }
+        }
+        self.sequencer
+            .subscribe(subscriber.id, state.subscription.clone());
+        drop(state);
+        between.swap_to_before();
+        Ok(())
+    }
+}
+
+/// What a rollback of the version that is watched says, where it fell.
+fn fallen(state: &PluginState) -> Option<RolledBack> {
+    let probation = state.probation.as_ref()?;
+    Some(RolledBack {
+        version: state.former.get(&probation.before)?.clone(),
+        from: probation.watched,
+        why: probation.fallen()?.to_owned(),
+    })
+}

@@ -1,0 +1,113 @@
+//! Versions of a plugin: deployed and rolled back by name, and how each fared.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{AskError, Host, PluginStatus, Stopped};
+use crate::log::record::{LiveVersion, VersionId};
+use crate::plugin::deploy::{Deployed, Deployer, RollBackError};
+use crate::plugin::name::PluginName;
+use crate::state::Ran;
+
+/// A version that is live or was.
+#[derive(Debug, Clone)]
+pub struct KeptVersion {
+    /// What it is.
+    pub version: LiveVersion,
+    /// How it fared.
+    pub ran: Ran,
+    /// Whether it is live now.
+    pub is_live: bool,
+    /// Of 10,000 keys it runs for so many, where it is live and a canary.
+    pub share: Option<u32>,
+    /// How long it was live, in microseconds.
+    pub lived: u64,
+}
+
+impl Host {
+    /// Deploy a component as the plugin `name`, as if it had been dropped into the folder; without `settings` those hold
+    /// that the plugin has. Answers what came of it, once that is durable.
+    pub async fn deploy_plugin(
+        &self,
+        name: &str,
+        component: Bytes,
+        settings: Option<String>,
+    ) -> Result<(Deployed, PluginStatus), AskError> {
+        let plugin = PluginName::parse(name)?;
+        let deployer = self.deployer()?;
+        let came = tokio::task::spawn_blocking(move || deployer.deploy(plugin, component, settings)).await;
+        let came = came.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))??;
+        Ok((came, self.plugin(name).await?))
+    }
+
+    /// Let the version `to` of a plugin go live again, or, where none is named, the one before the live one. Answers
+    /// which, once that is durable.
+    pub async fn roll_back_plugin(
+        &self,
+        name: &str,
+        to: Option<String>,
+    ) -> Result<(VersionId, PluginStatus), AskError> {
+        let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
+        let back = tokio::task::spawn_blocking(move || deployer.roll_back(&subscriber, to.as_deref())).await;
+        let back = back.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
+        let back = back.map_err(|refused| roll_back_refused(name, refused))?;
+        Ok((back, self.plugin(name).await?))
+    }
+
+    /// Let the canary of a plugin run for all keys; answers which it is, once that is durable.
+    pub async fn promote_plugin(&self, name: &str) -> Result<(VersionId, PluginStatus), AskError> {
+        let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
+        let promoted = tokio::task::spawn_blocking(move || deployer.promote(&subscriber)).await;
+        let promoted = promoted.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
+        let version = promoted.map_err(|refused| roll_back_refused(name, refused))?;
+        Ok((version, self.plugin(name).await?))
+    }
+
+    /// The versions of a plugin that are kept, the newest first.
+    pub async fn versions(&self, name: &str) -> Result<Vec<KeptVersion>, AskError> {
+        let now = self.inner.clock.now();
+        let mut versions: Vec<KeptVersion> = {
+            let subscriber = self.subscriber(name)?;
+            let state = subscriber.state.lock();
+            let live = state.live.as_ref().map(|live| (&live.version, true));
+            let former = state.former.values().map(|version| (version, false));
+            let kept = |(version, is_live): (&LiveVersion, bool)| {
+                let live_since = state.live.as_ref().filter(|_| is_live).map(|live| live.since);
+                let ran = state.ran.get(&version.version).cloned().unwrap_or_else(|| Ran {
+                    since: live_since.unwrap_or_default(),
+                    ..Ran::default()
+                });
+                KeptVersion {
+                    version: version.clone(),
+                    lived: ran.lived(if is_live { now } else { ran.since }),
+                    is_live: is_live && !state.removed,
+                    share: state
+                        .probation
+                        .as_ref()
+                        .filter(|_| is_live)
+                        .and_then(|watch| watch.share),
+                    ran,
+                }
+            };
+            live.into_iter().chain(former).map(kept).collect()
+        };
+        versions.sort_by_key(|kept| std::cmp::Reverse((kept.is_live, kept.ran.since)));
+        self.durable_now().await?;
+        Ok(versions)
+    }
+
+    fn deployer(&self) -> Result<Arc<Deployer>, AskError> {
+        self.inner.deployer.clone().ok_or(AskError::NoFolder)
+    }
+}
+
+fn roll_back_refused(plugin: &str, refused: RollBackError) -> AskError {
+    match refused {
+        RollBackError::Stopped(stopped) => AskError::Stopped(stopped),
+        cause => AskError::RollBack {
+            plugin: plugin.to_owned(),
+            cause,
+        },
+    }
+}

@@ -1,0 +1,106 @@
+//! `/v1/plugins/{name}` as something to deploy, its versions, and the way back to one of them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body::Component;
+use super::extract::{Path, Query};
+use super::plugins::shown;
+use super::problem::Problem;
+use super::time;
+use crate::host::{Host, KeptVersion};
+use crate::plugin::deploy::Deployed;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct With {
+    settings: Option<String>,
+}
+
+pub(super) async fn deploy(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+    Query(With { settings }): Query<With>,
+    Component(component): Component,
+) -> Result<Response, Problem> {
+    let (deployed, status) = host.deploy_plugin(&name, component, settings).await?;
+    let (code, word) = match deployed {
+        Deployed::Live => (StatusCode::OK, "live"),
+        Deployed::Unchanged => (StatusCode::OK, "unchanged"),
+        Deployed::Waiting => (StatusCode::ACCEPTED, "waiting"),
+        Deployed::Unsettled => (StatusCode::ACCEPTED, "unsettled"),
+        Deployed::Refused { reason } => {
+            return Err(
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "deployment-refused", reason)
+                    .hint("what was live before goes on; mend it and deploy it again"),
+            );
+        }
+        Deployed::RolledBack { version, why } => {
+            let detail = format!("version {version} was rolled back, and is not tried again: {why}");
+            return Err(
+                Problem::new(StatusCode::CONFLICT, "version-rolled-back", detail).hint(format!(
+                    "deploy another one, or insist: nerve plugin rollback {name} {version}"
+                )),
+            );
+        }
+    };
+    let mut out = shown(&status);
+    out["deployed"] = word.into();
+    Ok((code, Json(out)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct To {
+    version: Option<String>,
+}
+
+pub(super) async fn roll_back(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+    Query(To { version }): Query<To>,
+) -> Result<Json<Value>, Problem> {
+    let (_, status) = host.roll_back_plugin(&name, version).await?;
+    Ok(Json(shown(&status)))
+}
+
+pub(super) async fn promote(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let (_, status) = host.promote_plugin(&name).await?;
+    Ok(Json(shown(&status)))
+}
+
+pub(super) async fn list(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    let versions: Vec<Value> = host.versions(&name).await?.iter().map(version).collect();
+    Ok(Json(json!({ "versions": versions })))
+}
+
+fn version(kept: &KeptVersion) -> Value {
+    let (version, ran) = (&kept.version, &kept.ran);
+    let [done, retry, dead] = ran.counters;
+    json!({
+        "version": version.version.to_string(),
+        "component": version.component.to_string(),
+        "label": version.label,
+        "settings": version.settings,
+        "live": kept.is_live,
+        "canary": kept.share.map(|share| f64::from(share) / 10_000.0),
+        "since": time::text(ran.since),
+        "until": ran.until.map(time::text),
+        "at": ran.at.0,
+        "left": ran.left.map(|left| left.0),
+        "live_ms": kept.lived / 1000,
+        "by": ran.by,
+        "before": ran.before.map(|before| before.to_string()),
+        "deliveries": { "done": done, "retry": retry, "dead": dead },
+        "rolled_back": ran.rolled_back.as_ref().map(|(at, by, why)| json!({
+            "at": time::text(*at), "by": by, "why": why,
+        })),
+    })
+}

@@ -1,0 +1,184 @@
+//! What is deployed in a world: versions that go live, are watched, promoted, taken back and refused.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nerve_eventlog::{Batch, Offset};
+
+use super::script::Scripted;
+use super::world::{PLUGINS, World};
+use crate::delivery::handler::Version;
+use crate::delivery::subscriber::Subscriber;
+use crate::host::Stopped;
+use crate::log::record::{AskedBy, Deployment, DeploymentAction, LiveVersion, Record, RolledBack, Terms};
+use crate::state::PluginState;
+
+/// How a version is watched: every second one, and every fourth is a canary for half of the keys.
+fn watched(number: u32) -> Option<Terms> {
+    number.is_multiple_of(2).then_some(Terms {
+        events: 12,
+        seconds: 1,
+        slower: 0,
+        share: if number.is_multiple_of(4) { 5_000 } else { 0 },
+    })
+}
+
+impl World {
+    /// Put the versions that were live back in their slots.
+    pub(super) fn resume(&mut self) {
+        for (plugin, _) in PLUGINS {
+            let Some(subscriber) = self.subscriber(plugin) else {
+                continue;
+            };
+            let live = {
+                let state = subscriber.state.lock();
+                state
+                    .live
+                    .as_ref()
+                    .filter(|_| !state.removed)
+                    .map(|live| live.version.version)
+            };
+            if let Some(id) = live {
+                let number = Scripted::number_of(id);
+                let before = self.before(&subscriber);
+                subscriber
+                    .between_events()
+                    .swap_watched(Some(Arc::new(self.scripted(plugin, number))), before);
+            }
+        }
+    }
+
+    /// A version of `plugin` goes live, or with `None` the plugin is removed.
+    pub(super) fn deploy(&mut self, plugin: &'static str, version: Option<u32>) -> Result<(), Stopped> {
+        let _inside = self.runtime.enter();
+        let patterns = PLUGINS
+            .iter()
+            .find(|(name, _)| *name == plugin)
+            .map_or(&[][..], |(_, patterns)| patterns);
+        let subscriber = self
+            .host
+            .subscribers()
+            .get_or_start(plugin, PluginState::default());
+        let scripted = version.map(|number| self.scripted(plugin, number));
+        let action = match &scripted {
+            Some(scripted) => DeploymentAction::Live(Box::new(LiveVersion {
+                version: scripted.id(),
+                subscriptions: patterns.iter().map(|text| (*text).to_owned()).collect(),
+                from_beginning: plugin == "c",
+                probation: watched(scripted.number),
+                ..LiveVersion::default()
+            })),
+            None => DeploymentAction::Removed,
+        };
+        let between = subscriber.between_events();
+        let offset = self.deployed(&subscriber, action)?;
+        self.history.began.insert(offset, self.host.log().bounds().first);
+        between.swap_watched(
+            scripted.map(|scripted| Arc::new(scripted) as _),
+            self.before(&subscriber),
+        );
+        if let Some(number) = version {
+            self.versions.insert(plugin, number);
+        }
+        self.appended();
+        Ok(())
+    }
+
+    /// The version before takes the place of the live one, or another one that is kept.
+    pub(super) fn roll_back(&mut self, plugin: &'static str, to_before: bool) -> Result<(), Stopped> {
+        let Some(subscriber) = self.subscriber(plugin) else {
+            return Ok(());
+        };
+        let between = subscriber.between_events();
+        let (from, target) = {
+            let state = subscriber.state.lock();
+            let live = state.live.as_ref().filter(|_| !state.removed);
+            let other = || state.former.values().next();
+            let target = if to_before {
+                state.version_before()
+            } else {
+                other()
+            };
+            match live.zip(target) {
+                Some((live, target)) => (live.version.version, target.clone()),
+                None => return Ok(()),
+            }
+        };
+        let scripted = self.scripted(plugin, Scripted::number_of(target.version));
+        let back = RolledBack {
+            version: target,
+            from,
+            why: "it was told to".into(),
+        };
+        let offset = self.deployed(&subscriber, DeploymentAction::RolledBack(Box::new(back)))?;
+        self.history.began.insert(offset, self.host.log().bounds().first);
+        between.swap(Some(Arc::new(scripted)));
+        self.appended();
+        Ok(())
+    }
+
+    /// The canary of `plugin` runs for all keys from here on.
+    pub(super) fn promote(&mut self, plugin: &'static str) -> Result<(), Stopped> {
+        let Some(subscriber) = self.subscriber(plugin) else {
+            return Ok(());
+        };
+        let between = subscriber.between_events();
+        let canary = {
+            let state = subscriber.state.lock();
+            let watch = state.probation.as_ref().filter(|watch| watch.share.is_some());
+            watch.map(|watch| watch.watched)
+        };
+        if let Some(version) = canary {
+            self.deployed(&subscriber, DeploymentAction::Promoted(version))?;
+            self.appended();
+        }
+        drop(between);
+        Ok(())
+    }
+
+    /// A deployment of `plugin` is refused.
+    pub(super) fn refuse(&mut self, plugin: &'static str) -> Result<(), Stopped> {
+        if let Some(subscriber) = self.subscriber(plugin) {
+            self.deployed(&subscriber, DeploymentAction::Refused { reason: "no".into() })?;
+            self.appended();
+        }
+        Ok(())
+    }
+
+    fn deployed(&self, subscriber: &Subscriber, action: DeploymentAction) -> Result<Offset, Stopped> {
+        let deployment = Deployment {
+            plugin: subscriber.name.to_string(),
+            pair: None,
+            action,
+            by: AskedBy::Api,
+        };
+        let mut state = subscriber.state.lock();
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
+        let sequencer = self.host.sequencer();
+        let appended = sequencer
+            .append(batch, None, std::iter::empty())
+            .map_err(|refused| crate::log::sequencer::stopped(&refused))?;
+        state.apply_deployment(appended.first, appended.time, &deployment);
+        sequencer.subscribe(subscriber.id, state.subscription.clone());
+        Ok(appended.first)
+    }
+
+    /// The version before the one that is watched.
+    fn before(&self, subscriber: &Subscriber) -> Option<Arc<dyn Version>> {
+        let (name, _) = PLUGINS.into_iter().find(|(name, _)| *name == &*subscriber.name)?;
+        let before = subscriber.state.lock().probation.as_ref()?.before;
+        Some(Arc::new(self.scripted(name, Scripted::number_of(before))))
+    }
+
+    fn scripted(&self, plugin: &'static str, number: u32) -> Scripted {
+        let (reins, disk, log) = (self.reins.clone(), self.log_disk.clone(), self.host.log().clone());
+        let before = Arc::new(move || {
+            disk.appended(&*log);
+            if reins.left.fetch_sub(1, Ordering::Relaxed) <= 1 {
+                reins.stopping.store(true, Ordering::Relaxed);
+            }
+        });
+        Scripted::new(plugin, self.seed, number, before)
+    }
+}
