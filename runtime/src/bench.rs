@@ -13,6 +13,7 @@ mod open;
 mod publish;
 mod settle;
 mod stats;
+mod swaps;
 mod trial;
 
 use std::path::{Path, PathBuf};
@@ -105,6 +106,7 @@ pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Resu
     bench.neighbour().await?;
     bench.drop_in().await?;
     bench.trial().await?;
+    bench.swaps().await?;
     bench.open().await?;
     Ok(Report {
         machine: Machine::look(),

@@ -256,6 +256,14 @@ impl Host {
         answer(request.send(body)).unwrap_or_else(|| panic!("no answer to POST {path}"))
     }
 
+    /// `PUT`, whatever the answer.
+    pub fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        let request = agent()
+            .put(format!("{}{path}", self.address))
+            .header("content-type", content_type);
+        answer(request.send(body)).unwrap_or_else(|| panic!("no answer to PUT {path}"))
+    }
+
     /// Publish, and answer the offset.
     pub fn publish(&self, kind: &str, id: &str, key: Option<&str>, data: &Value) -> u64 {
         let answer = self.try_publish(kind, id, key, data);

@@ -1,7 +1,13 @@
 //! Files that come, change and go.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nerve_tests::ledger::{Ledger, Published};
+use nerve_tests::proof::Proof;
 use nerve_tests::{Host, built};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn invariant_05_a_refused_file_changes_nothing_and_says_why() {
@@ -75,22 +81,72 @@ fn a_removed_plugin_keeps_its_cursor_and_state_and_catches_up() {
     assert_eq!(host.state("counter", "count/type/test.x", last), 2);
 }
 
+/// Events that are published at a time, a hundred times a second.
+const AT_A_TIME: u64 = 50;
+
 #[test]
-fn swaps_under_load_lose_double_and_reorder_nothing() {
+fn invariant_05_swaps_under_load_lose_double_and_reorder_nothing() {
+    let mut proof = Proof::begin("swaps under 5,000 events/s");
+    let swaps = proof.scale(20, 200);
     let mut host = Host::start(&["fixtures/counter"]);
-    let bytes = built("fixtures/counter");
-    let mut published = 0;
-    let mut last = 0;
-    for swap in 0..5 {
-        let before = host.plugin("counter")["version"].clone();
-        // Another comment in the settings makes another version.
-        std::fs::write(host.path("plugins/counter.toml"), format!("# swap {swap}\n")).unwrap();
-        host.drop_bytes("counter", &bytes);
-        host.until("the next version is live", |host| {
-            last = host.publish("test.x", &format!("x{published}"), Some("k"), &json!({}));
-            published += 1;
-            host.plugin("counter")["version"] != before
-        });
+    let component = built("fixtures/counter");
+    let (published, stop) = (Mutex::<Published>::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| publish(&host, &published, &stop));
+        for swap in 0..swaps {
+            let seen = published.lock().unwrap().told.len();
+            while published.lock().unwrap().told.len() < seen + 200 {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+            // Another comment in the settings makes another version; every fifth swap goes back.
+            let answer = if swap % 5 == 4 {
+                host.post("/v1/plugins/counter/rollback", "application/json", b"")
+            } else {
+                let path = format!("/v1/plugins/counter?settings=%23%20swap%20{swap}");
+                host.put(&path, "application/wasm", &component)
+            };
+            assert_eq!(answer.status, 200, "swap {swap}: {}", answer.body);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let published = published.into_inner().unwrap();
+    let last = published.told.values().copied().max().unwrap();
+    let counted = host.state("counter", "count/type/test.x", last);
+    assert_eq!(counted, published.told.len(), "none is lost and none doubled");
+    let versions = host.get("/v1/plugins/counter/versions").body;
+    let versions = versions["versions"].as_array().unwrap().clone();
+    let rolled_back = versions
+        .iter()
+        .filter(|version| version["rolled_back"]["by"] == "operator");
+    assert!(rolled_back.count() > 0);
+    assert_eq!(host.stop(), Some(0));
+    let faults = Ledger::read(&host.path("data")).violations(&published);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    proof.held(swaps);
+}
+
+/// Publish events of ten keys until told to stop.
+fn publish(host: &Host, published: &Mutex<Published>, stop: &AtomicBool) {
+    let (connection, begun) = (host.connect(), Instant::now());
+    for n in 0_u32.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let due = begun + n * Duration::from_millis(10);
+        while let Some(left) = due
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            std::thread::park_timeout(left);
+        }
+        let event = |i: u64| {
+            let (id, key) = (format!("{n}-{i}"), format!("k{}", i % 10));
+            json!({ "specversion": "1.0", "id": id, "source": "test", "type": "test.x", "partitionkey": key, "data": {} })
+        };
+        let batch: Vec<Value> = (0..AT_A_TIME).map(event).collect();
+        published.lock().unwrap().sending(&batch);
+        let answer = connection.publish(&batch).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        published.lock().unwrap().told(&batch, &answer.body);
     }
-    assert_eq!(host.state("counter", "count/key/k", last), published);
 }

@@ -1,0 +1,182 @@
+//! Swaps under load: for how long a plugin's deliveries stand still while another version takes its place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nerve_eventlog::{Offset, Reach};
+
+use super::stats::{Figure, Unit, quantile};
+use super::{Bench, BenchError, guests};
+use crate::host::{Host, PublishError};
+use crate::log::record::{Outcome, Record, Verdict, VersionId};
+use crate::plugin::deploy::Deployed;
+
+/// Events that are published every millisecond.
+const PER_MILLI: usize = 5;
+
+/// Swaps of one run.
+const SWAPS: usize = 200;
+
+/// Events behind one swap before the next.
+const BETWEEN: u64 = 50;
+
+impl Bench<'_> {
+    /// The pauses are read off the log: from the end of the last delivery of one version to the begin of the first of
+    /// the next.
+    pub(super) async fn swaps(&mut self) -> Result<(), BenchError> {
+        let name = format!("swap under load at {PER_MILLI}000/s");
+        if !self.begins(&name) {
+            return Ok(());
+        }
+        let (mut halves, mut tails, mut longest, mut others) = (vec![], vec![], vec![], vec![]);
+        for run in 0..=self.options.runs {
+            let mut gaps = self.swapped().await?;
+            if run > 0 {
+                gaps.swaps.sort_by(f64::total_cmp);
+                gaps.others.sort_by(f64::total_cmp);
+                halves.push(quantile(&gaps.swaps, 0.5));
+                tails.push(quantile(&gaps.swaps, 0.99));
+                longest.push(quantile(&gaps.swaps, 1.0));
+                others.push(quantile(&gaps.others, 0.99));
+            }
+        }
+        for (what, runs) in [
+            ("p50 of the pause", halves),
+            ("p99 of the pause", tails),
+            ("longest pause", longest),
+            ("p99 between two events without a swap", others),
+        ] {
+            let figure = Figure::of(format!("{name}, {what}"), Unit::Micros, runs);
+            self.figures.push(figure);
+        }
+        Ok(())
+    }
+
+    /// A host, and as many swaps as one run has, while events come; the gaps between its deliveries.
+    async fn swapped(&self) -> Result<Gaps, BenchError> {
+        let folder = self.folder()?;
+        let host = self.host(folder.path())?;
+        let plugins = folder.path().join("plugins");
+        let plugin = self.guest.install(&host, &plugins, 1, 1).await?.remove(0);
+        let component: bytes::Bytes = self.guest.component().to_vec().into();
+        let stop = Arc::new(AtomicBool::new(false));
+        let last = Arc::new(AtomicU64::new(0));
+        let publishing = tokio::task::spawn_blocking({
+            let (host, stop, last) = (host.clone(), stop.clone(), last.clone());
+            move || publish(&host, &stop, &last)
+        });
+        let swapping = async {
+            for swap in 0..SWAPS {
+                let settings = Some(format!("# swap {swap}\n"));
+                let deployed = host.deploy_plugin(&plugin, component.clone(), settings).await;
+                match deployed.map_err(|cause| BenchError::Guest(cause.to_string()))? {
+                    (Deployed::Live, _) => {}
+                    (other, _) => return Err(BenchError::Guest(format!("swap {swap}: {other:?}"))),
+                }
+                let settled = Offset(last.load(Ordering::Relaxed) + BETWEEN);
+                host.settled(&plugin, settled, Duration::from_secs(30))
+                    .await
+                    .map_err(|cause| BenchError::Guest(cause.to_string()))?;
+            }
+            Ok(())
+        };
+        let swapped = swapping.await;
+        stop.store(true, Ordering::Relaxed);
+        let published = publishing
+            .await
+            .map_err(|panicked| BenchError::Guest(panicked.to_string()))??;
+        swapped?;
+        host.settled(
+            &plugin,
+            Offset(last.load(Ordering::Relaxed)),
+            Duration::from_secs(30),
+        )
+        .await
+        .map_err(|cause| BenchError::Guest(cause.to_string()))?;
+        let gaps = Gaps::read(&host)?;
+        host.stop().await?;
+        if gaps.done != published || gaps.swaps.len() != SWAPS {
+            return Err(BenchError::Guest(format!(
+                "{published} events were published and {} settled over {} swaps",
+                gaps.done,
+                gaps.swaps.len()
+            )));
+        }
+        Ok(gaps)
+    }
+}
+
+/// Publish at a steady rate until told to stop; answers how many.
+fn publish(host: &Host, stop: &AtomicBool, last: &AtomicU64) -> Result<u64, BenchError> {
+    let (begun, mut count) = (Instant::now(), 0);
+    for milli in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let events = guests::events(host.acceptor(), "swap", count, PER_MILLI);
+        let due = begun + Duration::from_millis(milli);
+        while let Some(left) = due
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            std::thread::park_timeout(left);
+        }
+        match host.publish(&events) {
+            Ok(published) => {
+                count += PER_MILLI;
+                let offset = published.last().map_or(0, |published| published.offset.0);
+                last.store(offset, Ordering::Relaxed);
+            }
+            Err(PublishError::Busy { .. }) => {}
+            Err(refused) => return Err(BenchError::Guest(refused.to_string())),
+        }
+    }
+    Ok(count as u64)
+}
+
+/// Microseconds between deliveries.
+#[derive(Default)]
+struct Gaps {
+    /// Where another version took over.
+    swaps: Vec<f64>,
+    /// Where none did.
+    others: Vec<f64>,
+    done: u64,
+}
+
+impl Gaps {
+    /// Read them off the log of `host`.
+    fn read(host: &Host) -> Result<Self, BenchError> {
+        let mut gaps = Self::default();
+        let mut before: Option<(VersionId, u64)> = None;
+        let mut at = Offset(1);
+        loop {
+            let entries = host.log().read(at, 1 << 20, Reach::Appended);
+            let entries = entries.map_err(|cause| BenchError::Guest(cause.to_string()))?;
+            let Some(end) = entries.last().map(|entry| entry.offset) else {
+                return Ok(gaps);
+            };
+            for entry in &entries {
+                if let Ok(Record::Outcome(outcome)) = Record::decode(&entry.payload) {
+                    gaps.add(&outcome, &mut before);
+                }
+            }
+            at = end.next();
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a time in microseconds")]
+    fn add(&mut self, outcome: &Outcome<'_>, before: &mut Option<(VersionId, u64)>) {
+        self.done += u64::from(outcome.verdict == Verdict::Done);
+        if let Some((version, ended)) = *before {
+            let gap = outcome.started.saturating_sub(ended) as f64;
+            if version == outcome.version {
+                self.others.push(gap);
+            } else {
+                self.swaps.push(gap);
+            }
+        }
+        *before = Some((outcome.version, outcome.started + outcome.took));
+    }
+}
