@@ -128,8 +128,9 @@ struct Session {
     at: Offset,
     /// The pair that each plugin was asked to run last.
     deployed: BTreeMap<PluginName, Hash>,
-    /// Pairs that the host has not decided on yet, each with when cargo had built it.
-    awaited: BTreeMap<Hash, Instant>,
+    /// By plugin, the pair that the host has not decided on yet, and when cargo had built it. One that another takes the
+    /// place of may never be decided on.
+    awaited: BTreeMap<String, (Hash, Instant)>,
 }
 
 /// All that can make it do something.
@@ -230,7 +231,8 @@ impl Session {
         put("wasm", Some(&asked.component))?;
         self.deployed.insert(one.name.clone(), asked.hash);
         if is_new {
-            self.awaited.insert(asked.hash, after);
+            let name = one.name.as_str().to_owned();
+            self.awaited.insert(name, (asked.hash, after));
         }
         Ok(is_new)
     }
@@ -245,9 +247,14 @@ impl Session {
             let mut is_swapped = false;
             let mut after = None;
             if let Record::Deployment(deployment) = &record {
-                let awaited = deployment.pair.and_then(|pair| self.awaited.remove(&pair));
-                after = awaited.map(|ended| ended.elapsed());
-                is_swapped = awaited.is_some() && matches!(deployment.action, DeploymentAction::Live(_));
+                let awaited = self.awaited.get(&deployment.plugin).copied();
+                if let Some((pair, ended)) = awaited
+                    && deployment.pair == Some(pair)
+                {
+                    self.awaited.remove(&deployment.plugin);
+                    after = Some(ended.elapsed());
+                    is_swapped = matches!(deployment.action, DeploymentAction::Live(_));
+                }
             }
             if let Some(mut told) = story::told(entry, &record) {
                 if let Some(after) = after {

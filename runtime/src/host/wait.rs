@@ -160,7 +160,11 @@ impl Settling {
         let progress = match ended {
             Some(Ok(progress)) => progress,
             Some(Err(unreadable)) => return behind::unknown(&self.plugins, &unreadable),
-            None => return behind::unknown(&self.plugins, "the host is stopping"),
+            None => {
+                let why = self.host.not_ready();
+                let why = why.as_deref().unwrap_or("the host can't go on reading its log");
+                return behind::unknown(&self.plugins, why);
+            }
         };
         behind::told(&self.host, &self.plugins, progress).await
     }
