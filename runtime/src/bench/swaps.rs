@@ -1,10 +1,11 @@
 //! Swaps under load: for how long a plugin's deliveries stand still while another version takes its place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nerve_eventlog::{Offset, Reach};
+use tokio::sync::watch;
 
 use super::stats::{Figure, Unit, quantile};
 use super::{Bench, BenchError, guests};
@@ -18,7 +19,7 @@ const PER_MILLI: usize = 5;
 /// Swaps of one run.
 const SWAPS: usize = 200;
 
-/// Events behind one swap before the next.
+/// Records behind one swap before the next.
 const BETWEEN: u64 = 50;
 
 impl Bench<'_> {
@@ -61,44 +62,35 @@ impl Bench<'_> {
         let plugin = self.guest.install(&host, &plugins, 1, 1).await?.remove(0);
         let component: bytes::Bytes = self.guest.component().to_vec().into();
         let stop = Arc::new(AtomicBool::new(false));
-        let last = Arc::new(AtomicU64::new(0));
+        let (last, mut published) = watch::channel(0);
         let publishing = tokio::task::spawn_blocking({
-            let (host, stop, last) = (host.clone(), stop.clone(), last.clone());
+            let (host, stop) = (host.clone(), stop.clone());
             move || publish(&host, &stop, &last)
         });
         let swapping = async {
             for swap in 0..SWAPS {
+                work(&host, &plugin, &mut published).await?;
                 let settings = Some(format!("# swap {swap}\n"));
                 let deployed = host.deploy_plugin(&plugin, component.clone(), settings).await;
                 match deployed.map_err(|cause| BenchError::Guest(cause.to_string()))? {
                     (Deployed::Live, _) => {}
                     (other, _) => return Err(BenchError::Guest(format!("swap {swap}: {other:?}"))),
                 }
-                let settled = Offset(last.load(Ordering::Relaxed) + BETWEEN);
-                host.settled(&plugin, settled, Duration::from_secs(30))
-                    .await
-                    .map_err(|cause| BenchError::Guest(cause.to_string()))?;
             }
-            Ok(())
+            work(&host, &plugin, &mut published).await
         };
         let swapped = swapping.await;
         stop.store(true, Ordering::Relaxed);
-        let published = publishing
+        let (count, last) = publishing
             .await
             .map_err(|panicked| BenchError::Guest(panicked.to_string()))??;
         swapped?;
-        host.settled(
-            &plugin,
-            Offset(last.load(Ordering::Relaxed)),
-            Duration::from_secs(30),
-        )
-        .await
-        .map_err(|cause| BenchError::Guest(cause.to_string()))?;
+        settled(&host, &plugin, last).await?;
         let gaps = Gaps::read(&host)?;
         host.stop().await?;
-        if gaps.done != published || gaps.swaps.len() != SWAPS {
+        if gaps.done != count || gaps.swaps.len() != SWAPS {
             return Err(BenchError::Guest(format!(
-                "{published} events were published and {} settled over {} swaps",
+                "{count} events were published and {} settled over {} swaps",
                 gaps.done,
                 gaps.swaps.len()
             )));
@@ -107,8 +99,24 @@ impl Bench<'_> {
     }
 }
 
-/// Publish at a steady rate until told to stop; answers how many.
-fn publish(host: &Host, stop: &AtomicBool, last: &AtomicU64) -> Result<u64, BenchError> {
+/// The version that runs gets something to do, and does it.
+async fn work(host: &Host, plugin: &str, published: &mut watch::Receiver<u64>) -> Result<(), BenchError> {
+    let seen = *published.borrow() + BETWEEN;
+    let last = published.wait_for(|last| *last >= seen).await.map(|last| *last);
+    settled(host, plugin, last.unwrap_or_default()).await
+}
+
+async fn settled(host: &Host, plugin: &str, offset: u64) -> Result<(), BenchError> {
+    let settled = host
+        .settled(plugin, Offset(offset), Duration::from_secs(30))
+        .await;
+    settled
+        .map(drop)
+        .map_err(|cause| BenchError::Guest(cause.to_string()))
+}
+
+/// Publish at a steady rate until told to stop; answers how many, and the last offset.
+fn publish(host: &Host, stop: &AtomicBool, last: &watch::Sender<u64>) -> Result<(u64, u64), BenchError> {
     let (begun, mut count) = (Instant::now(), 0);
     for milli in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -126,13 +134,13 @@ fn publish(host: &Host, stop: &AtomicBool, last: &AtomicU64) -> Result<u64, Benc
             Ok(published) => {
                 count += PER_MILLI;
                 let offset = published.last().map_or(0, |published| published.offset.0);
-                last.store(offset, Ordering::Relaxed);
+                last.send_replace(offset);
             }
             Err(PublishError::Busy { .. }) => {}
             Err(refused) => return Err(BenchError::Guest(refused.to_string())),
         }
     }
-    Ok(count as u64)
+    Ok((count as u64, *last.borrow()))
 }
 
 /// Microseconds between deliveries.
