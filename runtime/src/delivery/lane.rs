@@ -297,13 +297,21 @@ impl Lane {
             }
             return true;
         }
-        let state = self.subscriber.state.lock().key_values.clone();
+        let (state, is_canary) = {
+            let state = self.subscriber.state.lock();
+            let share = state.probation.as_ref().and_then(|watch| watch.share);
+            (state.key_values.clone(), share.is_some())
+        };
         let running = |version: &Arc<dyn Version>| Running::new(&**version, slot.generation, state.clone());
         let version = slot.version.as_ref();
         self.running = version
             .filter(|version| self.number < version.lanes())
             .map(running);
         self.before = slot.before.as_ref().map(running);
+        // What is passed on is tried under the settings that are in force.
+        if let (Some(running), Some(before), false) = (&self.running, &mut self.before, is_canary) {
+            before.retry = running.retry;
+        }
         self.running.is_some()
     }
 
