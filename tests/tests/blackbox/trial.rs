@@ -119,6 +119,7 @@ fn a_changed_fee_is_shown_with_the_first_event_and_each_side_has_its_own_state()
         text.starts_with("toll: 3 of 3 events come to something else"),
         "{text}"
     );
+    assert_eq!(value["error"]["exit"], 4);
     assert!(text.contains("3 events: emits another toll.taken"), "{text}");
     assert!(text.contains("cents: 70 → 90"), "{text}");
     // The last event finds the sum that the first one left, on either side. Alone it is tried on the state of then.

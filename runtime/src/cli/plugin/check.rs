@@ -103,11 +103,18 @@ impl Check {
         let mut findings = self.find(api, printer)?;
         findings.seconds = begun.elapsed().as_secs_f64();
         let value = serde_json::to_value(&findings)?;
-        printer.print(&value, || told::told(&findings, &self.component));
-        match findings.verdict {
-            Verdict::Different | Verdict::Incompatible => Err(told(Exit::Conflict)),
-            Verdict::Same | Verdict::Untried if findings.cut_short => Err(told(Exit::Limit)),
-            Verdict::Same | Verdict::Untried => Ok(()),
+        let exit = match findings.verdict {
+            Verdict::Different | Verdict::Incompatible => Some(Exit::Conflict),
+            Verdict::Same | Verdict::Untried => findings.cut_short.then_some(Exit::Limit),
+        };
+        match exit {
+            Some(exit) if printer.is_json() => {
+                Err(printer.fail_with(value, exit, &told::headline(&findings)))
+            }
+            _ => {
+                printer.print(&value, || told::told(&findings, &self.component));
+                exit.map_or(Ok(()), |exit| Err(told(exit)))
+            }
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) fn told(findings: &Findings, file: &Path) -> String {
     out.join("\n")
 }
 
-fn headline(findings: &Findings) -> String {
+pub(super) fn headline(findings: &Findings) -> String {
     let Findings { plugin, report, .. } = findings;
     let events = number(report.events);
     if let Some(refused) = &findings.refused {
