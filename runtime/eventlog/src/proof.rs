@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `NERVE_PROOF_SCALE` | `short` (the default), `long`, or a number of cases |
 //! | `NERVE_PROOF_SEED` | the only case to run; for a fuzzer, the seed it begins with |
+//! | `NERVE_PROOF_STEPS` | with a seed: its case prints what happens, step by step, where the proof has steps |
 //! | `NERVE_FUZZ_SECONDS` | how long each fuzzer runs; 30 by default |
 //! | `NERVE_PROOF_FIGURES` | a file to which each proof appends its line: a JSON object with `proof`, `cases`, `seconds`, `violations` and `seed` |
 
@@ -13,10 +14,11 @@ mod fuzz;
 mod mutate;
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 pub use dice::Dice;
@@ -32,18 +34,59 @@ pub struct Scale {
     pub long: u64,
 }
 
+/// Seeds that a proof names at most, where they fail.
+const NAMED: usize = 32;
+
+/// Failing cases behind which a proof ends.
+const ENOUGH: u64 = 1000;
+
+/// What a case answers: how many it stands for in the figures.
+pub trait Held {
+    /// So many.
+    fn count(self) -> u64;
+}
+
+impl Held for () {
+    fn count(self) -> u64 {
+        1
+    }
+}
+
+impl Held for u64 {
+    fn count(self) -> u64 {
+        self
+    }
+}
+
+/// What cases came to.
+#[derive(Debug, Default)]
+struct Ran {
+    cases: u64,
+    failed: u64,
+    /// The failing seeds that are named, in order, and what each said.
+    named: BTreeMap<u64, String>,
+}
+
 /// Run `case` with each of as many seeds as the `scale` says, from 0 on and on all processors, and leave a line of
-/// figures.
+/// figures. Goes on behind a case that fails.
 ///
 /// # Panics
-/// When a case does, naming its seed; and when a variable is set to something that it can't be.
-pub fn cases(proof: &str, scale: Scale, case: impl Fn(u64) + Sync) {
+/// When cases do, naming their seeds; and when a variable is set to something that it can't be.
+pub fn cases<H: Held>(proof: &str, scale: Scale, case: impl Fn(u64) -> H + Sync) {
     let begun = Instant::now();
     let only = number("NERVE_PROOF_SEED");
     let (first, count) = only.map_or((0, how_many(scale)), |seed| (seed, 1));
-    let (next, ran) = (AtomicU64::new(first), AtomicU64::new(0));
-    let failed: Mutex<Option<(u64, String)>> = Mutex::new(None);
-    let end = first.saturating_add(count);
+    let ran = run(first, first.saturating_add(count), |seed| case(seed).count());
+    let seed = ran.named.keys().next().copied().or(only);
+    figures(proof, ran.cases, begun, ran.failed, seed);
+    if let Some(told) = ran.told() {
+        panic!("{proof}: {told}");
+    }
+}
+
+fn run(first: u64, end: u64, case: impl Fn(u64) -> u64 + Sync) -> Ran {
+    let next = AtomicU64::new(first);
+    let ran: Mutex<Ran> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -54,25 +97,61 @@ pub fn cases(proof: &str, scale: Scale, case: impl Fn(u64) + Sync) {
                         return;
                     }
                     let ended = catch_unwind(AssertUnwindSafe(|| case(seed)));
-                    ran.fetch_add(1, Ordering::Relaxed);
-                    if let Err(panicked) = ended {
+                    let mut ran = ran.lock().expect("nobody panics while holding it");
+                    match ended {
+                        Ok(held) => ran.cases += held,
+                        Err(panicked) => ran.fails(seed, said(&*panicked)),
+                    }
+                    if ran.failed >= ENOUGH {
                         // The others end with the case they are at.
                         next.store(end, Ordering::Relaxed);
-                        let mut failed = failed.lock().expect("nobody panics while holding it");
-                        failed.get_or_insert_with(|| (seed, said(&*panicked)));
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().expect("nobody panics while holding it");
-    let ran = ran.into_inner();
-    match failed {
-        None => figures(proof, ran, begun, 0, only),
-        Some((seed, why)) => {
-            figures(proof, ran, begun, 1, Some(seed));
-            panic!("{proof}: seed {seed}: {why} (NERVE_PROOF_SEED={seed} runs it alone)");
+    ran.into_inner().expect("nobody panics while holding it")
+}
+
+impl Ran {
+    fn fails(&mut self, seed: u64, why: String) {
+        self.cases += 1;
+        self.failed += 1;
+        self.named.insert(seed, why);
+        if self.named.len() > NAMED {
+            self.named.pop_last();
         }
+    }
+
+    /// Which seeds fail, where some do.
+    fn told(&self) -> Option<String> {
+        let first = self.named.keys().next()?;
+        let named: Vec<String> = self
+            .named
+            .iter()
+            .map(|(seed, why)| format!("seed {seed}: {why}"))
+            .collect();
+        let more = match self.failed.saturating_sub(self.named.len() as u64) {
+            0 => String::new(),
+            more => format!("\nand {more} more"),
+        };
+        Some(format!(
+            "{} of {} cases fail:\n{}{more}\nNERVE_PROOF_SEED={first} runs one alone, and NERVE_PROOF_STEPS=1 beside it \
+             prints its steps",
+            self.failed,
+            self.cases,
+            named.join("\n")
+        ))
+    }
+}
+
+/// Print a step of the case that runs, where it is the only one and `NERVE_PROOF_STEPS` asks for it.
+pub fn step(what: impl FnOnce() -> String) {
+    static ASKED: OnceLock<bool> = OnceLock::new();
+    let set = |name| std::env::var_os(name).is_some();
+    if *ASKED.get_or_init(|| set("NERVE_PROOF_STEPS") && set("NERVE_PROOF_SEED")) {
+        // Nobody may be there to read it.
+        writeln!(std::io::stderr(), "{}", what()).ok();
     }
 }
 
@@ -123,4 +202,40 @@ fn said(panicked: &(dyn Any + Send)) -> String {
     let text = panicked.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panicked.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     text.unwrap_or_else(|| "it panicked without a word".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_goes_on_behind_a_failing_case_and_names_every_failing_seed() {
+        let ran = run(0, 50, |seed| {
+            assert!(seed % 10 != 3, "it ends with 3");
+            2
+        });
+        assert_eq!((ran.cases, ran.failed), (95, 5));
+        let told = ran.told().unwrap();
+        for seed in [3, 13, 23, 33, 43] {
+            assert!(
+                told.contains(&format!("\nseed {seed}: it ends with 3\n")),
+                "{told}"
+            );
+        }
+        assert!(run(0, 50, |_| 1).told().is_none());
+    }
+
+    #[test]
+    fn of_many_failing_seeds_the_first_are_named_and_the_others_counted() {
+        let ran = run(0, 100, |_| panic!("no"));
+        let told = ran.told().unwrap();
+        assert!(
+            told.contains("100 of 100 cases fail") && told.contains("and 68 more"),
+            "{told}"
+        );
+        assert!(
+            told.contains("\nseed 31: no\n") && !told.contains("seed 32"),
+            "{told}"
+        );
+    }
 }
