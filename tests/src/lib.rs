@@ -11,6 +11,7 @@
 pub mod ledger;
 pub mod proof;
 pub mod server;
+pub mod shim;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -149,7 +150,8 @@ impl Host {
         code
     }
 
-    fn answers(&mut self) -> bool {
+    /// Whether it answers.
+    pub fn answers(&mut self) -> bool {
         let written = fs::read_to_string(self.path("data/address")).unwrap_or_default();
         written.trim().clone_into(&mut self.address);
         !self.address.is_empty() && self.try_get("/readyz").is_some()
@@ -193,6 +195,12 @@ impl Host {
         let pid = self.process.as_ref().unwrap().id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Whether the process has ended, or was never started.
+    pub fn is_gone(&mut self) -> bool {
+        let process = self.process.as_mut();
+        process.is_none_or(|process| process.try_wait().unwrap().is_some())
     }
 
     /// Wait for the end of the process; answers its exit code, or nothing where a signal ended it.
@@ -244,7 +252,8 @@ impl Host {
             .unwrap_or_else(|| panic!("no answer to GET {path}"))
     }
 
-    fn try_get(&self, path: &str) -> Option<Answer> {
+    /// `GET`; `None` where the host does not answer.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
         answer(agent().get(format!("{}{path}", self.address)).call())
     }
 

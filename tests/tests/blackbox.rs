@@ -11,6 +11,8 @@ mod command_line;
 mod compile;
 #[path = "blackbox/crash.rs"]
 mod crash;
+#[path = "blackbox/crash_points.rs"]
+mod crash_points;
 #[path = "blackbox/deployment.rs"]
 mod deployment;
 #[path = "blackbox/disk_full.rs"]

@@ -1,40 +1,12 @@
 //! The system refuses what the process needs: writes, syncs and files.
 
-use std::fs;
 use std::net::TcpStream;
-use std::process::Command;
 
 use nerve_tests::Host;
 use nerve_tests::ledger::{Ledger, Published};
 use nerve_tests::proof::Proof;
+use nerve_tests::shim::Shim;
 use serde_json::{Value, json};
-
-/// Stands between the process and the system: while `FOLDER/sync` or `FOLDER/write` is there, syncs or writes fail.
-const SHIM: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/types.h>
-#include <unistd.h>
-
-static int fails(const char *what) {
-    const char *folder = getenv("FAULTS");
-    char path[4096];
-    if (!folder || strlen(folder) + strlen(what) + 2 > sizeof path) return 0;
-    strcpy(path, folder); strcat(path, "/"); strcat(path, what);
-    return access(path, F_OK) == 0;
-}
-int fdatasync(int fd) {
-    if (fails("sync")) { errno = EIO; return -1; }
-    return ((int (*)(int)) dlsym(RTLD_NEXT, "fdatasync"))(fd);
-}
-ssize_t pwrite64(int fd, const void *from, size_t count, off_t at) {
-    if (fails("write")) { errno = EIO; return -1; }
-    return ((ssize_t (*)(int, const void *, size_t, off_t)) dlsym(RTLD_NEXT, "pwrite64"))(fd, from, count, at);
-}
-"#;
 
 #[test]
 fn invariant_07_no_acknowledgement_follows_a_failed_sync() {
@@ -52,10 +24,7 @@ fn fails_once(what: &str) {
     for round in 0..proof.scale(5, 50) {
         let mut host = Host::start(&["fixtures/counter"]);
         host.stop();
-        let faults = host.path("faults");
-        fs::create_dir(&faults).unwrap();
-        let shim = shim(&host);
-        host.before_start(&format!("export LD_PRELOAD={shim} FAULTS={};", faults.display()));
+        let shim = Shim::before(&mut host);
         host.run();
         let mut published = Published::default();
         let connection = host.connect();
@@ -79,7 +48,7 @@ fn fails_once(what: &str) {
         for _ in 0..10 + round {
             assert!(publish(&mut published));
         }
-        fs::write(faults.join(what), "").unwrap();
+        shim.fail(what, true);
         for _ in 0..5 {
             assert!(!publish(&mut published), "acknowledged behind a failed {what}");
         }
@@ -91,7 +60,7 @@ fn fails_once(what: &str) {
             "{said}"
         );
         // What failed is not tried again, and what was told is there.
-        fs::remove_file(faults.join(what)).unwrap();
+        shim.fail(what, false);
         checked(&mut host, &mut published);
         proof.held(1);
     }
@@ -216,22 +185,4 @@ fn checked(host: &mut Host, published: &mut Published) {
     let ledger = Ledger::read(&host.path("data"));
     assert_eq!(ledger.violations(published), Vec::<String>::new());
     assert_eq!(counted, ledger.counts("counter")["count/type/test.x"]);
-}
-
-/// The shim, compiled.
-fn shim(host: &Host) -> String {
-    let (source, shim) = (host.path("shim.c"), host.path("shim.so"));
-    fs::write(&source, SHIM).unwrap();
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&shim, &source])
-        .arg("-ldl")
-        .output()
-        .expect("cc, which linking Rust needs as well");
-    assert!(
-        compiled.status.success(),
-        "{}",
-        String::from_utf8_lossy(&compiled.stderr)
-    );
-    shim.display().to_string()
 }
