@@ -1,11 +1,13 @@
 //! Proofs inside the process: a whole host on a disk that fails, with a clock that is advanced by hand and plugins
-//! whose handlers are functions, driven by a seed and held against what its log must say.
+//! whose handlers are functions or guests, driven by a seed and held against what its log must say.
 
 mod check;
 mod controls;
 mod deploying;
 mod gate;
+mod guest;
 mod history;
+mod points;
 mod script;
 mod simulation;
 mod world;

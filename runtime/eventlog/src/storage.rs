@@ -9,7 +9,7 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
-pub use faulty::{Crash, FaultyStorage};
+pub use faulty::{ChangeKind, Crash, DiskChange, FaultyStorage};
 pub use fs::FsStorage;
 pub use memory::MemoryStorage;
 pub use untouched::Untouched;

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use nerve_eventlog::{Batch, Offset};
 
+use super::guest::GuestVersion;
 use super::script::Scripted;
-use super::world::{PLUGINS, World};
+use super::world::{Handlers, PLUGINS, World, is_guest};
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
@@ -43,13 +44,17 @@ impl World {
                 let before = self.before(&subscriber);
                 subscriber
                     .between_events()
-                    .swap_watched(Some(Arc::new(self.scripted(plugin, number))), before);
+                    .swap_watched(Some(self.version(plugin, number)), before);
             }
         }
     }
 
     /// A version of `plugin` goes live, or with `None` the plugin is removed.
     pub(super) fn deploy(&mut self, plugin: &'static str, version: Option<u32>) -> Result<(), Stopped> {
+        self.tell(|| match version {
+            Some(number) => format!("version {number} of {plugin} goes live"),
+            None => format!("{plugin} is removed"),
+        });
         let _inside = self.runtime.enter();
         let patterns = PLUGINS
             .iter()
@@ -59,13 +64,13 @@ impl World {
             .host
             .subscribers()
             .get_or_start(plugin, PluginState::default());
-        let scripted = version.map(|number| self.scripted(plugin, number));
-        let action = match &scripted {
-            Some(scripted) => DeploymentAction::Live(Box::new(LiveVersion {
-                version: scripted.id(),
+        let new = version.map(|number| self.version(plugin, number));
+        let action = match &new {
+            Some(new) => DeploymentAction::Live(Box::new(LiveVersion {
+                version: new.id(),
                 subscriptions: patterns.iter().map(|text| (*text).to_owned()).collect(),
                 from_beginning: plugin == "c",
-                probation: watched(scripted.number),
+                probation: version.and_then(watched),
                 ..LiveVersion::default()
             })),
             None => DeploymentAction::Removed,
@@ -73,10 +78,7 @@ impl World {
         let between = subscriber.between_events();
         let offset = self.deployed(&subscriber, action)?;
         self.history.began.insert(offset, self.host.log().bounds().first);
-        between.swap_watched(
-            scripted.map(|scripted| Arc::new(scripted) as _),
-            self.before(&subscriber),
-        );
+        between.swap_watched(new, self.before(&subscriber));
         if let Some(number) = version {
             self.versions.insert(plugin, number);
         }
@@ -104,7 +106,9 @@ impl World {
                 None => return Ok(()),
             }
         };
-        let scripted = self.scripted(plugin, Scripted::number_of(target.version));
+        let number = Scripted::number_of(target.version);
+        self.tell(|| format!("{plugin} is rolled back to version {number}"));
+        let version = self.version(plugin, number);
         let back = RolledBack {
             version: target,
             from,
@@ -112,7 +116,7 @@ impl World {
         };
         let offset = self.deployed(&subscriber, DeploymentAction::RolledBack(Box::new(back)))?;
         self.history.began.insert(offset, self.host.log().bounds().first);
-        between.swap(Some(Arc::new(scripted)));
+        between.swap(Some(version));
         self.appended();
         Ok(())
     }
@@ -129,6 +133,7 @@ impl World {
             watch.map(|watch| watch.watched)
         };
         if let Some(version) = canary {
+            self.tell(|| format!("the canary of {plugin} is promoted"));
             self.deployed(&subscriber, DeploymentAction::Promoted(version))?;
             self.appended();
         }
@@ -138,6 +143,7 @@ impl World {
 
     /// A deployment of `plugin` is refused.
     pub(super) fn refuse(&mut self, plugin: &'static str) -> Result<(), Stopped> {
+        self.tell(|| format!("a version of {plugin} is refused"));
         if let Some(subscriber) = self.subscriber(plugin) {
             self.deployed(&subscriber, DeploymentAction::Refused { reason: "no".into() })?;
             self.appended();
@@ -168,10 +174,10 @@ impl World {
     fn before(&self, subscriber: &Subscriber) -> Option<Arc<dyn Version>> {
         let (name, _) = PLUGINS.into_iter().find(|(name, _)| *name == &*subscriber.name)?;
         let before = subscriber.state.lock().probation.as_ref()?.before;
-        Some(Arc::new(self.scripted(name, Scripted::number_of(before))))
+        Some(self.version(name, Scripted::number_of(before)))
     }
 
-    fn scripted(&self, plugin: &'static str, number: u32) -> Scripted {
+    fn version(&self, plugin: &'static str, number: u32) -> Arc<dyn Version> {
         let (reins, disk, log) = (self.reins.clone(), self.log_disk.clone(), self.host.log().clone());
         let before = Arc::new(move || {
             disk.appended(&*log);
@@ -179,6 +185,13 @@ impl World {
                 reins.stopping.store(true, Ordering::Relaxed);
             }
         });
-        Scripted::new(plugin, self.seed, number, before)
+        let scripted = Scripted::new(plugin, self.seed, number, before);
+        if self.handlers == Handlers::Functions || !is_guest(number) {
+            return Arc::new(scripted);
+        }
+        Arc::new(GuestVersion::new(
+            scripted,
+            self.handlers == Handlers::ForgetfulGuests,
+        ))
     }
 }

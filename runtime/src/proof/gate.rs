@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 const WRITER: &str = "eventlog-sync";
 
 /// Bytes of a mark: a frame without records.
-const MARK: usize = 56;
+pub(super) const MARK: usize = 56;
 
 /// A faulty disk behind a gate. Clones share both.
 #[derive(Clone)]

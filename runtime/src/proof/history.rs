@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use nerve_eventlog::{Log, Micros, Offset, Reach};
+use nerve_eventlog::{Log, Micros, Offset, Reach, proof};
 
 use crate::log::record::{AskedBy, DeploymentAction, OpenReason, Record, Verdict};
 use crate::state::{Fold, PluginState};
@@ -83,6 +83,7 @@ impl History {
                     "seed {}: offsets have no gaps",
                     self.seed
                 );
+                proof::step(|| format!("  {} {}", entry.offset, in_words(&entry.payload)));
                 self.records.push((entry.time, entry.payload));
             }
         }
@@ -179,6 +180,18 @@ impl History {
             fold.apply(Offset(offset), *time, &record);
         }
         fold.into_plugins()
+    }
+}
+
+/// A record in a few words.
+fn in_words(bytes: &[u8]) -> String {
+    match Record::decode(bytes).unwrap() {
+        Record::Event(event) => format!("event {} {} key {:?}", event.id, event.r#type, event.key),
+        Record::Outcome(outcome) => format!(
+            "outcome of {} at {}, attempt {}: {:?}, {} emitted",
+            outcome.plugin, outcome.event, outcome.attempt, outcome.verdict, outcome.emitted
+        ),
+        other => format!("{other:?}"),
     }
 }
 

@@ -54,6 +54,11 @@ impl Scripted {
         }
     }
 
+    /// Whether it fails every event.
+    pub(super) fn is_broken(&self) -> bool {
+        self.number.is_multiple_of(BROKEN)
+    }
+
     fn dice(&self, delivery: &Delivery<'_>, salt: u32) -> fastrand::Rng {
         let mut hasher = DefaultHasher::new();
         (self.seed, self.plugin, delivery.event.subject, salt).hash(&mut hasher);
@@ -185,7 +190,7 @@ impl Handler for Scripted {
 
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
         (self.before)();
-        if self.number.is_multiple_of(BROKEN) {
+        if self.is_broken() {
             return failed(FailureClass::Trap);
         }
         // A poison event fails until it is dead, or a paused plugin was told to go on often enough.

@@ -1,7 +1,8 @@
 //! The seeded simulation of a whole host: publishers, deliveries, retries, timers, dead letters, swaps, operators,
 //! checkpoints, retention and rotation, with a crash anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use nerve_eventlog::proof::{Scale, cases};
 use nerve_eventlog::storage::Crash;
@@ -10,37 +11,50 @@ use parking_lot::Mutex;
 
 use super::history::HAPPENS;
 use super::script::Scripted;
-use super::world::{PLUGINS, World};
+use super::world::{Handlers, PLUGINS, World, is_guest};
 use crate::host::{CheckpointError, PublishError, Stopped};
-use crate::log::record::Record;
+use crate::log::record::{Record, Verdict};
 
 /// A host that lives the life of `seed` until everything is worked off and durable.
 pub(super) fn live(seed: u64) -> World {
+    live_with(seed, Handlers::Functions)
+}
+
+fn live_with(seed: u64, handlers: Handlers) -> World {
     let mut dice = fastrand::Rng::with_seed(seed);
-    let options = Options {
-        segment_bytes: dice.u64(600..8000),
-        hot_bytes: dice.usize(2000..100_000),
-        ..Options::default()
-    };
-    let mut world = World::new(seed, options, false);
-    let mut names = 0;
-    for (plugin, _) in PLUGINS {
-        if dice.u8(..4) > 0 {
-            drop(world.deploy(plugin, Some(1)));
-        }
-    }
-    for _ in 0..dice.usize(30..120) {
-        if step(&mut world, &mut dice, &mut names).is_err() {
-            world.crash(how(&mut dice));
-        }
-    }
+    let mut world = live_on(seed, handlers, &mut dice, 30..120);
     while world.drain().and_then(|()| world.flush()).is_err() {
         world.crash(how(&mut dice));
     }
     world
 }
 
-fn how(dice: &mut fastrand::Rng) -> Crash {
+/// A host that has lived for some `steps`.
+pub(super) fn live_on(seed: u64, handlers: Handlers, dice: &mut fastrand::Rng, steps: Range<usize>) -> World {
+    let options = Options {
+        segment_bytes: dice.u64(600..8000),
+        hot_bytes: dice.usize(2000..100_000),
+        ..Options::default()
+    };
+    let mut world = World::new(seed, options, false);
+    world.handlers = handlers;
+    let mut names = 0;
+    for (plugin, _) in PLUGINS {
+        if dice.u8(..4) > 0 {
+            drop(world.deploy(plugin, Some(1)));
+        }
+    }
+    for _ in 0..dice.usize(steps) {
+        if let Err(stopped) = step(&mut world, dice, &mut names) {
+            world.tell(|| format!("the host stops: {stopped}"));
+            world.crash(how(dice));
+        }
+        world.follow();
+    }
+    world
+}
+
+pub(super) fn how(dice: &mut fastrand::Rng) -> Crash {
     match dice.u8(..4) {
         0 => Crash::LoseAll,
         1 => Crash::KeepAll,
@@ -54,10 +68,17 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
     match dice.u8(..100) {
         0..28 => publish(world, dice, names)?,
         28..33 => publish_again(world, dice)?,
-        33..63 => drop(world.run(plugin, dice.usize(..3), dice.u32(1..4))?),
+        33..63 => {
+            let (lane, deliveries) = (dice.usize(..3), dice.u32(1..4));
+            world.tell(|| {
+                format!("{plugin} makes {deliveries} deliveries a lane, beginning with lane {lane}")
+            });
+            world.run(plugin, lane, deliveries)?;
+        }
         63..73 => world.flush()?,
         73..82 => {
             world.clock.set(Micros(world.now() + dice.u64(..40_000)));
+            world.tell(|| "time has passed, and timers fire".to_owned());
             world.fire()?;
         }
         82 => world.roll_back(plugin, dice.u8(..3) > 0)?,
@@ -83,10 +104,14 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
         95..98 => world.crash(how(dice)),
         _ => {
             // The power goes at one of the next changes, whatever they are.
+            let (log, checkpoints) = (dice.u64(1..30), dice.u64(1..12));
+            world.tell(|| {
+                format!("the power will go at change {log} of the log's disk, or {checkpoints} of the checkpoints'")
+            });
             let disk = &world.log_disk.disk;
-            disk.die_at(disk.changes() + dice.u64(1..30));
+            disk.die_at(disk.changes() + log);
             let disk = &world.checkpoints;
-            disk.die_at(disk.changes() + dice.u64(1..12));
+            disk.die_at(disk.changes() + checkpoints);
         }
     }
     Ok(())
@@ -131,6 +156,7 @@ fn publish_again(world: &mut World, dice: &mut fastrand::Rng) -> Result<(), Stop
         return Ok(());
     };
     let sent = world.history.sent[&offset].clone();
+    world.tell(|| format!("{} is published again", sent.id));
     let event = crate::log::record::event(&sent.record).unwrap().unwrap();
     let data = if dice.bool() { event.data[0] } else { 0xc3 };
     let again = world.event(&sent.id, event.r#type, event.key, data);
@@ -151,7 +177,8 @@ fn publish_again(world: &mut World, dice: &mut fastrand::Rng) -> Result<(), Stop
     Ok(())
 }
 
-fn checkpoint(world: &mut World) -> Result<(), Stopped> {
+pub(super) fn checkpoint(world: &mut World) -> Result<(), Stopped> {
+    world.tell(|| "a checkpoint".to_owned());
     world.flush()?;
     match world.host.checkpoint() {
         Ok(_) => Ok(()),
@@ -218,10 +245,56 @@ fn whatever_happens_to_a_host_it_keeps_its_promises() {
     }
 }
 
+/// Who was followed by whom in handling the events of a plugin: whether each was a guest.
+fn took_over(world: &World) -> BTreeSet<(bool, bool)> {
+    let mut last = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (_, bytes) in &world.history.records {
+        let Ok(Record::Outcome(outcome)) = Record::decode(bytes) else {
+            continue;
+        };
+        if outcome.verdict == Verdict::Done {
+            let is_guest = is_guest(Scripted::number_of(outcome.version));
+            let before = last.insert(outcome.plugin, is_guest);
+            seen.extend(before.map(|before| (before, is_guest)));
+        }
+    }
+    seen
+}
+
+#[test]
+fn whatever_happens_to_a_host_of_guests_it_keeps_its_promises() {
+    let scale = Scale {
+        short: 200,
+        long: 20_000,
+    };
+    let seen: Mutex<BTreeSet<(bool, bool)>> = Mutex::default();
+    cases("seeded simulation of a host, real guests", scale, |seed| {
+        let world = live_with(seed, Handlers::Guests);
+        world.check(true);
+        seen.lock().extend(took_over(&world));
+    });
+    if std::env::var_os("NERVE_PROOF_SEED").is_none() {
+        let all = [false, true].map(|was| [(was, false), (was, true)]).concat();
+        assert!(
+            seen.into_inner().into_iter().eq(all),
+            "guests take over from functions, and back"
+        );
+    }
+}
+
+#[test]
+#[should_panic(expected = "counts every done event once")]
+fn the_check_notices_guests_whose_writes_are_dropped() {
+    for seed in 0..20 {
+        live_with(seed, Handlers::ForgetfulGuests).check(true);
+    }
+}
+
 #[test]
 fn one_seed_is_one_life() {
-    let life = |seed| {
-        let history = live(seed).history.clone();
+    let life = |seed, handlers| {
+        let history = live_with(seed, handlers).history.clone();
         let outcomes = history.records.iter().filter_map(|(time, bytes)| {
             let Ok(Record::Outcome(outcome)) = Record::decode(bytes) else {
                 return None;
@@ -238,6 +311,12 @@ fn one_seed_is_one_life() {
         (outcomes.collect::<Vec<_>>(), history.records.len(), history.lost)
     };
     for seed in 0..20 {
-        assert_eq!(life(seed), life(seed), "seed {seed}");
+        for handlers in [Handlers::Functions, Handlers::Guests] {
+            assert_eq!(
+                life(seed, handlers),
+                life(seed, handlers),
+                "seed {seed}, {handlers:?}"
+            );
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A host on a faulty disk, whose lanes are run step by step on the thread of the test.
 
+mod drain;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
@@ -8,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use nerve_eventlog::proof;
 use nerve_eventlog::storage::{Crash, FaultyStorage, MemoryStorage, Storage};
 use nerve_eventlog::{ManualClock, Micros, Options};
 
 use super::check::check;
 use super::gate::{Gated, filled};
 use super::history::{History, Sent};
-use super::script::Scripted;
 use crate::delivery::lane::{Lane, Rest};
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer;
@@ -30,6 +32,22 @@ const LANES: usize = 3;
 
 /// How long a former version is kept.
 const VERSIONS_KEPT: Duration = Duration::from_millis(50);
+
+/// What handles the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handlers {
+    /// Functions.
+    Functions,
+    /// Functions and guests, one after the other.
+    Guests,
+    /// The same, and what a guest writes is dropped.
+    ForgetfulGuests,
+}
+
+/// Whether the version of this number is a guest, where there are any.
+pub(super) fn is_guest(number: u32) -> bool {
+    number.is_multiple_of(2)
+}
 
 /// Deliveries that a lane may make before it is told to stop, and whether it is.
 #[derive(Default)]
@@ -50,9 +68,10 @@ pub(super) struct World {
     pub(super) versions: BTreeMap<&'static str, u32>,
     /// Events that were lost before anybody was told about them: their publishers try again.
     pub(super) lost: Vec<Sent>,
+    pub(super) handlers: Handlers,
     lanes: BTreeMap<(&'static str, usize), Lane>,
     pub(super) reins: Arc<Reins>,
-    options: Options,
+    pub(super) options: Options,
     // Holds the tasks of the host, and never runs them. Dropped last.
     pub(super) runtime: tokio::runtime::Runtime,
 }
@@ -109,6 +128,7 @@ impl World {
             history,
             versions: BTreeMap::new(),
             lost: Vec::new(),
+            handlers: Handlers::Functions,
             lanes: BTreeMap::new(),
             reins: Arc::default(),
             options,
@@ -126,8 +146,19 @@ impl World {
         self.host.subscribers().get(plugin)
     }
 
+    /// Say what happens, to who asked for the steps of one life.
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        proof::step(|| format!("seed {}, {}: {}", self.seed, self.now(), what()));
+    }
+
+    /// Follow what was appended.
+    pub(super) fn follow(&mut self) {
+        self.history.follow(&**self.host.log());
+    }
+
     /// Everything is durable, or the log is poisoned.
     pub(super) fn flush(&mut self) -> Result<(), Stopped> {
+        self.tell(|| "the disk takes what waits".to_owned());
         let flushed = self.log_disk.flush(&**self.host.log());
         self.history.follow(&**self.host.log());
         flushed.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))
@@ -175,6 +206,10 @@ impl World {
 
     /// Publish `events`, of which none was published before.
     pub(super) fn publish(&mut self, events: &[ValidEvent]) -> Result<(), Stopped> {
+        self.tell(|| {
+            let ids: Vec<&str> = events.iter().map(ValidEvent::id).collect();
+            format!("publish {}", ids.join(", "))
+        });
         let published = match self.host.publish(events) {
             Ok(published) => published,
             Err(crate::host::PublishError::Stopped(stopped)) => return Err(stopped),
@@ -264,6 +299,7 @@ impl World {
 
     /// The power goes, or the process ends; then a host starts on what is left.
     pub(super) fn crash(&mut self, how: Crash) {
+        self.tell(|| format!("a crash: {how:?}"));
         self.history.follow(&**self.host.log());
         let (log, checkpoints) = (self.log_disk.crash(how), self.checkpoints.crash(how));
         // Its thread ends at the dead disk.
@@ -302,64 +338,6 @@ impl World {
             .collect()
     }
 
-    /// Work off everything: sound versions, nobody paused, what is dead tried once more, time passes.
-    pub(super) fn drain(&mut self) -> Result<(), Stopped> {
-        for (plugin, _) in PLUGINS {
-            let number = self.versions.get(plugin).copied().unwrap_or(0) + 1;
-            self.deploy(plugin, Some(Scripted::sound(number)))?;
-            let host = self.host.clone();
-            self.operate(plugin, |name| async move {
-                host.resume_plugin(name).await?;
-                host.redrive(name, None).await.map(drop)
-            })?;
-        }
-        for _ in 0..10_000 {
-            let mut next = self.fire()?;
-            for (plugin, _) in PLUGINS {
-                if self.subscriber(plugin).is_some_and(|plugin| {
-                    plugin
-                        .state
-                        .lock()
-                        .breaker
-                        .open()
-                        .is_some_and(|open| open.probe.is_none())
-                }) {
-                    let host = self.host.clone();
-                    self.operate(
-                        plugin,
-                        |name| async move { host.resume_plugin(name).await.map(drop) },
-                    )?;
-                }
-                next = [next, self.run(plugin, 0, u32::MAX)?].into_iter().flatten().min();
-            }
-            self.flush()?;
-            let Some(next) = next else {
-                if self.is_quiet() {
-                    return Ok(());
-                }
-                continue;
-            };
-            self.clock.set(next.max(Micros(self.now())));
-        }
-        let at = |state: &PluginState| format!("{:?} {:?} {:?}", state.cursor, state.breaker, state.timers);
-        let states: Vec<_> = self
-            .states()
-            .iter()
-            .map(|(name, state)| format!("{name}: {}", at(state)))
-            .collect();
-        panic!("seed {}: the work does not end: {}", self.seed, states.join("; "));
-    }
-
-    /// Whether everything is settled, and no timer is set.
-    fn is_quiet(&self) -> bool {
-        let last = self.host.log().bounds().last;
-        let all = self.host.subscribers().all();
-        all.iter().all(|subscriber| {
-            let no_timer = subscriber.state.lock().timers.is_empty();
-            no_timer && subscriber.has_settled(last, self.host.sequencer())
-        })
-    }
-
     /// What an operator does to `plugin`, where it is there.
     pub(super) fn operate<F>(
         &mut self,
@@ -372,6 +350,7 @@ impl World {
         if self.subscriber(plugin).is_none() {
             return Ok(());
         }
+        self.tell(|| format!("an operator sees to {plugin}"));
         let done = act(plugin);
         match self.answer(done) {
             Err(crate::host::AskError::Stopped(stopped)) => Err(stopped),
@@ -383,6 +362,7 @@ impl World {
     /// Let go of what is old and needed by nobody. Not while a plugin is removed, which is not waited for: what that one
     /// misses is no part of the promises held here.
     pub(super) fn retain(&mut self) -> Result<(), Stopped> {
+        self.tell(|| "retention".to_owned());
         if self.states().values().any(|state| state.removed) {
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! A disk that misbehaves as disks do, the same way every time for the same seed.
 
+mod noted;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use self::noted::{ChangeKind, DiskChange};
 use super::memory::{MemoryStorage, copy_in, copy_out};
 use super::{Space, Storage, StorageFile};
 use crate::proof::Dice;
@@ -26,6 +29,8 @@ struct Disk {
     contents: Vec<Content>,
     /// Calls that change something, so far.
     changes: u64,
+    /// Those since somebody asked for them.
+    noted: Option<Vec<DiskChange>>,
     /// From which of them on all fail.
     dead_from: Option<u64>,
     /// From which sync on they fail; nothing is synced then.
@@ -91,6 +96,11 @@ impl FaultyStorage {
     /// Changing calls so far.
     pub fn changes(&self) -> u64 {
         self.0.lock().changes
+    }
+
+    /// The changing calls since the last call of this, those that failed included; nothing at the first.
+    pub fn noted(&self) -> Vec<DiskChange> {
+        self.0.lock().noted.replace(Vec::new()).unwrap_or_default()
     }
 
     /// What the disk holds after a crash.
@@ -191,8 +201,19 @@ impl Disk {
             .map_or(usize::MAX, |room| room.saturating_sub(self.used()))
     }
 
-    fn change(&mut self) -> io::Result<()> {
+    /// A change of the file with this number is asked for.
+    fn change_file(&mut self, number: usize, kind: ChangeKind) -> io::Result<()> {
+        let named = self.files.iter().find(|(_, file)| **file == number);
+        let name = named.map(|(name, _)| name.clone()).unwrap_or_default();
+        self.change(&name, kind)
+    }
+
+    fn change(&mut self, name: &str, kind: ChangeKind) -> io::Result<()> {
         self.changes += 1;
+        if let Some(noted) = &mut self.noted {
+            let file = name.to_owned();
+            noted.push(DiskChange { file, kind });
+        }
         if self.dead_from.is_some_and(|dead| self.changes >= dead) {
             return Err(io::Error::other("the disk is gone"));
         }
@@ -224,7 +245,7 @@ impl Storage for FaultyStorage {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let mut disk = self.0.lock();
-        disk.change()?;
+        disk.change(name, ChangeKind::Create)?;
         if disk.files.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -248,7 +269,7 @@ impl Storage for FaultyStorage {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.change()?;
+        disk.change(name, ChangeKind::Remove)?;
         disk.files
             .remove(name)
             .map(|_| ())
@@ -257,7 +278,7 @@ impl Storage for FaultyStorage {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.change()?;
+        disk.change(from, ChangeKind::Rename)?;
         let file = disk.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         disk.files.insert(to.to_owned(), file);
         Ok(())
@@ -265,7 +286,7 @@ impl Storage for FaultyStorage {
 
     fn sync_folder(&self) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.change()?;
+        disk.change("", ChangeKind::SyncFolder)?;
         disk.durable_files = disk.files.clone();
         Ok(())
     }
@@ -295,7 +316,11 @@ impl StorageFile for FaultyFile {
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        let alive = disk.change();
+        let kind = ChangeKind::Write {
+            at,
+            bytes: bytes.len(),
+        };
+        let alive = disk.change_file(self.number, kind);
         let fits = bytes.len() <= disk.free();
         let content = &mut disk.contents[self.number];
         // A write that is cut off may still have begun.
@@ -310,7 +335,7 @@ impl StorageFile for FaultyFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        disk.change()?;
+        disk.change_file(self.number, ChangeKind::Truncate)?;
         let content = &mut disk.contents[self.number];
         content.unsynced.push(Change::Truncate(length));
         content
@@ -321,7 +346,7 @@ impl StorageFile for FaultyFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        disk.change()?;
+        disk.change_file(self.number, ChangeKind::Allocate)?;
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
         if bytes > disk.free() {
             return Err(io::ErrorKind::StorageFull.into());
@@ -332,7 +357,7 @@ impl StorageFile for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        disk.change()?;
+        disk.change_file(self.number, ChangeKind::Sync)?;
         disk.syncs += 1;
         if disk.sync_fails_from.is_some_and(|from| disk.syncs >= from) {
             // The kind that is easily taken for a write that can be tried again.

@@ -1,0 +1,74 @@
+//! Working off everything that a life has left.
+
+use nerve_eventlog::Micros;
+
+use super::{PLUGINS, World};
+use crate::host::Stopped;
+use crate::proof::script::Scripted;
+use crate::state::PluginState;
+
+impl World {
+    /// Sound versions go live, nobody is paused any more, and what is dead is tried once more.
+    pub(in crate::proof) fn revive(&mut self) -> Result<(), Stopped> {
+        for (plugin, _) in PLUGINS {
+            let number = self.versions.get(plugin).copied().unwrap_or(0) + 1;
+            self.deploy(plugin, Some(Scripted::sound(number)))?;
+            let host = self.host.clone();
+            self.operate(plugin, |name| async move {
+                host.resume_plugin(name).await?;
+                host.redrive(name, None).await.map(drop)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Work off everything, while time passes.
+    pub(in crate::proof) fn drain(&mut self) -> Result<(), Stopped> {
+        self.revive()?;
+        for _ in 0..10_000 {
+            let mut next = self.fire()?;
+            for (plugin, _) in PLUGINS {
+                if self.subscriber(plugin).is_some_and(|plugin| {
+                    plugin
+                        .state
+                        .lock()
+                        .breaker
+                        .open()
+                        .is_some_and(|open| open.probe.is_none())
+                }) {
+                    let host = self.host.clone();
+                    self.operate(
+                        plugin,
+                        |name| async move { host.resume_plugin(name).await.map(drop) },
+                    )?;
+                }
+                next = [next, self.run(plugin, 0, u32::MAX)?].into_iter().flatten().min();
+            }
+            self.flush()?;
+            let Some(next) = next else {
+                if self.is_quiet() {
+                    return Ok(());
+                }
+                continue;
+            };
+            self.clock.set(next.max(Micros(self.now())));
+        }
+        let at = |state: &PluginState| format!("{:?} {:?} {:?}", state.cursor, state.breaker, state.timers);
+        let states: Vec<_> = self
+            .states()
+            .iter()
+            .map(|(name, state)| format!("{name}: {}", at(state)))
+            .collect();
+        panic!("seed {}: the work does not end: {}", self.seed, states.join("; "));
+    }
+
+    /// Whether everything is settled, and no timer is set.
+    fn is_quiet(&self) -> bool {
+        let last = self.host.log().bounds().last;
+        let all = self.host.subscribers().all();
+        all.iter().all(|subscriber| {
+            let no_timer = subscriber.state.lock().timers.is_empty();
+            no_timer && subscriber.has_settled(last, self.host.sequencer())
+        })
+    }
+}
