@@ -90,8 +90,33 @@ pub enum BenchError {
     Http(String),
 }
 
-/// Measure, telling `progress` the name of each scenario before it runs.
-pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
+impl Report {
+    /// A report without figures.
+    pub fn new(options: &BenchOptions) -> Self {
+        Self {
+            machine: Machine::look(),
+            durability: options.durability.to_string(),
+            event_bytes: guests::record_bytes(),
+            runs: options.runs,
+            figures: Vec::new(),
+        }
+    }
+}
+
+/// How far measuring has come.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'a> {
+    /// The scenario of this name begins.
+    Begins(&'a str),
+    /// This was measured.
+    Found(&'a Figure),
+}
+
+/// Measure, telling `progress` each scenario before it runs and each figure when it is there.
+pub async fn run(
+    options: &BenchOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Report, BenchError> {
     let guest = guests::Guest::read(&options.echo)?;
     let mut bench = Bench {
         options,
@@ -109,11 +134,8 @@ pub async fn run(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Resu
     bench.swaps().await?;
     bench.open().await?;
     Ok(Report {
-        machine: Machine::look(),
-        durability: options.durability.to_string(),
-        event_bytes: guests::record_bytes(),
-        runs: options.runs,
         figures: bench.figures,
+        ..Report::new(options)
     })
 }
 
@@ -121,7 +143,7 @@ struct Bench<'a> {
     options: &'a BenchOptions,
     guest: guests::Guest,
     figures: Vec<Figure>,
-    progress: &'a mut dyn FnMut(&str),
+    progress: &'a mut dyn FnMut(Progress<'_>),
 }
 
 impl Bench<'_> {
@@ -133,9 +155,15 @@ impl Bench<'_> {
             .as_ref()
             .is_none_or(|only| name.contains(only.as_str()));
         if asked {
-            (self.progress)(name);
+            (self.progress)(Progress::Begins(name));
         }
         asked
+    }
+
+    /// Keep a figure, and tell the progress.
+    fn found(&mut self, figure: Figure) {
+        (self.progress)(Progress::Found(&figure));
+        self.figures.push(figure);
     }
 
     /// A new data folder.

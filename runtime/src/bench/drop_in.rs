@@ -35,7 +35,7 @@ impl Bench<'_> {
             host.stop().await?;
         }
         runs.remove(0);
-        self.figures.push(Figure::of(name, Unit::Millis, runs));
+        self.found(Figure::of(name, Unit::Millis, runs));
         Ok(())
     }
 }

@@ -49,10 +49,8 @@ impl Bench<'_> {
             .map_err(|panicked| BenchError::Http(panicked.to_string()))?
             .map_err(no_server)?;
         host.stop().await?;
-        self.figures
-            .push(Figure::of(format!("{name}, p50"), Unit::Micros, halves));
-        self.figures
-            .push(Figure::of(format!("{name}, p99"), Unit::Micros, tails));
+        self.found(Figure::of(format!("{name}, p50"), Unit::Micros, halves));
+        self.found(Figure::of(format!("{name}, p99"), Unit::Micros, tails));
         Ok(())
     }
 }

@@ -63,9 +63,9 @@ impl Bench<'_> {
         }
         for (at, (rest, work)) in ["p50", "p99"].into_iter().zip(rest.into_iter().zip(work)) {
             let ticks = (work.median - rest.median) / (TICK.as_secs_f64() * 1e6);
-            self.figures.push(rest.named(format!("{name}, {at} at rest")));
-            self.figures.push(work.named(format!("{name}, {at} at work")));
-            self.figures.push(Figure::of(
+            self.found(rest.named(format!("{name}, {at} at rest")));
+            self.found(work.named(format!("{name}, {at} at work")));
+            self.found(Figure::of(
                 format!("{name}, {at} moves by"),
                 Unit::Ticks,
                 vec![ticks],
@@ -73,7 +73,7 @@ impl Bench<'_> {
         }
         if busy > 0 {
             #[expect(clippy::cast_precision_loss, reason = "a count of events")]
-            self.figures.push(Figure::of(
+            self.found(Figure::of(
                 format!("{name}, publishing was told to come back"),
                 Unit::Times,
                 vec![busy as f64],

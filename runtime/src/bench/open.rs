@@ -42,12 +42,12 @@ impl Bench<'_> {
             host.end("TERM")?;
         }
         for (after, runs) in [("a clean stop", clean), ("SIGKILL", killed)] {
-            self.figures.push(Figure::of(
+            self.found(Figure::of(
                 format!("{name} after {after}"),
                 Unit::Millis,
                 runs.millis,
             ));
-            self.figures.push(Figure::of(
+            self.found(Figure::of(
                 format!("{name} after {after}, resident"),
                 Unit::Mebibytes,
                 runs.mebibytes,

@@ -25,7 +25,7 @@ impl Bench<'_> {
                 }
             }
             host.stop().await?;
-            self.figures.push(Figure::of(name, Unit::PerSecond, runs));
+            self.found(Figure::of(name, Unit::PerSecond, runs));
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ impl Bench<'_> {
             }
             check_counts(&host, &names, events * (self.options.runs + 1)).await?;
             host.stop().await?;
-            self.figures.push(Figure::of(name, Unit::PerSecond, runs));
+            self.found(Figure::of(name, Unit::PerSecond, runs));
         }
         self.against_native();
         Ok(())
@@ -53,7 +53,7 @@ impl Bench<'_> {
         };
         let settled = rate("publish to settled, 1 of 1 plugins subscribe");
         if let (Some(native), Some(settled)) = (rate("native handler"), settled) {
-            self.figures.push(Figure::of(
+            self.found(Figure::of(
                 "native handler / publish to settled",
                 Unit::Ratio,
                 vec![native / settled],

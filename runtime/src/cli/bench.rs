@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use nerve_eventlog::Durability;
 
 use super::Done;
-use super::output::{Printer, table};
-use crate::bench::{BenchOptions, Figure, Report, Unit, run};
+use super::output::Printer;
+use crate::bench::{BenchOptions, Figure, Progress, Report, Unit, run};
 use crate::plugin::compiler::child::THIS_PROGRAM;
 
 /// Measure this machine
@@ -53,32 +53,21 @@ impl Bench {
             only: self.scenario.or(self.only),
             compiler: Some(THIS_PROGRAM.into()),
         };
+        printer.say(&heading(&Report::new(&options)));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let report = runtime.block_on(run(&options, &mut |name| {
-            printer.progress(&format!("measuring {name} …"));
+        let report = runtime.block_on(run(&options, &mut |progress| match progress {
+            Progress::Begins(name) => printer.progress(&format!("measuring {name} …")),
+            Progress::Found(figure) => printer.say(&row(figure)),
         }))?;
-        printer.print(&serde_json::to_value(&report)?, || shown(&report));
+        if printer.is_json() {
+            printer.print(&serde_json::to_value(&report)?, String::new);
+        }
         Ok(())
     }
 }
 
-fn shown(report: &Report) -> String {
+fn heading(report: &Report) -> String {
     let machine = &report.machine;
-    let mut rows = vec![
-        ["SCENARIO", "MEDIAN", "LEAST", "MOST", "UNIT"]
-            .map(String::from)
-            .to_vec(),
-    ];
-    rows.extend(report.figures.iter().map(|figure| {
-        let number = |value: f64| number(figure.unit, value);
-        vec![
-            figure.name.clone(),
-            number(figure.median),
-            number(figure.least),
-            number(figure.most),
-            unit(figure).into(),
-        ]
-    }));
     format!(
         "{}, {} cores, Linux {}; durability {}; records of {} bytes; medians of {} runs\n\n{}",
         machine.processor,
@@ -87,15 +76,25 @@ fn shown(report: &Report) -> String {
         report.durability,
         report.event_bytes,
         report.runs,
-        table(&rows)
+        columns("SCENARIO", ["MEDIAN", "LEAST", "MOST"].map(String::from), "UNIT"),
     )
+}
+
+fn row(figure: &Figure) -> String {
+    let numbers = [figure.median, figure.least, figure.most].map(|value| number(figure.unit, value));
+    columns(&figure.name, numbers, unit(figure))
+}
+
+/// One line of the table, which is printed line by line.
+fn columns(name: &str, [median, least, most]: [String; 3], unit: &str) -> String {
+    format!("{name:64}  {median:>10}  {least:>10}  {most:>10}  {unit}")
 }
 
 fn number(unit: Unit, value: f64) -> String {
     match unit {
-        Unit::Ratio => format!("{value:>10.2}"),
-        Unit::Millis | Unit::Ticks => format!("{value:>10.1}"),
-        _ => format!("{value:>10.0}"),
+        Unit::Ratio => format!("{value:.2}"),
+        Unit::Millis | Unit::Ticks => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
     }
 }
 
