@@ -12,7 +12,7 @@ use nerve_eventlog::{Micros, Offset};
 
 use super::reads::Reads;
 use super::retry::RetryPolicy;
-use super::settle::LONGEST_CHAIN;
+use super::settle::{LARGEST_EFFECTS, LONGEST_CHAIN};
 use super::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::record::{Asked, Asks, Call, Event, FailureClass, Hash, Intent, Level, VersionId};
@@ -176,6 +176,11 @@ pub trait Version: Send + Sync {
 
     /// Bytes that all keys and values of its state may have.
     fn state_bytes(&self) -> usize;
+
+    /// Bytes that the effects of one delivery may have, as they are settled.
+    fn batch_bytes(&self) -> usize {
+        LARGEST_EFFECTS
+    }
 
     /// How many events may lie between an event and the first of its causal chain before it is taken for a loop.
     fn hops(&self) -> u32 {

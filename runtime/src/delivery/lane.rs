@@ -121,6 +121,7 @@ struct Running {
     retry: RetryPolicy,
     timers: TimerLimits,
     state_bytes: usize,
+    batch_bytes: usize,
     hops: u32,
 }
 
@@ -133,6 +134,7 @@ impl Running {
             retry: version.retry_policy(),
             timers: version.timer_limits(),
             state_bytes: version.state_bytes(),
+            batch_bytes: version.batch_bytes(),
             hops: version.hops(),
         }
     }

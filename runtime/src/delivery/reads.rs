@@ -16,7 +16,7 @@ use crate::state::KeyValues;
 const MOST_BYTES: usize = 16 << 20;
 
 /// Bytes of keys and values that the record of a dead letter keeps.
-const MOST_RECORDED: usize = 1 << 20;
+const MOST_RECORDED: usize = 512 << 10;
 
 /// What one entry costs besides its key and value.
 const ENTRY_BYTES: usize = 64;

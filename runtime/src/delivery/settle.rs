@@ -19,6 +19,13 @@ use crate::log::record::{
 /// becomes a dead letter.
 pub const LONGEST_CHAIN: u32 = 64;
 
+/// Bytes that the effects of one delivery may have, where a plugin's settings say nothing else: about what a disk takes
+/// within a tick.
+pub const LARGEST_EFFECTS: usize = 512 << 10;
+
+/// What an effect counts beside its data: identity, cause and trace of an event, the frame of a write.
+pub const EFFECT_BYTES: usize = 256;
+
 /// A timer that waits at least so long, in microseconds, begins a chain of its own length: what comes back so
 /// slowly is a schedule and no loop.
 const HOT_LOOP: u64 = 1_000_000;
@@ -113,9 +120,8 @@ pub fn refuse_writes(
         .then(|| format!("limit state_bytes: the state would pass {limit} bytes"))
 }
 
-/// Why the effects of `handled` would not fit into a batch, of which they may take `limit` bytes; the rest is for what
-/// else the outcome holds. Each has a limit of its own, but settings can raise it, and what was in the state before is
-/// kept beside what is written.
+/// Why the effects of `handled` are more than the `limit` bytes that they may take of a batch. Each has a limit of its own, but
+/// they are settled together, and what was in the state before is kept beside what is written.
 pub fn refuse_effects(handled: &Handled, previous: &[Option<bytes::Bytes>], limit: usize) -> Option<String> {
     let effects = &handled.effects;
     let length = |value: &Option<bytes::Bytes>| value.as_ref().map_or(0, bytes::Bytes::len);
@@ -124,7 +130,8 @@ pub fn refuse_effects(handled: &Handled, previous: &[Option<bytes::Bytes>], limi
     let timers = timers.map(|(name, set)| name.len() + set.as_ref().map_or(0, |set| set.emit.data.len()));
     let writes = effects.writes.iter().zip(previous);
     let writes = writes.map(|((key, value), previous)| key.len() + length(value) + length(previous));
-    let bytes: usize = emits.chain(timers).chain(writes).sum();
+    let effects = emits.chain(timers).chain(writes);
+    let bytes: usize = effects.map(|effect| EFFECT_BYTES + effect).sum();
     (bytes > limit).then(|| {
         format!(
             "limit batch_bytes: what one delivery emits, sets and writes, with what was in the state before, has \

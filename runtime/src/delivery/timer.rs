@@ -20,7 +20,7 @@ use crate::log::sequencer::{Sequencer, stopped};
 const MOST_AT_ONCE: usize = 256;
 
 /// Bytes of their events behind which no further one fires in the same batch.
-const BYTES_AT_ONCE: usize = 128 << 10;
+const BYTES_AT_ONCE: usize = 32 << 10;
 
 /// How many timers of a plugin may be set at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::index::{Bell, Next, SubscriberId, TypeIndex};
+use super::turns::Turns;
 use super::window::{Remembered, Seen, Window};
 use crate::delivery::subscription::Subscription;
 use crate::host::{PublishError, Published, Stopped};
@@ -31,6 +32,7 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
 pub struct Sequencer {
     log: Arc<dyn Log>,
     order: Mutex<Order>,
+    turns: Turns,
     durable: watch::Sender<Result<Offset, Stopped>>,
     appends: AtomicU64,
     refused_busy: AtomicU64,
@@ -53,6 +55,7 @@ impl Sequencer {
         let sequencer = Arc::new(Self {
             log: log.clone(),
             order: Mutex::new(order),
+            turns: Turns::default(),
             durable,
             appends: AtomicU64::new(0),
             refused_busy: AtomicU64::new(0),
@@ -71,6 +74,11 @@ impl Sequencer {
     /// The log.
     pub fn log(&self) -> &Arc<dyn Log> {
         &self.log
+    }
+
+    /// Whose turn it is to append a large batch.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// What is durable, and a way to wait for more.

@@ -428,6 +428,10 @@ impl Version for Loaded {
         self.settings.limits.state_bytes
     }
 
+    fn batch_bytes(&self) -> usize {
+        self.settings.limits.batch_bytes
+    }
+
     fn timer_limits(&self) -> TimerLimits {
         TimerLimits {
             count: self.settings.limits.timers,

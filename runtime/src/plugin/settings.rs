@@ -11,7 +11,9 @@ use super::shape::Shape;
 use crate::delivery::breaker::MOST_FAILING;
 use crate::delivery::handler::MOST_LANES;
 use crate::delivery::retry::{AtEnd, RetryPolicy};
-use crate::delivery::settle::LONGEST_CHAIN;
+#[cfg(doc)]
+use crate::delivery::settle::EFFECT_BYTES;
+use crate::delivery::settle::{LARGEST_EFFECTS, LONGEST_CHAIN};
 use crate::log::record::Terms;
 
 /// The settings of one plugin.
@@ -115,13 +117,13 @@ pub struct Limits {
     pub hops: u32,
     /// Events that one delivery may emit. Default 1000.
     pub emits: usize,
-    /// Bytes of data that one delivery may emit. Default 4 MiB.
+    /// Bytes of data that one delivery may emit. Default 512 KiB.
     pub emit_bytes: usize,
     /// Log lines of one delivery. Default 100; further ones are dropped and counted.
     pub log_lines: usize,
     /// Bytes of a log line. Default 4096; the rest is cut and counted.
     pub log_line_bytes: usize,
-    /// Bytes of one value in the state. Default 1 MiB.
+    /// Bytes of one value in the state. Default 240 KiB, so that one delivery can replace a value by another.
     pub state_value_bytes: usize,
     /// Bytes of all keys and values in the state. Default 256 MiB.
     pub state_bytes: usize,
@@ -129,6 +131,10 @@ pub struct Limits {
     pub timers: usize,
     /// Bytes of the events of all timers. Default 64 MiB.
     pub timer_bytes: usize,
+    /// Bytes of all that one delivery emits, sets and writes, as they are settled: what the state held before counts,
+    /// and [`EFFECT_BYTES`] for each effect. Default 512 KiB, and never more than half the log's largest batch. Whoever
+    /// settles behind it waits until the disk has taken it.
+    pub batch_bytes: usize,
     /// Calls of host functions in one delivery. Default 100,000.
     pub host_calls: u64,
     /// Bytes that a guest may hand to the host in one call. Default 16 MiB.
@@ -155,13 +161,14 @@ impl Default for Limits {
             event_bytes: 4 << 20,
             hops: LONGEST_CHAIN,
             emits: 1000,
-            emit_bytes: 4 << 20,
+            emit_bytes: LARGEST_EFFECTS,
             log_lines: 100,
             log_line_bytes: 4096,
-            state_value_bytes: 1 << 20,
+            state_value_bytes: 240 << 10,
             state_bytes: 256 << 20,
             timers: 100_000,
             timer_bytes: 64 << 20,
+            batch_bytes: LARGEST_EFFECTS,
             host_calls: 100_000,
             host_call_bytes: 16 << 20,
             component_bytes: 16 << 20,
@@ -192,6 +199,7 @@ impl Limits {
             ("state_bytes", self.state_bytes as u64),
             ("timers", self.timers as u64),
             ("timer_bytes", self.timer_bytes as u64),
+            ("batch_bytes", self.batch_bytes as u64),
             ("host_calls", self.host_calls),
             ("host_call_bytes", self.host_call_bytes as u64),
             ("component_bytes", self.component_bytes as u64),

@@ -90,6 +90,37 @@ fn invariant_12_a_delivery_beyond_a_limit_says_which_and_is_counted() {
 }
 
 #[test]
+fn what_one_delivery_settles_is_bounded_as_a_whole_and_an_operator_can_raise_it() {
+    let mut host = Host::start(&[]);
+    let kinds = ["emits", "writes", "writes", "timers", "lines", "scans"];
+    // By default all fits. The scans have written by then, and lines have limits of their own.
+    for (turn, limit, dead) in [(1, 524_288, 0), (2, 100_000, 4), (3, 1_000_000, 4)] {
+        drop_with(
+            &host,
+            "torrent",
+            &format!("[limits]\nbatch_bytes = {limit}\n{RETRY}"),
+        );
+        host.until("the version is live", |host| {
+            host.plugin("torrent")["limits"]["batch_bytes"] == limit
+        });
+        for (n, kind) in kinds.iter().enumerate() {
+            host.publish(
+                &format!("torrent.{kind}"),
+                &format!("{turn}-{n}"),
+                None,
+                &json!({}),
+            );
+        }
+        host.until("all are settled", |host| {
+            let counters = host.plugin("torrent")["counters"].take();
+            counters["done"].as_u64().unwrap() + counters["dead"].as_u64().unwrap() == turn * 6
+        });
+        assert_eq!(host.plugin("torrent")["dead_letters"], dead, "with {limit} bytes");
+    }
+    assert_eq!(host.plugin("torrent")["limits_hit"], json!({ "batch_bytes": 8 }));
+}
+
+#[test]
 fn a_chain_longer_than_a_plugin_wants_is_taken_for_a_loop() {
     let mut host = Host::start(&["fixtures/retry"]);
     drop_with(&host, "counter", "[limits]\nhops = 0\n");

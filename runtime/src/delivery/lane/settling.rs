@@ -16,6 +16,7 @@ use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{FailureClass, KeptEvent, Outcome, Verdict};
 use crate::log::sequencer::{Sequencer, stopped};
+use crate::log::turns::LARGE;
 use crate::state::PluginState;
 
 impl Lane {
@@ -52,7 +53,8 @@ impl Lane {
             return Ok(false);
         }
         let previous = previous(&state, handled);
-        let effects = self.log.largest_batch() / 2;
+        // The other half is for what else the outcome holds.
+        let effects = running.batch_bytes.min(self.log.largest_batch() / 2);
         if let Some(failure) = running.limit_hit(&state, handled, &previous, effects) {
             handled.failure = Some(failure);
             running.handler.discard();
@@ -224,7 +226,8 @@ fn previous(state: &PluginState, handled: &Handled) -> Vec<Option<Bytes>> {
     writes.map(|(key, _)| state.key_values.get(key)).collect()
 }
 
-/// Append a settled delivery. Waits while too much waits for the disk: what was handled must not be refused.
+/// Append a settled delivery, a large one in its turn. Waits while too much waits for the disk: what was handled must not be
+/// refused.
 fn append<'a>(
     sequencer: &Sequencer,
     pace: &Pace,
@@ -232,20 +235,27 @@ fn append<'a>(
     condition: Condition<'_>,
     events: &(impl Iterator<Item = (u64, &'a str)> + Clone),
 ) -> Result<nerve_eventlog::Appended, LaneError> {
+    let poisoned = |poisoned: nerve_eventlog::Poisoned| Stopped::Poisoned(poisoned.to_string());
     let bytes = batch.size();
+    let turn = if bytes > LARGE {
+        let turn = sequencer.turns().wait(&**sequencer.log());
+        Some(turn.map_err(poisoned)?)
+    } else {
+        None
+    };
     loop {
         match sequencer.append(batch, Some(condition), events.clone()) {
             Ok(appended) => {
                 pace.appended(appended.last, bytes);
+                if let Some(turn) = turn {
+                    turn.appended(appended.last);
+                }
                 return Ok(appended);
             }
             Err(AppendError::Full { batch: back, .. }) => {
                 batch = back;
                 let next = sequencer.log().bounds().durable.next();
-                sequencer
-                    .log()
-                    .wait_durable(next)
-                    .map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
+                sequencer.log().wait_durable(next).map_err(poisoned)?;
             }
             Err(refused) => return Err(stopped(&refused).into()),
         }

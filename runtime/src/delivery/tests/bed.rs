@@ -82,6 +82,10 @@ impl Version for Fake {
         1 << 20
     }
 
+    fn batch_bytes(&self) -> usize {
+        usize::MAX
+    }
+
     fn timer_limits(&self) -> TimerLimits {
         TimerLimits {
             count: 3,

@@ -28,13 +28,17 @@ impl Guest {
             self.handled.lines_lost += 1;
             return;
         }
-        if text.len() > limits.log_line_bytes {
-            text.truncate(text.floor_char_boundary(limits.log_line_bytes));
-            self.handled.lines_lost += 1;
-        }
+        let longest = limits.log_line_bytes;
+        let whole = text.len();
+        text.truncate(text.floor_char_boundary(longest));
+        let is_cut = text.len() < whole;
+        // What is written out is longer than it was.
+        let mut text = escaped(text);
+        self.handled.lines_lost += u32::from(is_cut || text.len() > longest);
+        text.truncate(text.floor_char_boundary(longest));
         self.handled.lines.push(LogLine {
             level,
-            text: escaped(text).into(),
+            text: text.into(),
         });
     }
 }
