@@ -19,6 +19,7 @@ mod outside;
 pub mod rerun;
 pub mod settings;
 pub mod shape;
+pub mod stack;
 pub mod v1;
 mod wasi;
 pub mod watcher;

@@ -9,6 +9,7 @@ use crate::log::record::Asks;
 use crate::plugin::engine::Engine;
 use crate::plugin::loader;
 use crate::plugin::name::PluginName;
+use crate::plugin::stack::Stack;
 use crate::trial::history::BadHistory;
 use crate::trial::{self, Against};
 
@@ -37,7 +38,8 @@ impl Bench<'_> {
         let mut runs = Vec::new();
         for _ in 0..=self.options.runs {
             let begun = Instant::now();
-            let engine = Engine::counting(self.options.compiler.clone()).map_err(in_words)?;
+            let engine =
+                Engine::counting(self.options.compiler.clone(), Stack::default()).map_err(in_words)?;
             let load = |settings| loader::load(&engine, &plugin, guest.component(), settings, &Asks::new());
             let (old, new) = std::thread::scope(|scope| {
                 let old = scope.spawn(|| load(None));
@@ -76,7 +78,7 @@ impl Bench<'_> {
         }
         host.stop().await?;
         runs.remove(0);
-        self.figures.push(Figure::of(name, Unit::Millis, runs));
+        self.found(Figure::of(name, Unit::Millis, runs));
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use super::output::Printer;
 use crate::host::{Host, HostOptions, Keep, Retention};
 use crate::ingest::SourceRate;
 use crate::plugin::compiler::child::THIS_PROGRAM;
+use crate::plugin::stack::Stack;
 
 /// Threads that plugins may run on at a time. Threads are made when plugins have work, and end when they rest.
 const MOST_THREADS: usize = 4096;
@@ -42,6 +43,9 @@ pub(super) struct Run {
     /// disk; with 0 a full disk stops the host
     #[arg(long, default_value_t = 128)]
     reserve_mib: u64,
+    /// KiB of stack that a plugin may use, 64 to 1024
+    #[arg(long, default_value = "512")]
+    stack_kib: Stack,
     /// Events per second that one source may publish [default: any number]
     #[arg(long)]
     source_rate: Option<u32>,
@@ -84,6 +88,7 @@ impl Run {
             data: Some(self.data.clone()),
             plugins: Some(self.plugins.clone()),
             compiler: Some(THIS_PROGRAM.into()),
+            stack: self.stack_kib,
             log: Options {
                 durability: self.durability,
                 hot_bytes: self.hot_mib << 20,

@@ -21,6 +21,7 @@ use crate::log::window::{Window, WindowOptions};
 use crate::plugin::components::{ComponentError, Components};
 use crate::plugin::deploy::Deployer;
 use crate::plugin::engine::{Engine, EngineError};
+use crate::plugin::stack::Stack;
 use crate::plugin::watcher::{WatchError, Watcher};
 use crate::state::checkpoint::{self, Checkpoint, Unusable};
 use crate::state::{Fold, PluginState};
@@ -44,6 +45,8 @@ pub struct HostOptions {
     /// `limits.compile_memory_bytes`. With `None` this process compiles, and nothing bounds that: a component made for
     /// it can then take all memory. `nerve run` gives its own program.
     pub compiler: Option<PathBuf>,
+    /// How much stack a guest may use.
+    pub stack: Stack,
     /// Bytes of the log after which a checkpoint is made, which bounds what a start has to read. Default 128 MiB.
     pub checkpoint_bytes: u64,
     /// How sealed segments are read again in the background.
@@ -64,6 +67,7 @@ impl Default for HostOptions {
             accept: ingest::Limits::default(),
             clock: Arc::new(SystemClock),
             compiler: None,
+            stack: Stack::default(),
             checkpoint_bytes: 128 << 20,
             scrub: ScrubOptions::default(),
             source_rate: None,
@@ -173,6 +177,7 @@ impl Host {
             Some(data) => Some(Arc::new(deployer(
                 data,
                 options.compiler,
+                options.stack,
                 &sequencer,
                 &subscribers,
             )?)),
@@ -372,10 +377,11 @@ impl Rebuilt {
 fn deployer(
     data: &Path,
     compiler: Option<PathBuf>,
+    stack: Stack,
     sequencer: &Arc<Sequencer>,
     subscribers: &Arc<Subscribers>,
 ) -> Result<Deployer, OpenError> {
-    let engine = Engine::new(Some(data.join("cache")), compiler)?;
+    let engine = Engine::new(Some(data.join("cache")), compiler, stack)?;
     let components = Components::open(&data.join("components"))?;
     Ok(Deployer::new(
         engine,

@@ -449,6 +449,7 @@ impl Version for Loaded {
 
     fn limits(&self) -> Vec<(&'static str, u64)> {
         let mut limits = self.settings.limits.shown();
+        limits.push(("stack_bytes", self.engine.stack_bytes() as u64));
         if self.outgoing.is_some() {
             limits.extend(self.settings.http.shown());
         }

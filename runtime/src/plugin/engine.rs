@@ -13,6 +13,7 @@ use super::cache::{self, Cache, CacheError};
 use super::compiler::{CompileError, Compiler};
 use super::guest::Guest;
 use super::settings::Limits;
+use super::stack::Stack;
 use super::v1::{Plugin, PluginPre};
 use super::wasi;
 
@@ -21,9 +22,6 @@ pub const TICK: Duration = Duration::from_millis(2);
 
 /// Ticks without a guest after which the ticker rests.
 const REST_AFTER: u32 = 100;
-
-/// Bytes of a guest's stack.
-pub(super) const STACK_BYTES: usize = 512 << 10;
 
 /// Compiles and runs guests. Cheap to clone.
 #[derive(Clone)]
@@ -54,23 +52,24 @@ impl Engine {
     /// An engine that keeps compiled code in the folder `cache`, and compiles in processes of the program `compiler`,
     /// which is a `nerve` of this very build. Without a folder nothing is kept; without a program this process
     /// compiles, and the limits of compiling don't hold.
-    pub fn new(cache: Option<PathBuf>, compiler: Option<PathBuf>) -> Result<Self, EngineError> {
-        Self::made(cache, compiler, false)
+    pub fn new(cache: Option<PathBuf>, compiler: Option<PathBuf>, stack: Stack) -> Result<Self, EngineError> {
+        Self::made(cache, compiler, stack, false)
     }
 
     /// An engine whose guests count the instructions that they run, which makes them slower: for trials. It keeps no
     /// compiled code.
-    pub fn counting(compiler: Option<PathBuf>) -> Result<Self, EngineError> {
-        Self::made(None, compiler, true)
+    pub fn counting(compiler: Option<PathBuf>, stack: Stack) -> Result<Self, EngineError> {
+        Self::made(None, compiler, stack, true)
     }
 
     fn made(
         cache: Option<PathBuf>,
         compiler: Option<PathBuf>,
+        stack: Stack,
         counts_fuel: bool,
     ) -> Result<Self, EngineError> {
         let refused = |cause: wasmtime::Error| EngineError::Engine(format!("{cause:#}"));
-        let engine = compiling(counts_fuel).map_err(refused)?;
+        let engine = below(counts_fuel, stack).map_err(refused)?;
         let mut linker = Linker::new(&engine);
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest).map_err(refused)?;
         let mut with_wasi = linker.clone();
@@ -131,6 +130,11 @@ impl Engine {
         &self.below
     }
 
+    /// Bytes of a guest's stack.
+    pub(super) fn stack_bytes(&self) -> usize {
+        self.below.get_max_wasm_stack()
+    }
+
     /// `component`, linked with what it may call.
     pub(super) fn link(&self, component: &Component) -> wasmtime::Result<PluginPre<Guest>> {
         let kind = component.component_type();
@@ -160,8 +164,8 @@ impl Engine {
     }
 }
 
-/// The engine below: whoever compiles for it must have the same one.
-pub(super) fn compiling(counts_fuel: bool) -> wasmtime::Result<wasmtime::Engine> {
+/// The engine below: whoever compiles for it must have the same one, but for the stack.
+pub(super) fn below(counts_fuel: bool, stack: Stack) -> wasmtime::Result<wasmtime::Engine> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -171,7 +175,7 @@ pub(super) fn compiling(counts_fuel: bool) -> wasmtime::Result<wasmtime::Engine>
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
-        .max_wasm_stack(STACK_BYTES);
+        .max_wasm_stack(stack.bytes());
     wasmtime::Engine::new(&config)
 }
 

@@ -271,7 +271,7 @@ impl WasmHandler {
             .filter(|line| line.level == Level::Error)
             .map(|line| &*line.text);
         let (class, reason) = guest
-            .reached_limit(cause)
+            .reached_limit(cause, self.loaded.engine.stack_bytes())
             .unwrap_or_else(|| self.classify(cause, panicked));
         handled.failure = Some(Failure {
             class,

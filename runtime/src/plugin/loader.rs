@@ -277,7 +277,7 @@ fn describe(
         .instantiate(&mut store)
         .and_then(|plugin| plugin.nerve_plugin_handler().call_describe(&mut store));
     described.map_err(|cause| {
-        let limit = store.data_mut().reached_limit(&cause);
+        let limit = store.data_mut().reached_limit(&cause, engine.stack_bytes());
         Refusal::Describe(match cause.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::Interrupt) => format!("it took longer than {} s", DESCRIBE_TIME.as_secs()),
             _ => limit.map_or_else(|| escaped(format!("{cause:#}")), |(_, reason)| reason),
@@ -288,9 +288,10 @@ fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::stack::Stack;
 
     fn refusal(component: &[u8]) -> String {
-        let engine = Engine::new(None, None).unwrap();
+        let engine = Engine::new(None, None, Stack::default()).unwrap();
         let name = PluginName::parse("x").unwrap();
         load(&engine, &name, component, None, &Asks::new())
             .map(drop)
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused_with_the_file() {
-        let engine = Engine::new(None, None).unwrap();
+        let engine = Engine::new(None, None, Stack::default()).unwrap();
         let name = PluginName::parse("x").unwrap();
         let refused = load(&engine, &name, b"", Some("strat = 1"), &Asks::new())
             .map(drop)

@@ -83,6 +83,37 @@ fn a_memory_bomb_is_stopped_by_its_limit() {
 }
 
 #[test]
+fn the_stack_of_plugins_is_what_the_host_was_told() {
+    let deep = Guest {
+        besides: "(func $deep (param i32) (result i32) (if (result i32) (local.get 0) (then (i32.add \
+                  (call $deep (i32.sub (local.get 0) (i32.const 1))) (i32.const 1))) (else (i32.const 0))))"
+            .to_owned(),
+        handle: "(drop (call $deep (i32.const 6000))) (i32.const 512)".to_owned(),
+        ..Guest::new("deep")
+    };
+    for (options, bytes, dead) in [
+        (&["--stack-kib", "64"], 65_536, true),
+        (&["--stack-kib", "1024"], 1_048_576, false),
+    ] {
+        let mut host = Host::start_with(options, &[]);
+        std::fs::write(host.path("plugins/deep.toml"), "[retry]\nattempts = 1\n").unwrap();
+        host.drop_bytes("deep", &deep.wasm());
+        host.until("it is live", |host| host.plugin("deep")["status"] == "live");
+        assert_eq!(host.plugin("deep")["limits"]["stack_bytes"], bytes);
+        host.publish("hostile.deep", "d", None, &json!({}));
+        if dead {
+            let (class, reason) = dead_letter(&mut host, "deep");
+            assert!(
+                class == "limit" && reason.starts_with("limit stack: its stack of 65536 bytes"),
+                "{class}: {reason}"
+            );
+        } else {
+            host.until("it is done", |host| host.plugin("deep")["counters"]["done"] == 1);
+        }
+    }
+}
+
+#[test]
 fn a_trap_is_dead_lettered_with_its_reason_and_leaves_no_effect() {
     let mut host = start(&["fixtures/trap"], PATIENT_MS);
     let at = host.publish("test.trap", "t", None, &json!({}));

@@ -19,6 +19,7 @@ use crate::plugin::compiler::child::THIS_PROGRAM;
 use crate::plugin::engine::Engine;
 use crate::plugin::loader::{self, Loaded};
 use crate::plugin::name::PluginName;
+use crate::plugin::stack::Stack;
 use crate::trial::history::{Beginning, Part};
 use crate::trial::report::Report;
 use crate::trial::{self, Against};
@@ -148,7 +149,7 @@ impl Check {
         printer.progress("compiling both versions …");
         let live = about.live.as_ref();
         let settings = settings.or_else(|| live.and_then(|live| live.settings.clone()));
-        let engine = Engine::counting(Some(THIS_PROGRAM.into()))?;
+        let engine = Engine::counting(Some(THIS_PROGRAM.into()), Stack::default())?;
         let (old, new) = std::thread::scope(|scope| {
             let old = scope.spawn(|| load_running(&engine, &name, &about));
             let new = loader::load(&engine, &name, &component, settings.as_deref(), &about.approved);

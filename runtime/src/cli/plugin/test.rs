@@ -17,6 +17,7 @@ use crate::plugin::engine::Engine;
 use crate::plugin::loader;
 use crate::plugin::name::PluginName;
 use crate::plugin::rerun::Rerun;
+use crate::plugin::stack::Stack;
 
 /// Run a plugin's tests, or the failure in a bundle again
 #[derive(clap::Args)]
@@ -33,6 +34,9 @@ pub(crate) struct Test {
     /// The data folder that has the component that failed
     #[arg(long, default_value = "data", env = "NERVE_DATA")]
     data: PathBuf,
+    /// KiB of stack that it may use, as the host had
+    #[arg(long, default_value = "512", requires = "bundle")]
+    stack_kib: Stack,
 }
 
 /// Class and reason of a failure.
@@ -67,7 +71,7 @@ impl Test {
         let bundle = bundle::read(&text).map_err(|bad| fail(Exit::Usage, format!("{place}: {bad}")))?;
         let component = self.component(bundle.component)?;
         let (hash, name) = (Hash::of(&component), PluginName::parse(&bundle.plugin)?);
-        let engine = Engine::new(None, Some(THIS_PROGRAM.into()))?;
+        let engine = Engine::new(None, Some(THIS_PROGRAM.into()), self.stack_kib)?;
         let settings = bundle.settings.as_deref();
         let loaded = loader::load(&engine, &name, &component, settings, &bundle.approved)?;
         let (Record::Event(event), Record::Outcome(outcome)) = (

@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_s
 
 use super::{answer, translate};
 use crate::plugin::engine;
+use crate::plugin::stack::Stack;
 
 /// The hidden command of `nerve` that is this process.
 pub const COMMAND: &str = "compile-component";
@@ -98,7 +99,8 @@ fn deny() -> Result<RulesetStatus, RulesetError> {
 pub fn serve(mut from: impl Read, mut to: impl Write, counts_fuel: bool) -> io::Result<()> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)?;
-    let engine = engine::compiling(counts_fuel).map_err(|cause| io::Error::other(format!("{cause:#}")))?;
+    let engine = engine::below(counts_fuel, Stack::default())
+        .map_err(|cause| io::Error::other(format!("{cause:#}")))?;
     let answer = translate::translate(&engine, &bytes);
     let (kind, rest) = answer::parts(&answer);
     to.write_all(&[kind])?;

@@ -4,7 +4,6 @@ use wasmtime::{ResourceLimiter, Trap};
 
 use super::Guest;
 use crate::log::record::FailureClass;
-use crate::plugin::engine::STACK_BYTES;
 
 /// What an instance has taken so far. It gives nothing back before its end.
 #[derive(Debug, Default)]
@@ -65,13 +64,14 @@ impl Guest {
     pub(in crate::plugin) fn reached_limit(
         &mut self,
         cause: &wasmtime::Error,
+        stack_bytes: usize,
     ) -> Option<(FailureClass, String)> {
         let kept = || {
             let limits = &self.settings.limits;
             let root = cause.root_cause().to_string();
             if matches!(cause.downcast_ref(), Some(Trap::StackOverflow)) {
                 Some(format!(
-                    "limit stack: its stack of {STACK_BYTES} bytes is used up (call stack exhausted)"
+                    "limit stack: its stack of {stack_bytes} bytes is used up (call stack exhausted)"
                 ))
             } else if root.contains("fuel allocated for hostcalls") {
                 let most = limits.host_call_bytes;

@@ -77,6 +77,7 @@ mod tests {
     use super::*;
     use crate::plugin::guest;
     use crate::plugin::settings::{Limits, Settings};
+    use crate::plugin::stack::Stack;
 
     /// Of other patch versions than the answers are, as tool chains of another year have them.
     const CALLER: &str = r#"(component
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn invariant_09_what_is_denied_can_be_imported_and_fails_where_it_is_called() {
-        let engine = Engine::new(None, None).unwrap();
+        let engine = Engine::new(None, None, Stack::default()).unwrap();
         let component = engine
             .compile(&wat::parse_str(CALLER).unwrap(), &Limits::default())
             .unwrap();
