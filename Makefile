@@ -53,7 +53,7 @@ check:
 bench: plugins
 	$(CARGO) run -q --release -p nerve -- bench
 
-soak: plugins host
+soak: plugins
 	scripts/soak
 
 clean:

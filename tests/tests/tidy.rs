@@ -251,8 +251,9 @@ fn every_proof_of_make_soak_is_a_test_and_on_the_page() {
     let soak = fs::read_to_string(root().join("scripts/soak")).unwrap();
     let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
     let tests = soak.lines().filter_map(|line| {
-        let words: Vec<&str> = line.split(' ').collect();
-        (words.len() == 3 && words[2].parse::<u32>().is_ok()).then(|| words[1].to_owned())
+        // ("package", "test", minutes)
+        let parts: Vec<&str> = line.split('"').collect();
+        (parts.len() == 5 && parts[0].ends_with('(') && parts[2] == ", ").then(|| parts[3].to_owned())
     });
     let tests: Vec<String> = tests.collect();
     assert!(!tests.is_empty(), "the list is found");

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `NERVE_PROOF_SCALE` | `short` (the default), `long`, or a number of cases |
 //! | `NERVE_PROOF_SEED` | the only case to run; for a fuzzer, the seed it begins with |
+//! | `NERVE_PROOF_FIRST` | the seed to begin with, where those before ran already |
+//! | `NERVE_PROOF_MINUTES` | after so many minutes no further case begins, and the line of figures says `stopped` |
 //! | `NERVE_PROOF_STEPS` | with a seed: its case prints what happens, step by step, where the proof has steps |
 //! | `NERVE_FUZZ_SECONDS` | how long each fuzzer runs; 30 by default |
 //! | `NERVE_PROOF_FIGURES` | a file to which each proof appends its line: a JSON object with `proof`, `cases`, `seconds`, `violations` and `seed` |
@@ -19,7 +21,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use dice::Dice;
 pub use fuzz::{Fuzzed, fuzz};
@@ -65,33 +67,41 @@ struct Ran {
     failed: u64,
     /// The failing seeds that are named, in order, and what each said.
     named: BTreeMap<u64, String>,
+    /// Whether it was to begin no further case before all had run.
+    stopped: bool,
 }
 
 /// Run `case` with each of as many seeds as the `scale` says, from 0 on and on all processors, and leave a line of
-/// figures. Goes on behind a case that fails.
+/// figures. Goes on behind a case that fails. May stop earlier, where it was told to.
 ///
 /// # Panics
 /// When cases do, naming their seeds; and when a variable is set to something that it can't be.
 pub fn cases<H: Held>(proof: &str, scale: Scale, case: impl Fn(u64) -> H + Sync) {
     let begun = Instant::now();
     let only = number("NERVE_PROOF_SEED");
-    let (first, count) = only.map_or((0, how_many(scale)), |seed| (seed, 1));
-    let ran = run(first, first.saturating_add(count), |seed| case(seed).count());
+    let (first, end) = match only {
+        Some(seed) => (seed, seed.saturating_add(1)),
+        None => (number("NERVE_PROOF_FIRST").unwrap_or(0), how_many(scale)),
+    };
+    let minutes = number("NERVE_PROOF_MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
+    let is_late = || minutes.is_some_and(|minutes| begun.elapsed() >= minutes);
+    let ran = run(first, end, is_late, |seed| case(seed).count());
     let seed = ran.named.keys().next().copied().or(only);
-    figures(proof, ran.cases, begun, ran.failed, seed);
+    let more = if ran.stopped { ", \"stopped\": true" } else { "" };
+    line(proof, ran.cases, begun, ran.failed, seed, more);
     if let Some(told) = ran.told() {
         panic!("{proof}: {told}");
     }
 }
 
-fn run(first: u64, end: u64, case: impl Fn(u64) -> u64 + Sync) -> Ran {
+fn run(first: u64, end: u64, is_late: impl Fn() -> bool + Sync, case: impl Fn(u64) -> u64 + Sync) -> Ran {
     let next = AtomicU64::new(first);
     let ran: Mutex<Ran> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                loop {
+                while !is_late() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
                         return;
@@ -110,7 +120,9 @@ fn run(first: u64, end: u64, case: impl Fn(u64) -> u64 + Sync) -> Ran {
             });
         }
     });
-    ran.into_inner().expect("nobody panics while holding it")
+    let mut ran = ran.into_inner().expect("nobody panics while holding it");
+    ran.stopped = next.into_inner() < end;
+    ran
 }
 
 impl Ran {
@@ -160,6 +172,10 @@ pub fn step(what: impl FnOnce() -> String) {
 /// # Panics
 /// When the file can't be written.
 pub fn figures(proof: &str, cases: u64, begun: Instant, violations: u64, seed: Option<u64>) {
+    line(proof, cases, begun, violations, seed, "");
+}
+
+fn line(proof: &str, cases: u64, begun: Instant, violations: u64, seed: Option<u64>, more: &str) {
     let Some(file) = std::env::var_os("NERVE_PROOF_FIGURES") else {
         return;
     };
@@ -167,7 +183,7 @@ pub fn figures(proof: &str, cases: u64, begun: Instant, violations: u64, seed: O
     let seed = seed.map_or("null".to_owned(), |seed| seed.to_string());
     let line = format!(
         "{{\"proof\": \"{proof}\", \"cases\": {cases}, \"seconds\": {seconds:.1}, \"violations\": {violations}, \
-         \"seed\": {seed}}}\n"
+         \"seed\": {seed}{more}}}\n"
     );
     std::fs::OpenOptions::new()
         .create(true)
@@ -210,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_proof_goes_on_behind_a_failing_case_and_names_every_failing_seed() {
-        let ran = run(0, 50, |seed| {
+        let ran = run(0, 50, || false, |seed| {
             assert!(seed % 10 != 3, "it ends with 3");
             2
         });
@@ -222,12 +238,12 @@ mod tests {
                 "{told}"
             );
         }
-        assert!(run(0, 50, |_| 1).told().is_none());
+        assert!(run(0, 50, || false, |_| 1).told().is_none());
     }
 
     #[test]
     fn of_many_failing_seeds_the_first_are_named_and_the_others_counted() {
-        let ran = run(0, 100, |_| panic!("no"));
+        let ran = run(0, 100, || false, |_| panic!("no"));
         let told = ran.told().unwrap();
         assert!(
             told.contains("100 of 100 cases fail") && told.contains("and 68 more"),
