@@ -358,10 +358,12 @@ impl Log for FileLog {
             }
             cold = &cold[..split];
         }
+        // One alone is a retry, say, and what stands behind it is not asked for.
+        let page_bytes = if cold.len() == 1 { 1 } else { 64 << 10 };
         let mut page: Vec<Entry> = Vec::new();
         for offset in cold {
             if page.last().is_none_or(|last| last.offset < *offset) {
-                page = self.read(*offset, 64 << 10, Reach::Appended)?;
+                page = self.read(*offset, page_bytes, Reach::Appended)?;
             }
             let found = page.partition_point(|entry| entry.offset < *offset);
             out.extend(page.get(found).filter(|entry| entry.offset == *offset).cloned());

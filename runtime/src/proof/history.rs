@@ -172,12 +172,11 @@ impl History {
         seen
     }
 
-    /// The state that the records make, from the first on.
-    pub(super) fn fold(&self) -> BTreeMap<String, PluginState> {
+    /// The state that the records make, from the first on, `decoded` as they are.
+    pub(super) fn fold(&self, decoded: &[Record<'_>]) -> BTreeMap<String, PluginState> {
         let mut fold = Fold::default();
-        for (offset, (time, bytes)) in (1..).zip(&self.records) {
-            let record = Record::decode(bytes).unwrap();
-            fold.apply(Offset(offset), *time, &record);
+        for (offset, ((time, _), record)) in (1..).zip(self.records.iter().zip(decoded)) {
+            fold.apply(Offset(offset), *time, record);
         }
         fold.into_plugins()
     }
@@ -195,7 +194,12 @@ fn in_words(bytes: &[u8]) -> String {
     }
 }
 
-/// A plugin's state in the form in which two are compared.
+/// A plugin's state as a checkpoint has it.
+pub(super) fn kept(state: &PluginState) -> Vec<u8> {
+    rmp_serde::to_vec(&state.snapshot(Offset(0))).unwrap()
+}
+
+/// A plugin's state in words, what no checkpoint has included.
 pub(super) fn told(state: &PluginState) -> String {
     format!("{:?}", state.snapshot(Offset(0)))
 }

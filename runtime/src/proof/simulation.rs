@@ -230,17 +230,18 @@ fn whatever_happens_to_a_host_it_keeps_its_promises() {
         short: 2_000,
         long: 1_000_000,
     };
-    let seen: Mutex<BTreeMap<&str, u64>> = Mutex::default();
+    let seen: Mutex<BTreeSet<&str>> = Mutex::default();
     cases("seeded simulation of a host", scale, |seed| {
         let world = live(seed);
         world.check(true);
-        for happened in world.history.happened() {
-            *seen.lock().entry(happened).or_default() += 1;
+        if seen.lock().len() < HAPPENS.len() {
+            let happened = world.history.happened();
+            seen.lock().extend(happened);
         }
     });
     if std::env::var_os("NERVE_PROOF_SEED").is_none() {
         let seen = seen.into_inner();
-        let never: Vec<_> = HAPPENS.iter().filter(|what| !seen.contains_key(**what)).collect();
+        let never: Vec<_> = HAPPENS.iter().filter(|what| !seen.contains(**what)).collect();
         assert!(never.is_empty(), "in no life there was {never:?}");
     }
 }
