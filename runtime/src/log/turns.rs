@@ -35,3 +35,36 @@ impl Turn<'_> {
         *self.0 = last;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use nerve_eventlog::storage::MemoryStorage;
+    use nerve_eventlog::{Batch, FileLog, Options, SystemClock};
+
+    use super::*;
+
+    #[test]
+    fn a_large_batch_waits_until_the_one_before_is_durable() {
+        let storage = Arc::new(MemoryStorage::default());
+        let (options, clock) = (Options::default(), Arc::new(SystemClock));
+        let log = FileLog::open(storage, options, clock, None, &mut |_| {})
+            .unwrap()
+            .0;
+        let turns = Turns::default();
+        let mut before = Offset(0);
+        for _ in 0..200 {
+            let turn = turns.wait(&log).unwrap();
+            assert!(log.bounds().durable >= before, "{before} is still on its way");
+            let mut batch = Batch::new();
+            batch.push(&vec![0; LARGE]);
+            before = log
+                .append(batch, None)
+                .map_err(|refused| refused.to_string())
+                .unwrap()
+                .last;
+            turn.appended(before);
+        }
+    }
+}
