@@ -49,7 +49,7 @@ impl Bench<'_> {
             ("p99 between two events without a swap", others),
         ] {
             let figure = Figure::of(format!("{name}, {what}"), Unit::Micros, runs);
-            self.figures.push(figure);
+            self.found(figure);
         }
         Ok(())
     }
