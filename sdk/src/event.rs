@@ -35,6 +35,39 @@ pub trait Event: Schema + Serialize + DeserializeOwned {
     fn fields() -> &'static [payload::Field] {
         &[]
     }
+
+    /// Whether events of type `event_type` are read as this one: of its own type, or of an older one that it upcasts.
+    #[doc(hidden)]
+    fn takes(event_type: &str) -> bool {
+        event_type == Self::TYPE
+    }
+
+    /// Read the data of an event of type `event_type`. Data that can't be read is told with the field at fault.
+    #[doc(hidden)]
+    fn read(_event_type: &str, data: &[u8]) -> Result<Self, String> {
+        read(data)
+    }
+
+    /// Declare that the older types that it upcasts are consumed.
+    #[doc(hidden)]
+    fn declare_older(_manifest: &mut crate::Manifest) {}
+}
+
+/// A newer shape of an event that can be made of the older `Old`: `From<Old>` gives it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` says that it upcasts `{Old}`, and can't be made of it",
+    label = "`From<{Old}>` is missing",
+    note = "write `impl From<{Old}> for {Self}`: it makes the new shape of what the old one has"
+)]
+pub trait Upcasts<Old> {
+    /// The new shape of `old`.
+    fn upcast(old: Old) -> Self;
+}
+
+impl<Old, New: From<Old>> Upcasts<Old> for New {
+    fn upcast(old: Old) -> Self {
+        old.into()
+    }
 }
 
 /// What a field must be to serve as an event's key or subject.
@@ -75,12 +108,9 @@ impl<T: Event> Delivered<T> {
     /// Parse the data of `raw`. Data that is not a `T` is a reject that names the field.
     #[doc(hidden)]
     pub fn parse(raw: RawEvent) -> Result<Self, Failure> {
-        match payload::decode(&raw.data) {
+        match T::read(&raw.type_, &raw.data) {
             Ok(data) => Ok(Self { data, raw }),
-            Err(reason) => {
-                let reason = payload::blame(&raw.data, T::fields()).unwrap_or(reason);
-                Err(unreadable(&raw.type_, &reason).into())
-            }
+            Err(reason) => Err(unreadable(&raw.type_, &reason).into()),
         }
     }
 }
@@ -110,6 +140,12 @@ impl RawEvent {
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
         payload::decode(&self.data).map_err(|reason| unreadable(&self.type_, &reason))
     }
+}
+
+/// Read `data` as a `T`, or name the field at fault.
+#[doc(hidden)]
+pub fn read<T: Event>(data: &[u8]) -> Result<T, String> {
+    payload::decode(data).map_err(|reason| payload::blame(data, T::fields()).unwrap_or(reason))
 }
 
 #[cold]

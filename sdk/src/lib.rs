@@ -59,11 +59,11 @@ pub mod testing;
 
 pub use context::{Context, Moment, RawEmit, Timer};
 pub use error::{EmitError, Failure, ParseError, StateError};
-pub use event::{Delivered, Event, EventKey, RawEvent};
+pub use event::{Delivered, Event, EventKey, RawEvent, Upcasts};
 pub use log::Level;
 pub use nerve_sdk_macros::{Event, Schema, plugin};
 pub use plugin::{EmittedBy, Manifest, Plugin};
-pub use schema::Schema;
+pub use schema::{Schema, SchemaText};
 pub use state::{Scan, State};
 
 /// What a plugin needs, in one line: `use nerve_sdk::prelude::*;`
@@ -77,9 +77,9 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod private {
     pub use crate::bindings::{Failure as WireFailure, export_plugin, generated as bindings_root};
+    pub use crate::event::read;
     pub use crate::guest::{Guest, context, handle};
     pub use crate::log::write;
     pub use crate::payload::{Field, reads};
     pub use crate::plugin::{ask, declare_consumed, declare_emitted, manifest, matches, no_handler};
-    pub use crate::schema::{MAX_DEPTH, field, string};
 }

@@ -3,6 +3,7 @@
 use crate::bindings::{self, PayloadFormat, Role};
 use crate::error::Failure;
 use crate::event::{Event, RawEvent};
+use crate::schema::text;
 
 pub use crate::bindings::Manifest;
 
@@ -74,13 +75,17 @@ pub fn no_handler(event: &RawEvent) -> Failure {
     Failure::reject(["no handler takes events of type ", &event.type_].concat())
 }
 
-/// Add what the plugin expects of `E`.
+/// Add what the plugin expects of `E`, and of the older types that it is made of.
 #[doc(hidden)]
 pub fn declare_consumed<E: Event>(manifest: &mut Manifest) {
     if !manifest.subscriptions.iter().any(|pattern| pattern == E::TYPE) {
         manifest.subscriptions.push(E::TYPE.to_owned());
     }
-    manifest.schemas.push(schema::<E>(Role::Consumes));
+    let known = |schema: &bindings::Schema| schema.event_type == E::TYPE && schema.role == Role::Consumes;
+    if !manifest.schemas.iter().any(known) {
+        manifest.schemas.push(schema::<E>(Role::Consumes));
+    }
+    E::declare_older(manifest);
 }
 
 /// Add what the plugin promises of `E`.
@@ -100,12 +105,10 @@ pub fn ask(manifest: &mut Manifest, capability: &str, scope: &[&str]) {
 }
 
 fn schema<E: Event>(role: Role) -> bindings::Schema {
-    let mut json = String::new();
-    E::schema(&mut json, 0);
     bindings::Schema {
         event_type: E::TYPE.to_owned(),
         role,
-        json,
+        json: text::<E>(role == Role::Emits),
     }
 }
 

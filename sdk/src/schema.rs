@@ -6,14 +6,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// How deep nested types are spelled out; what lies deeper may be anything. It ends recursive types.
-#[doc(hidden)]
-pub const MAX_DEPTH: u32 = 12;
+const MAX_DEPTH: u32 = 12;
+
+/// The text of a schema while it is written.
+///
+/// Data that is emitted has the fields that it has and no others, while of data that is consumed only what is
+/// needed is described: so a type's schema is closed where it is emitted, and open where it is consumed.
+pub struct SchemaText {
+    text: String,
+    depth: u32,
+    emitted: bool,
+}
 
 /// A type whose values have a JSON Schema (draft 2020-12).
 ///
-/// Derive it for types that events are made of; `#[derive(Event)]` implies it. The serde attributes
-/// `rename`, `rename_all`, `default` and `skip` are understood; where `tag`, `untagged`, `with` or other
-/// attributes change the shape, the schema says "anything" for that part.
+/// Derive it for types that events are made of; `#[derive(Event)]` implies it. The serde attributes `rename`,
+/// `rename_all`, `default`, `alias`, `skip`, `skip_serializing_if` and `deny_unknown_fields` are understood; where
+/// `tag`, `untagged`, `with` or other attributes change the shape, the schema says "anything" for that part.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no JSON Schema",
     note = "write `#[derive(Schema)]` above it, or implement `nerve_sdk::Schema` for it"
@@ -22,29 +31,82 @@ pub trait Schema {
     /// Whether a field of this type must be there.
     const REQUIRED: bool = true;
 
-    /// Append the schema as JSON text. `depth` counts the types around this one.
-    fn schema(out: &mut String, depth: u32);
+    /// Append the schema as JSON text.
+    fn schema(out: &mut SchemaText);
 }
 
-/// Append one property; `first` says whether it is the first of its object.
-#[doc(hidden)]
-pub fn field<T: Schema>(out: &mut String, first: bool, name: &str, depth: u32) {
-    if !first {
-        out.push(',');
+/// The schema of `T`, as JSON text.
+pub(crate) fn text<T: Schema>(emitted: bool) -> String {
+    let mut out = SchemaText {
+        text: String::new(),
+        depth: 0,
+        emitted,
+    };
+    T::schema(&mut out);
+    out.text
+}
+
+impl SchemaText {
+    /// Append JSON text.
+    pub fn push_str(&mut self, json: &str) {
+        self.text.push_str(json);
     }
-    string(out, name);
-    out.push(':');
-    if depth < MAX_DEPTH {
-        T::schema(out, depth + 1);
-    } else {
-        out.push_str("{}");
+
+    /// Append the schema of a part of the type.
+    pub fn nested<T: Schema>(&mut self) {
+        if self.depth < MAX_DEPTH {
+            self.depth += 1;
+            T::schema(self);
+            self.depth -= 1;
+        } else {
+            self.push_str("{}");
+        }
+    }
+
+    /// Append one property; `first` says whether it is the first of its object.
+    #[doc(hidden)]
+    pub fn field<T: Schema>(&mut self, first: bool, name: &str) {
+        if !first {
+            self.push_str(",");
+        }
+        self.string(name);
+        self.push_str(":");
+        self.nested::<T>();
+    }
+
+    /// Append the name of a property to the list of those that must be there, where it must: when it is emitted,
+    /// and when it is consumed. `any` says whether the list has names already.
+    #[doc(hidden)]
+    pub fn required<T: Schema>(&mut self, any: &mut bool, name: &str, emitted: bool, consumed: bool) {
+        if T::REQUIRED && (if self.emitted { emitted } else { consumed }) {
+            if *any {
+                self.push_str(",");
+            }
+            *any = true;
+            self.string(name);
+        }
+    }
+
+    /// End an object, which has no other properties where it is emitted, or `closed`.
+    #[doc(hidden)]
+    pub fn end_object(&mut self, closed: bool) {
+        self.push_str(if closed || self.emitted {
+            ",\"additionalProperties\":false}"
+        } else {
+            "}"
+        });
+    }
+
+    /// Append `text` as a JSON string.
+    #[doc(hidden)]
+    pub fn string(&mut self, text: &str) {
+        string(&mut self.text, text);
     }
 }
 
 /// Append `text` as a JSON string. Names come from Rust source, so control characters are only escaped by
 /// their number.
-#[doc(hidden)]
-pub fn string(out: &mut String, text: &str) {
+fn string(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -67,7 +129,7 @@ pub fn string(out: &mut String, text: &str) {
 macro_rules! plain {
     ($($json:literal: $($ty:ty)*;)*) => {$($(
         impl Schema for $ty {
-            fn schema(out: &mut String, _depth: u32) {
+            fn schema(out: &mut SchemaText) {
                 out.push_str($json);
             }
         }
@@ -77,39 +139,29 @@ plain! {
     r#"{"type":"string"}"#: String char;
     r#"{"type":"boolean"}"#: bool;
     r#"{"type":"number"}"#: f32 f64;
-    r#"{"type":"integer"}"#: i8 i16 i32 i64 i128 isize;
-    r#"{"type":"integer","minimum":0}"#: u8 u16 u32 u64 u128 usize;
+    r#"{"type":"integer","minimum":-128,"maximum":127}"#: i8;
+    r#"{"type":"integer","minimum":-32768,"maximum":32767}"#: i16;
+    r#"{"type":"integer","minimum":-2147483648,"maximum":2147483647}"#: i32;
+    r#"{"type":"integer"}"#: i64 i128 isize;
+    r#"{"type":"integer","minimum":0,"maximum":255}"#: u8;
+    r#"{"type":"integer","minimum":0,"maximum":65535}"#: u16;
+    r#"{"type":"integer","minimum":0,"maximum":4294967295}"#: u32;
+    r#"{"type":"integer","minimum":0}"#: u64 u128 usize;
     r#"{"type":"null"}"#: ();
 }
 
-fn around<T: Schema>(out: &mut String, depth: u32, before: &str, after: &str) {
-    out.push_str(before);
-    if depth < MAX_DEPTH {
-        T::schema(out, depth + 1);
-    } else {
-        out.push_str("{}");
-    }
-    out.push_str(after);
-}
-
-impl<T: Schema> Schema for Option<T> {
-    const REQUIRED: bool = false;
-
-    fn schema(out: &mut String, depth: u32) {
-        around::<T>(out, depth, r#"{"anyOf":["#, r#",{"type":"null"}]}"#);
-    }
-}
-
-macro_rules! wrapped {
+macro_rules! around {
     ($($before:literal $after:literal: $(<$($p:ident),*> $ty:ty => $item:ident;)*)*) => {$($(
         impl<$($p: Schema),*> Schema for $ty {
-            fn schema(out: &mut String, depth: u32) {
-                around::<$item>(out, depth, $before, $after);
+            fn schema(out: &mut SchemaText) {
+                out.push_str($before);
+                out.nested::<$item>();
+                out.push_str($after);
             }
         }
     )*)*};
 }
-wrapped! {
+around! {
     r#"{"type":"array","items":"# "}":
         <T> Vec<T> => T;
         <T> BTreeSet<T> => T;
@@ -119,14 +171,24 @@ wrapped! {
         <V> BTreeMap<String, V> => V;
 }
 
+impl<T: Schema> Schema for Option<T> {
+    const REQUIRED: bool = false;
+
+    fn schema(out: &mut SchemaText) {
+        out.push_str(r#"{"anyOf":["#);
+        out.nested::<T>();
+        out.push_str(r#",{"type":"null"}]}"#);
+    }
+}
+
 impl<T: Schema, S> Schema for HashSet<T, S> {
-    fn schema(out: &mut String, depth: u32) {
-        Vec::<T>::schema(out, depth);
+    fn schema(out: &mut SchemaText) {
+        Vec::<T>::schema(out);
     }
 }
 
 impl<V: Schema, S> Schema for HashMap<String, V, S> {
-    fn schema(out: &mut String, depth: u32) {
-        BTreeMap::<String, V>::schema(out, depth);
+    fn schema(out: &mut SchemaText) {
+        BTreeMap::<String, V>::schema(out);
     }
 }

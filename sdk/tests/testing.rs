@@ -247,7 +247,7 @@ fn the_manifest_says_what_was_written() {
                 "order": count,
                 "lines": {"type": "array", "items": {
                     "type": "object",
-                    "properties": {"productName": text, "count": count},
+                    "properties": {"productName": text, "count": {"type": "integer", "minimum": 0, "maximum": u32::MAX}},
                     "required": ["productName", "count"],
                 }},
                 "size": {"enum": ["small", "extra_large"]},

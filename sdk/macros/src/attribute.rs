@@ -44,8 +44,12 @@ pub(crate) struct Shape {
     pub(crate) rename: Option<String>,
     /// `rename_all = ".."`.
     pub(crate) rename_all: Option<String>,
-    /// `default`: the field may be missing.
+    /// `default`, or `alias`: the field may be missing where it is read.
     pub(crate) default: bool,
+    /// `skip_serializing_if`: the field may be missing where it is written.
+    pub(crate) skip_if: bool,
+    /// `deny_unknown_fields`.
+    pub(crate) closed: bool,
     /// `skip`: the field is not part of the data.
     pub(crate) skip: bool,
     /// `transparent`.
@@ -71,15 +75,12 @@ impl Shape {
                         }) = Some(text);
                         return Ok(());
                     }
-                    "default" => shape.default = true,
+                    "default" | "alias" => shape.default = true,
+                    "skip_serializing_if" => shape.skip_if = true,
+                    "deny_unknown_fields" => shape.closed = true,
                     "skip" => shape.skip = true,
                     "transparent" => shape.transparent = true,
-                    "deny_unknown_fields"
-                    | "bound"
-                    | "crate"
-                    | "expecting"
-                    | "skip_serializing_if"
-                    | "alias" => {}
+                    "bound" | "crate" | "expecting" => {}
                     _ => shape.opaque = true,
                 }
                 skip_value(meta.input)

@@ -14,6 +14,7 @@ struct Arguments {
     ty: Option<LitStr>,
     key: Option<LitStr>,
     subject: Option<LitStr>,
+    upcasts: Option<syn::Type>,
 }
 
 pub(crate) fn derive(item: &DeriveInput) -> TokenStream {
@@ -45,6 +46,7 @@ pub(crate) fn derive(item: &DeriveInput) -> TokenStream {
         TokenStream::new()
     };
     let fields = fields_read(item);
+    let upcasts = arguments.upcasts.map(|old| upcasts(&old));
     let mistakes_found = !mistakes.is_empty();
     let mistakes = mistakes.into_tokens();
     if mistakes_found {
@@ -67,6 +69,29 @@ pub(crate) fn derive(item: &DeriveInput) -> TokenStream {
             fn fields() -> &'static [::nerve_sdk::private::Field] {
                 const { &[#fields] }
             }
+
+            #upcasts
+        }
+    }
+}
+
+/// What an event type does that also reads the older type `old`.
+fn upcasts(old: &syn::Type) -> TokenStream {
+    let event = quote!(<#old as ::nerve_sdk::Event>);
+    quote! {
+        fn takes(event_type: &str) -> bool {
+            event_type == Self::TYPE || #event::takes(event_type)
+        }
+
+        fn read(event_type: &str, data: &[u8]) -> ::core::result::Result<Self, ::std::string::String> {
+            if #event::takes(event_type) {
+                return #event::read(event_type, data).map(<Self as ::nerve_sdk::Upcasts<#old>>::upcast);
+            }
+            ::nerve_sdk::private::read::<Self>(data)
+        }
+
+        fn declare_older(manifest: &mut ::nerve_sdk::Manifest) {
+            ::nerve_sdk::private::declare_consumed::<#old>(manifest);
         }
     }
 }
@@ -95,6 +120,15 @@ fn arguments(item: &DeriveInput, mistakes: &mut Mistakes) -> Arguments {
     for attribute in item.attrs.iter().filter(|a| a.path().is_ident("event")) {
         seen = true;
         let parsed = attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("upcasts") {
+                if arguments.upcasts.is_some() {
+                    return Err(meta.error(
+                        "this is given twice: name the newest older type, which may upcast others itself",
+                    ));
+                }
+                arguments.upcasts = Some(meta.value()?.parse()?);
+                return Ok(());
+            }
             let slot = if meta.path.is_ident("type") {
                 &mut arguments.ty
             } else if meta.path.is_ident("key") {
@@ -102,7 +136,9 @@ fn arguments(item: &DeriveInput, mistakes: &mut Mistakes) -> Arguments {
             } else if meta.path.is_ident("subject") {
                 &mut arguments.subject
             } else {
-                return Err(meta.error(format!("`event` knows `type`, `key` and `subject`: {SHAPE}")));
+                return Err(meta.error(format!(
+                    "`event` knows `type`, `key`, `subject` and `upcasts`: {SHAPE}"
+                )));
             };
             if slot.is_some() {
                 return Err(meta.error("this is given twice: remove one"));

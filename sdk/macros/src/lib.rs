@@ -13,6 +13,9 @@ use proc_macro::TokenStream;
 
 /// Makes a type an event type: `#[event(type = "order.placed", key = "order", subject = "order")]`, where
 /// `key` and `subject` (both optional) name fields. Implies [`macro@Schema`].
+///
+/// `upcasts = OrderPlacedV1` names the event type that this one takes the place of, of which it can be made
+/// (`From<OrderPlacedV1>`): whoever handles this one gets events of both types, all in the new shape.
 #[proc_macro_derive(Event, attributes(event, serde))]
 pub fn derive_event(item: TokenStream) -> TokenStream {
     event::derive(&syn::parse_macro_input!(item as syn::DeriveInput)).into()

@@ -93,6 +93,17 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
             }
         })
     });
+    // An older type that somebody handles as it is goes there, and only else to who upcasts it.
+    let older = handlers.iter().filter_map(|handler| {
+        let (Takes::Type(ty), function) = (&handler.takes, &handler.name) else {
+            return None;
+        };
+        Some(quote! {
+            event_type if <#ty as ::nerve_sdk::Event>::takes(event_type) => {
+                <#this>::#function(&mut context, ::nerve_sdk::Delivered::<#ty>::parse(event)?)
+            }
+        })
+    });
     let patterns = handlers.iter().filter_map(|handler| {
         let (Takes::Patterns(patterns), function) = (&handler.takes, &handler.name) else {
             return None;
@@ -121,6 +132,7 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
                 let mut context = ::nerve_sdk::private::context::<#this>();
                 match event.type_.as_str() {
                     #(#exact)*
+                    #(#older)*
                     #(#patterns)*
                     _ => ::core::result::Result::Err(::nerve_sdk::private::no_handler(&event)),
                 }

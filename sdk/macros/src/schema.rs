@@ -7,7 +7,7 @@ use syn::{Data, DeriveInput, Field, Fields, Token, Variant};
 
 use crate::attribute::Shape;
 
-/// Statements that append to `out: &mut String`, at `depth: u32`.
+/// Statements that append to `out: &mut SchemaText`.
 type Writes = TokenStream;
 
 pub(crate) fn derive(item: &DeriveInput) -> TokenStream {
@@ -30,8 +30,7 @@ pub(crate) fn derive(item: &DeriveInput) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl #impl_generics ::nerve_sdk::Schema for #name #type_generics #where_clause {
-            fn schema(out: &mut ::std::string::String, depth: u32) {
-                let _ = depth;
+            fn schema(out: &mut ::nerve_sdk::SchemaText) {
                 #writes
             }
         }
@@ -51,13 +50,7 @@ fn nested(field: &Field) -> Writes {
     if Shape::of(&field.attrs).opaque {
         return anything();
     }
-    quote! {
-        if depth < ::nerve_sdk::private::MAX_DEPTH {
-            <#ty as ::nerve_sdk::Schema>::schema(out, depth + 1);
-        } else {
-            out.push_str("{}");
-        }
-    }
+    quote!(out.nested::<#ty>();)
 }
 
 fn fields(fields: &Fields, shape: &Shape) -> Writes {
@@ -87,39 +80,33 @@ fn object(fields: &Punctuated<Field, Token![,]>, shape: &Shape) -> Writes {
         let name = own.name(ident, shape.rename_all.as_deref(), false);
         if own.opaque {
             properties.extend(quote! {
-                if !#first { out.push(','); }
-                ::nerve_sdk::private::string(out, #name);
+                if !#first { out.push_str(","); }
+                out.string(#name);
                 out.push_str(":{}");
             });
         } else {
-            properties.extend(quote!(::nerve_sdk::private::field::<#ty>(out, #first, #name, depth);));
-            if !own.default && !shape.default {
-                required.extend(quote! {
-                    if <#ty as ::nerve_sdk::Schema>::REQUIRED {
-                        if any { out.push(','); }
-                        any = true;
-                        ::nerve_sdk::private::string(out, #name);
-                    }
-                });
-            }
+            properties.extend(quote!(out.field::<#ty>(#first, #name);));
+            let (emitted, consumed) = (!own.skip_if, !own.default && !shape.default);
+            required.extend(quote!(out.required::<#ty>(&mut any, #name, #emitted, #consumed);));
         }
         first = false;
     }
-    let required = if required.is_empty() {
-        text("}}")
-    } else {
+    let required = (!required.is_empty()).then(|| {
         quote! {
-            out.push_str(r#"},"required":["#);
+            out.push_str(r#","required":["#);
             let mut any = false;
             #required
             let _ = any;
-            out.push_str("]}");
+            out.push_str("]");
         }
-    };
+    });
+    let closed = shape.closed;
     quote! {
         out.push_str(r#"{"type":"object","properties":{"#);
         #properties
+        out.push_str("}");
         #required
+        out.end_object(#closed);
     }
 }
 
@@ -133,8 +120,8 @@ fn variants(variants: &Punctuated<Variant, Token![,]>, shape: &Shape) -> Writes 
     if named.iter().all(|(v, _, _)| matches!(v.fields, Fields::Unit)) {
         let texts = named.iter().enumerate().map(|(at, (_, name, _))| {
             quote! {
-                if #at > 0 { out.push(','); }
-                ::nerve_sdk::private::string(out, #name);
+                if #at > 0 { out.push_str(","); }
+                out.string(#name);
             }
         });
         return quote! {
@@ -144,13 +131,13 @@ fn variants(variants: &Punctuated<Variant, Token![,]>, shape: &Shape) -> Writes 
         };
     }
     let alternatives = named.iter().enumerate().map(|(at, (variant, name, own))| {
-        let comma = (at > 0).then(|| quote!(out.push(',');));
+        let comma = (at > 0).then(|| quote!(out.push_str(",");));
         if matches!(variant.fields, Fields::Unit) {
             return quote! {
                 #comma
                 out.push_str(r#"{"const":"#);
-                ::nerve_sdk::private::string(out, #name);
-                out.push('}');
+                out.string(#name);
+                out.push_str("}");
             };
         }
         let inner = if own.opaque {
@@ -161,12 +148,13 @@ fn variants(variants: &Punctuated<Variant, Token![,]>, shape: &Shape) -> Writes 
         quote! {
             #comma
             out.push_str(r#"{"type":"object","properties":{"#);
-            ::nerve_sdk::private::string(out, #name);
-            out.push(':');
+            out.string(#name);
+            out.push_str(":");
             { #inner }
             out.push_str(r#"},"required":["#);
-            ::nerve_sdk::private::string(out, #name);
-            out.push_str("]}");
+            out.string(#name);
+            // Serde takes exactly one variant; so no data is two of them.
+            out.push_str(r#"],"additionalProperties":false}"#);
         }
     });
     quote! {
