@@ -15,6 +15,7 @@ mod output;
 mod plugin;
 mod publish;
 mod run;
+mod schema;
 mod trace;
 
 use std::process::ExitCode;
@@ -76,6 +77,9 @@ enum Command {
     /// See to dead letters
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// See to the schemas of event types
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// Look at a log
     #[command(subcommand)]
     Log(log::Log),
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Bench(command) => command.run(&printer),
         Command::Plugin(command) => command.run(&api, &printer),
         Command::Dead(command) => command.run(&api, &printer),
+        Command::Schema(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),
         Command::CompileComponent(command) => command.run(),
         Command::Completions(command) => {

@@ -16,6 +16,7 @@ mod open;
 mod operate;
 mod repair;
 mod retention;
+mod schemas;
 mod scrub;
 mod status;
 mod versions;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::checkpoint::Checkpoints;
+use crate::contract::Contracts;
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{Acceptor, SourceRates, ValidEvent};
 use crate::log::sequencer::Sequencer;
@@ -46,6 +48,7 @@ pub use inspect::{CheckpointReport, Inspection, inspect};
 pub use open::{HostOptions, OpenError};
 pub use repair::Repair;
 pub use retention::{Keep, RetainError, Retention};
+pub use schemas::SetSchemaError;
 pub use scrub::{Rot, ScrubOptions, ScrubStatus};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
 pub use versions::KeptVersion;
@@ -59,6 +62,7 @@ pub struct Host {
 
 struct Inner {
     acceptor: Acceptor,
+    contracts: Arc<Contracts>,
     sequencer: Arc<Sequencer>,
     subscribers: Arc<Subscribers>,
     deployer: Option<Arc<Deployer>>,
@@ -98,6 +102,7 @@ impl Host {
         if self.inner.stop.is_cancelled() {
             return Err(Stopped::Stopping.into());
         }
+        self.inner.contracts.check_published(events)?;
         if let Some(rates) = &self.inner.source_rates {
             rates.take(self.inner.clock.now(), events.iter().map(ValidEvent::source))?;
         }
@@ -188,6 +193,12 @@ impl Host {
     #[cfg(test)]
     pub(crate) fn subscribers(&self) -> &Arc<Subscribers> {
         &self.inner.subscribers
+    }
+
+    /// Its contracts, for the same.
+    #[cfg(test)]
+    pub(crate) fn contracts(&self) -> &Arc<Contracts> {
+        &self.inner.contracts
     }
 
     /// Its order, for the same.

@@ -15,6 +15,7 @@ mod log;
 mod plugins;
 pub mod problem;
 mod publish;
+mod schemas;
 mod server;
 mod state;
 mod time;
@@ -82,6 +83,11 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route(
             "/v1/dead-letters/{plugin}/{event}/retry",
             post(dead_letters::retry),
+        )
+        .route("/v1/schemas", get(schemas::list))
+        .route(
+            "/v1/schemas/{type}",
+            get(schemas::show).put(schemas::set).delete(schemas::take_back),
         )
         .route("/v1/log", get(log::show))
         .route("/v1/log/backup", get(backup::show))

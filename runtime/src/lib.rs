@@ -14,6 +14,9 @@ pub mod delivery;
 // 5 HANDLE
 pub mod plugin;
 
+// What the data of events must look like.
+pub mod contract;
+
 // What every record does to the host's state.
 pub mod state;
 

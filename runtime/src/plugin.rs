@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod name;
 pub mod outgoing;
 mod outside;
+mod promised;
 pub mod rerun;
 pub mod settings;
 pub mod shape;

@@ -76,6 +76,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "runtime/src/ingest",
         &["axum", "wasmtime", "crate::http", "crate::cli"],
     ),
+    (
+        "runtime/src/contract",
+        &["axum", "wasmtime", "crate::plugin", "crate::http", "crate::cli"],
+    ),
     ("runtime/src/http", &["wasmtime", "crate::cli"]),
 ];
 

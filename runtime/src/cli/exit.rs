@@ -84,7 +84,7 @@ impl Exit {
                     400 | 415 => Self::Usage,
                     403 => Self::Denied,
                     404 | 410 => Self::NotFound,
-                    409 => Self::Conflict,
+                    409 | 422 => Self::Conflict,
                     413 | 429 | 507 => Self::Limit,
                     _ => Self::Failed,
                 },

@@ -307,6 +307,9 @@ fn show(plugin: &Value) -> String {
         .collect();
     row("subscribes", patterns.join(", "));
     row("emits", listed("/emits"));
+    for warning in plugin["warnings"].as_array().into_iter().flatten() {
+        row("warning", text_at(warning, ""));
+    }
     row("readable", listed("/readable"));
     row("asks for", asks(&plugin["asks"]));
     row("granted", asks(&plugin["granted"]));

@@ -15,6 +15,7 @@ use super::exit::{Exit, fail};
 use super::output::Printer;
 use crate::host::{Host, HostOptions, Keep, Retention};
 use crate::ingest::SourceRate;
+use crate::log::record::Mode;
 use crate::plugin::compiler::child::THIS_PROGRAM;
 use crate::plugin::stack::Stack;
 
@@ -58,6 +59,9 @@ pub(super) struct Run {
     /// MiB of the log beyond which the oldest records are dropped, in whole segments [default: any number is kept]
     #[arg(long)]
     retain_mib: Option<u64>,
+    /// What becomes of events from outside that break their type's schema: enforce (they are refused), warn or off
+    #[arg(long, default_value = "enforce", env = "NERVE_CONTRACTS")]
+    contracts: Mode,
     /// Days after which the cursor and the state of a removed plugin are given up
     #[arg(long, default_value_t = 30)]
     keep_removed_days: u64,
@@ -107,6 +111,7 @@ impl Run {
                 removed: days(self.keep_removed_days),
                 versions: days(self.keep_versions_days),
             },
+            contracts: self.contracts,
             ..HostOptions::default()
         };
         let opened = tokio::task::spawn_blocking(move || Host::open(options)).await?;

@@ -149,6 +149,7 @@ impl Host {
                 emits: live.version.emits.clone(),
                 readable: live.version.readable.clone(),
                 asks: live.version.asks.clone(),
+                warnings: live.version.warnings.clone(),
             }),
             subscriptions: state
                 .subscription

@@ -85,6 +85,7 @@ impl Host {
             window: Cow::Owned(remembered.to_bytes()),
             window_through,
             plugins,
+            schemas: inner.contracts.set_schemas(),
         };
         self.log()
             .wait_durable(self.log().bounds().last)

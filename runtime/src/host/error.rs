@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nerve_eventlog::Offset;
 
+use crate::contract::BrokenContract;
 use crate::ingest::TooFast;
 
 use crate::plugin::deploy::{ApproveError, RollBackError};
@@ -29,6 +30,9 @@ pub enum PublishError {
     /// A source publishes too fast.
     #[error(transparent)]
     TooFast(#[from] TooFast),
+    /// An event is not what its type's schema says.
+    #[error(transparent)]
+    Contract(#[from] BrokenContract),
     /// The identity is taken by an event with other content.
     #[error("event {index}: id {id:?} of source {source_name:?} is taken by {} with other content", first_place(*offset))]
     Conflict {

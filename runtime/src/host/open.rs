@@ -12,10 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use super::checkpoint::Checkpoints;
 use super::{Host, Inner, Retention, ScrubOptions};
+use crate::contract::Contracts;
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{self, Acceptor, Identity, SourceRate, SourceRates};
 use crate::log::index::TypeIndex;
-use crate::log::record::{DecodeError, Record};
+use crate::log::record::{DecodeError, Mode, Record};
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
 use crate::plugin::components::{ComponentError, Components};
@@ -55,6 +56,8 @@ pub struct HostOptions {
     pub source_rate: Option<SourceRate>,
     /// What is kept of the log, and of plugins that were removed.
     pub retention: Retention,
+    /// What becomes of an event from outside that breaks its type's schema, where none is set for the type.
+    pub contracts: Mode,
 }
 
 impl Default for HostOptions {
@@ -72,6 +75,7 @@ impl Default for HostOptions {
             scrub: ScrubOptions::default(),
             source_rate: None,
             retention: Retention::default(),
+            contracts: Mode::default(),
         }
     }
 }
@@ -170,9 +174,11 @@ impl Host {
         order.index.forget_below(log.bounds().hot_first);
         let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), order);
         let subscribers = Subscribers::new(sequencer.clone(), options.clock.clone());
+        let schemas = fold.schemas().clone();
         for (name, state) in fold.into_plugins() {
             subscribers.get_or_start(&name, state);
         }
+        let contracts = Contracts::new(options.contracts, schemas, &sequencer, &subscribers);
         let deployer = match &options.data {
             Some(data) => Some(Arc::new(deployer(
                 data,
@@ -180,12 +186,14 @@ impl Host {
                 options.stack,
                 &sequencer,
                 &subscribers,
+                &contracts,
             )?)),
             None => None,
         };
         let host = Self {
             inner: Arc::new(Inner {
                 acceptor,
+                contracts,
                 sequencer,
                 subscribers,
                 deployer,
@@ -329,7 +337,7 @@ impl Rebuilt {
             Some(found) => (
                 Acceptor::with_key(options.accept.clone(), found.key),
                 Window::from_bytes(options.window, &found.window),
-                Fold::new(found.plugins),
+                Fold::new(found.plugins, found.schemas),
                 found.through,
                 found.window_through,
             ),
@@ -380,6 +388,7 @@ fn deployer(
     stack: Stack,
     sequencer: &Arc<Sequencer>,
     subscribers: &Arc<Subscribers>,
+    contracts: &Arc<Contracts>,
 ) -> Result<Deployer, OpenError> {
     let engine = Engine::new(Some(data.join("cache")), compiler, stack)?;
     let components = Components::open(&data.join("components"))?;
@@ -388,6 +397,7 @@ fn deployer(
         components,
         sequencer.clone(),
         subscribers.clone(),
+        contracts.clone(),
     ))
 }
 

@@ -91,6 +91,8 @@ pub struct VersionStatus {
     pub readable: Vec<String>,
     /// What it asks for: capability and scope.
     pub asks: Asks,
+    /// What was found of its contracts when it went live, and let through.
+    pub warnings: Vec<String>,
 }
 
 /// A parked key.

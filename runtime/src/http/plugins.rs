@@ -136,6 +136,7 @@ pub(super) fn shown(status: &PluginStatus) -> Value {
         out["emits"] = version.emits.clone().into();
         out["readable"] = version.readable.clone().into();
         out["asks"] = asks(&version.asks).into();
+        out["warnings"] = version.warnings.clone().into();
     }
     out
 }

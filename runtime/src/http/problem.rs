@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::host::{AskError, PublishError, Stopped};
+use crate::host::{AskError, PublishError, SetSchemaError, Stopped};
 use crate::ingest::{Invalid, TooFast};
 use crate::plugin::deploy::RollBackError;
 
@@ -27,6 +27,9 @@ pub struct Problem {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The place in an event's data, as a JSON pointer, where the data breaks its type's schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The first offset that is left, where a position is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
@@ -45,6 +48,7 @@ impl Problem {
             code: code.into(),
             detail: detail.into(),
             hint: None,
+            at: None,
             first: None,
             retry_after: None,
         }
@@ -133,11 +137,36 @@ impl From<PublishError> for Problem {
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-fast", detail)
                     .hint("none of the events was kept: publish them again after Retry-After seconds, and slower")
             },
+            PublishError::Contract(broken) => Self {
+                at: Some(broken.violation.at),
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "contract-broken", detail).hint(format!(
+                    "`nerve schema show {}` shows the schema; an operator may set another one, or \
+                     `nerve schema set {0} --mode warn`",
+                    broken.event_type
+                ))
+            },
             PublishError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "identity-conflict", detail)
                 .hint("id and source identify an event: give another event another id"),
             PublishError::Stopped(stopped) => stopped.into(),
             PublishError::Size { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
                 .hint("publish it in smaller batches"),
+        }
+    }
+}
+
+impl From<SetSchemaError> for Problem {
+    fn from(refused: SetSchemaError) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            SetSchemaError::Type(_) | SetSchemaError::Schema { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "schema-invalid", detail)
+                    .hint("docs/contracts.md says what a schema may have")
+            }
+            SetSchemaError::Breaks { .. } => Self::new(StatusCode::CONFLICT, "schema-breaks", detail).hint(
+                "keep what they need, deploy consumers that accept it first, give the new shape a type of its own, or \
+                 set it all the same with ?force=true",
+            ),
+            SetSchemaError::Stopped(stopped) => stopped.into(),
         }
     }
 }
@@ -189,7 +218,7 @@ pub(super) async fn no_route(uri: axum::http::Uri) -> Problem {
         "not-found",
         format!("there is nothing at {}", uri.path()),
     )
-    .hint("the resources are under /v1: events, plugins, dead-letters and log")
+    .hint("the resources are under /v1: events, plugins, dead-letters, schemas and log")
 }
 
 /// The resource has no such method.

@@ -1,6 +1,7 @@
 //! The API as its clients see it, against the real router and a host whose log is in memory.
 
 mod bed;
+mod contracts;
 mod events;
 mod fuzz;
 mod history;

@@ -29,6 +29,16 @@ impl ValidEvent {
         &self.id
     }
 
+    /// Its dotted type.
+    pub fn event_type(&self) -> &str {
+        &self.r#type
+    }
+
+    /// The bytes of its record.
+    pub fn record(&self) -> &[u8] {
+        &self.record
+    }
+
     /// Its source.
     pub fn source(&self) -> &str {
         &self.source

@@ -133,6 +133,17 @@ impl TypeIndex {
             .sum()
     }
 
+    /// The newest offsets of type `name` in the index, at most `limit`, ascending.
+    pub fn newest(&self, name: &str, limit: usize) -> Vec<Offset> {
+        let offsets = self.by_name.get(name).map(|&slot| &self.types[slot].offsets);
+        offsets.map_or_else(Vec::new, |offsets| {
+            offsets
+                .range(offsets.len().saturating_sub(limit)..)
+                .copied()
+                .collect()
+        })
+    }
+
     /// The first offset that the index knows everything from.
     pub fn floor(&self) -> Offset {
         self.floor

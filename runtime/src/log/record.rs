@@ -9,6 +9,7 @@ mod deployment;
 mod gap;
 mod outcome;
 mod reads;
+mod schema;
 
 use nerve_eventlog::Micros;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub use outcome::{
     TimerSet, Verdict, Watched, Write,
 };
 pub use reads::{Scanned, StateRead, ValueRead};
+pub use schema::{BadMode, DeclaredSchema, Mode, SetSchema, TypeSchema};
 
 /// One record, borrowed from its encoding.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,8 @@ pub enum Record<'a> {
     Intent(Box<Intent>),
     /// Events that a plugin will never see.
     Gap(Gap),
+    /// An operator set the schema of an event type.
+    Schema(SetSchema),
 }
 
 /// The kind of a record: its first byte.
@@ -62,6 +66,8 @@ pub enum Kind {
     Gap = 6,
     /// [`Intent`].
     Intent = 7,
+    /// [`SetSchema`].
+    Schema = 8,
 }
 
 /// Why the bytes of a record could not be read.
@@ -166,14 +172,15 @@ impl<'a> Record<'a> {
             k if k == Kind::Fired as u8 => Self::Fired(rmp_serde::from_slice(fields)?),
             k if k == Kind::Gap as u8 => Self::Gap(rmp_serde::from_slice(fields)?),
             k if k == Kind::Intent as u8 => Self::Intent(rmp_serde::from_slice(fields)?),
+            k if k == Kind::Schema as u8 => Self::Schema(rmp_serde::from_slice(fields)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
     }
 
-    /// The plugin it is about; an event is about none.
+    /// The plugin it is about; an event and a schema are about none.
     pub fn plugin(&self) -> Option<&str> {
         match self {
-            Self::Event(_) => None,
+            Self::Event(_) | Self::Schema(_) => None,
             Self::Outcome(outcome) => Some(outcome.plugin),
             Self::Deployment(deployment) => Some(&deployment.plugin),
             Self::Operator(operator) => Some(&operator.plugin),
@@ -193,6 +200,7 @@ impl<'a> Record<'a> {
             Self::Fired(fired) => encode(Kind::Fired, fired, out),
             Self::Intent(intent) => encode(Kind::Intent, intent, out),
             Self::Gap(gap) => encode(Kind::Gap, gap, out),
+            Self::Schema(set) => encode(Kind::Schema, set, out),
         }
     }
 

@@ -192,6 +192,16 @@ impl Sequencer {
         self.order.lock().index.next(id, after, limit)
     }
 
+    /// The newest offsets of type `name` in the hot window, at most `limit`, ascending.
+    pub fn newest(&self, name: &str, limit: usize) -> Vec<Offset> {
+        self.order.lock().index.newest(name, limit)
+    }
+
+    /// Whether the event was published before.
+    pub fn is_known(&self, event: &ValidEvent) -> bool {
+        matches!(self.order.lock().window.look_up(event.identity), Seen::Same(_))
+    }
+
     /// How many offsets in the hot window lie behind `after` and match.
     pub fn count(&self, subscription: &Subscription, after: Offset) -> usize {
         self.order.lock().index.count(subscription, after)

@@ -24,6 +24,7 @@ use super::loader::{self, Loaded};
 use super::name::PluginName;
 use super::settings::Start;
 use super::watcher::{FolderChange, Pair, pair};
+use crate::contract::{Contracts, Offered};
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscribers::Subscribers;
@@ -43,6 +44,7 @@ pub struct Deployer {
     components: Components,
     sequencer: Arc<Sequencer>,
     subscribers: Arc<Subscribers>,
+    contracts: Arc<Contracts>,
 }
 
 /// What came of a request to deploy.
@@ -108,12 +110,14 @@ impl Deployer {
         components: Components,
         sequencer: Arc<Sequencer>,
         subscribers: Arc<Subscribers>,
+        contracts: Arc<Contracts>,
     ) -> Self {
         Self {
             engine,
             components,
             sequencer,
             subscribers,
+            contracts,
         }
     }
 
@@ -276,8 +280,7 @@ impl Deployer {
                     approved,
                     by,
                 };
-                self.go_live(name, &request, loaded)?;
-                Deployed::Live
+                self.go_live(name, &request, loaded)?
             }
             Err(reason) => {
                 self.refuse(name, pair.hash, reason.clone(), by)?;
@@ -318,16 +321,25 @@ impl Deployer {
         self.record(name, &mut state, None, DeploymentAction::Removed, by)?;
         drop(state);
         between.swap(None);
+        self.contracts.refresh();
         tracing::info!(plugin = name, "removed; its cursor and state are kept");
         Ok(())
     }
 
     /// The swap: between two events, the record first.
-    fn go_live(&self, name: &str, request: &Request, loaded: Loaded) -> Result<(), Stopped> {
+    fn go_live(&self, name: &str, request: &Request, loaded: Loaded) -> Result<Deployed, Stopped> {
+        // Held until its contracts hold.
+        let decided = match self.contracts.decide(name, loaded.offered()) {
+            Ok(decided) => decided,
+            Err(reason) => {
+                self.refuse(name, request.pending.pair(), reason.clone(), request.by)?;
+                return Ok(Deployed::Refused { reason });
+            }
+        };
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let between = subscriber.between_events();
         if subscriber.is_forgotten() {
-            drop(between);
+            drop((between, decided));
             return self.go_live(name, request, loaded);
         }
         let manifest = &loaded.manifest;
@@ -343,10 +355,12 @@ impl Deployer {
             from_beginning: loaded.settings.start == Start::Beginning,
             approved: request.approved.clone(),
             probation: loaded.settings.probation.terms(loaded.settings.canary),
+            schemas: manifest.schemas.clone(),
+            warnings: decided.warnings.clone(),
         };
         let mut state = subscriber.state.lock();
         if !request.pending.is_due(&state) {
-            return Ok(());
+            return Ok(Deployed::Unchanged);
         }
         let pair = Some(request.pending.pair());
         let action = DeploymentAction::Live(Box::new(live));
@@ -358,7 +372,7 @@ impl Deployer {
         tracing::info!(plugin = name, version = %loaded.version, "live");
         let before = self.version_before(&subscriber, |id| between.find(id));
         between.swap_watched(Some(Arc::new(loaded)), before);
-        Ok(())
+        Ok(Deployed::Live)
     }
 
     fn refuse(&self, name: &str, pair: Hash, reason: String, by: AskedBy) -> Result<(), Stopped> {
@@ -412,6 +426,17 @@ fn decided(state: &PluginState, pair: &Pair) -> Option<Deployed> {
     } else {
         let (_, _, why) = rolled_back().filter(|_| is_last)?;
         Some(Deployed::RolledBack { version, why })
+    }
+}
+
+impl Loaded {
+    /// What the contracts of others are held against.
+    fn offered(&self) -> Offered<'_> {
+        Offered {
+            schemas: &self.manifest.schemas,
+            from_beginning: self.settings.start == Start::Beginning,
+            mode: self.settings.contracts.deploy,
+        }
     }
 }
 

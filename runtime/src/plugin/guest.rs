@@ -16,6 +16,7 @@ use super::engine::Engine;
 use super::loader::Loaded;
 use super::outgoing::Outgoing;
 use super::outside::Outside;
+use super::promised::Promised;
 use super::settings::{Isolation, Settings};
 use super::v1::Plugin;
 use super::v1::log::escaped;
@@ -45,6 +46,8 @@ pub struct Guest {
     pub(super) output: Output,
     taken: Taken,
     pub(super) outgoing: Option<Arc<Outgoing>>,
+    /// What it promised of the events it emits.
+    pub(super) promised: Arc<Promised>,
     pub(super) outside: Outside,
     /// When the delivery began, and how long it waited for others since: what is left is its running time.
     begun: Instant,
@@ -70,6 +73,7 @@ impl Guest {
             output: Output::default(),
             taken: Taken::default(),
             outgoing: None,
+            promised: Arc::default(),
             outside: Outside::default(),
             begun: Instant::now(),
             waited: Duration::ZERO,

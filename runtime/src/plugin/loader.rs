@@ -14,6 +14,7 @@ use super::guest::{self, Guest, WasmHandler};
 use super::manifest::{BadManifest, Manifest};
 use super::name::PluginName;
 use super::outgoing::Outgoing;
+use super::promised::Promised;
 use super::settings::{BadSettings, Settings};
 use super::shape::Absurd;
 use super::v1::log::escaped;
@@ -46,6 +47,8 @@ pub struct Checked {
     pub missing: Asks,
     /// Makes its calls; `None` where it does not ask to make any.
     pub outgoing: Option<Arc<Outgoing>>,
+    /// What it promises of the events it emits.
+    pub(super) promised: Arc<Promised>,
     pub(super) engine: Engine,
     pre: PluginPre<Guest>,
 }
@@ -143,6 +146,7 @@ pub fn load(
     let missing = grants.missing(&manifest.asks)?;
     let asks_http = manifest.asks.iter().any(|(capability, _)| capability == HTTP);
     let outgoing = asks_http.then(|| Arc::new(Outgoing::new(grants.clone(), settings.http.clone())));
+    let promised = Arc::new(Promised::of(&manifest.schemas, settings.contracts.emit));
     let component_hash = Hash::of(component);
     let version = VersionId::of(component_hash, settings_text.unwrap_or_default().as_bytes());
     Ok(Loaded(Arc::new(Checked {
@@ -153,6 +157,7 @@ pub fn load(
         grants,
         missing,
         outgoing,
+        promised,
         engine: engine.clone(),
         pre,
     })))
@@ -189,6 +194,7 @@ impl Loaded {
     ) -> Result<(Store<Guest>, Plugin), (Store<Guest>, wasmtime::Error)> {
         let mut guest = Guest::new(self.settings.clone(), self.manifest.json, state);
         guest.outgoing.clone_from(&self.outgoing);
+        guest.promised.clone_from(&self.promised);
         let mut store = guest::store(&self.engine, guest);
         store.set_epoch_deadline(ticks);
         match self.pre.instantiate(&mut store) {

@@ -4,12 +4,16 @@ use super::name::PluginName;
 use super::v1::exports::nerve::plugin::handler as wit;
 use super::v1::log::escaped;
 use crate::delivery::subscription::{BadType, Pattern, check_type};
+use crate::log::record::DeclaredSchema;
 
 /// How many subscriptions, types, schemas, asks and prefixes a manifest may have, each.
 const MOST: usize = 1000;
 
 /// Bytes of a schema at most.
 const LONGEST_SCHEMA: usize = 256 << 10;
+
+/// Bytes of all its schemas at most: they stand in the record of its deployment.
+const LONGEST_SCHEMAS: usize = 1 << 20;
 
 /// What a plugin says of itself.
 #[derive(Debug, Clone)]
@@ -22,8 +26,8 @@ pub struct Manifest {
     pub emits: Vec<String>,
     /// Whether JSON data is handed over as JSON text instead of MessagePack.
     pub json: bool,
-    /// JSON Schemas: event type, whether it emits or else consumes it, and the schema.
-    pub schemas: Vec<(String, bool, String)>,
+    /// Its JSON Schemas; whether they can be used is seen at deployment.
+    pub schemas: Vec<DeclaredSchema>,
     /// Capability and scope of what it asks for.
     pub asks: Vec<(String, Vec<String>)>,
     /// Prefixes of state keys that applications may read.
@@ -100,7 +104,14 @@ impl Manifest {
                     cause,
                 });
             }
-            schemas.push((schema.event_type, schema.role == wit::Role::Emits, schema.json));
+            schemas.push(DeclaredSchema {
+                event_type: schema.event_type,
+                emits: schema.role == wit::Role::Emits,
+                json: schema.json,
+            });
+        }
+        if schemas.iter().map(|schema| schema.json.len()).sum::<usize>() > LONGEST_SCHEMAS {
+            return Err(BadManifest::TooLong("all its schemas together", LONGEST_SCHEMAS));
         }
         Ok(Self {
             version: escaped(said.version),

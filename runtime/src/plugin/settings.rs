@@ -14,7 +14,7 @@ use crate::delivery::retry::{AtEnd, RetryPolicy};
 #[cfg(doc)]
 use crate::delivery::settle::EFFECT_BYTES;
 use crate::delivery::settle::{LARGEST_EFFECTS, LONGEST_CHAIN};
-use crate::log::record::Terms;
+use crate::log::record::{Mode, Terms};
 
 /// The settings of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +42,20 @@ pub struct Settings {
     pub grants: Grants,
     /// How it may call somebody outside, where it is granted to.
     pub http: HttpOptions,
+    /// What becomes of breaches of contract.
+    pub contracts: ContractOptions,
+}
+
+/// What becomes of breaches of contract.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContractOptions {
+    /// A version that a live consumer or producer does not agree with: it is refused (`enforce`, the default), or goes
+    /// live with a warning (`warn`) or without (`off`).
+    pub deploy: Mode,
+    /// An event that it emits and that breaks the schema it declares itself: the delivery fails (`enforce`, the default),
+    /// or the event is emitted with a log line (`warn`) or without (`off`).
+    pub emit: Mode,
 }
 
 /// Where a new plugin starts.
@@ -327,6 +341,7 @@ struct File {
     config: BTreeMap<String, toml::Value>,
     grants: BTreeMap<String, Vec<String>>,
     http: HttpOptions,
+    contracts: ContractOptions,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -365,6 +380,7 @@ impl Settings {
             config: config.collect::<Result<_, BadSettings>>()?,
             grants: Grants::parse(&file.grants).map_err(|bad| BadSettings(format!("grants: {bad}")))?,
             http: file.http,
+            contracts: file.contracts,
         })
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PluginState;
 use crate::ingest::IdentityKey;
+use crate::log::record::TypeSchema;
 
 /// The format that this version writes and reads. Magic, both versions, length and hash stay where they are in every
 /// format, so that a version always knows what it does not know.
@@ -56,6 +57,9 @@ pub struct Checkpoint<'a> {
     pub window_through: Offset,
     /// The plugins.
     pub plugins: BTreeMap<String, PluginState>,
+    /// What operators set for event types. Setting it again, as a start does, changes nothing.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, TypeSchema>,
 }
 
 /// Why a checkpoint can't be used.

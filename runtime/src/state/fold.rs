@@ -5,22 +5,29 @@ use std::collections::BTreeMap;
 use nerve_eventlog::{Micros, Offset};
 
 use super::PluginState;
-use crate::log::record::{DeploymentAction, Record};
+use crate::log::record::{DeploymentAction, Record, TypeSchema};
 
 /// The state of all plugins, made from the records of the log.
 #[derive(Debug, Default)]
 pub struct Fold {
     plugins: BTreeMap<String, PluginState>,
+    schemas: BTreeMap<String, TypeSchema>,
 }
 
 impl Fold {
     /// The state that a checkpoint holds.
-    pub fn new(plugins: BTreeMap<String, PluginState>) -> Self {
-        Self { plugins }
+    pub fn new(plugins: BTreeMap<String, PluginState>, schemas: BTreeMap<String, TypeSchema>) -> Self {
+        Self { plugins, schemas }
     }
 
     /// What the record at `offset`, appended at `time`, does.
     pub fn apply(&mut self, offset: Offset, time: Micros, record: &Record<'_>) {
+        if let Record::Schema(set) = record {
+            match &set.schema {
+                Some(schema) => drop(self.schemas.insert(set.event_type.clone(), schema.clone())),
+                None => drop(self.schemas.remove(&set.event_type)),
+            }
+        }
         let Some(name) = record.plugin() else { return };
         if let Record::Deployment(deployment) = record
             && deployment.action == DeploymentAction::Forgotten
@@ -37,7 +44,7 @@ impl Fold {
             return;
         }
         match record {
-            Record::Event(_) => {}
+            Record::Event(_) | Record::Schema(_) => {}
             Record::Outcome(outcome) => plugin.apply_outcome(offset, time, outcome),
             Record::Deployment(deployment) => plugin.apply_deployment(offset, time, deployment),
             Record::Fired(fired) => plugin.apply_fired(offset, fired),
@@ -45,6 +52,11 @@ impl Fold {
             Record::Gap(gap) => plugin.apply_gap(time, gap),
             Record::Operator(operator) => plugin.apply_operator(time, operator),
         }
+    }
+
+    /// What operators set for event types.
+    pub fn schemas(&self) -> &BTreeMap<String, TypeSchema> {
+        &self.schemas
     }
 
     /// The states of the plugins, by name.

@@ -189,7 +189,7 @@ impl Forest {
                     self.touched.push(*ticket);
                 }
             }
-            Record::Deployment(_) | Record::Intent(_) => {}
+            Record::Deployment(_) | Record::Intent(_) | Record::Schema(_) => {}
         }
         Ok(())
     }

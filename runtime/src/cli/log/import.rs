@@ -178,7 +178,7 @@ fn send(api: &Api, events: &[(u64, Value)], tally: &mut Tally) -> Done {
 
 /// Whether a problem with this status is one of the events, and not of the host.
 fn is_about_an_event(status: u16) -> bool {
-    matches!(status, 400 | 409 | 413)
+    matches!(status, 400 | 409 | 413 | 422)
 }
 
 /// Publish, and wait for a host that is busy.

@@ -19,7 +19,7 @@ use crate::delivery::timer::TimerLimits;
 use crate::host::{Host, HostOptions, OpenError};
 use crate::ingest::Limits;
 use crate::log::record::{
-    AskedBy, Deployment, DeploymentAction, FailureClass, LiveVersion, Record, VersionId,
+    AskedBy, DeclaredSchema, Deployment, DeploymentAction, FailureClass, LiveVersion, Record, VersionId,
 };
 use crate::state::{KeyValues, PluginState};
 
@@ -134,6 +134,24 @@ impl Bed {
         self.deploy_as(name, pattern, Some(settings), 1, &[], script);
     }
 
+    /// The same, with what it emits and the schemas that it declares.
+    pub(super) fn deploy_declaring(
+        &self,
+        name: &str,
+        pattern: &str,
+        emits: &[&str],
+        schemas: Vec<DeclaredSchema>,
+        script: Script,
+    ) {
+        let declares = LiveVersion {
+            emits: emits.iter().map(|name| (*name).to_owned()).collect(),
+            schemas,
+            ..LiveVersion::default()
+        };
+        self.go_live(name, pattern, declares, 1, script);
+        self.host.contracts().refresh();
+    }
+
     fn deploy_as(
         &self,
         name: &str,
@@ -143,6 +161,15 @@ impl Bed {
         emits: &[&str],
         script: Script,
     ) {
+        let declares = LiveVersion {
+            settings: settings.map(str::to_owned),
+            emits: emits.iter().map(|name| (*name).to_owned()).collect(),
+            ..LiveVersion::default()
+        };
+        self.go_live(name, pattern, declares, lanes, script);
+    }
+
+    fn go_live(&self, name: &str, pattern: &str, declares: LiveVersion, lanes: usize, script: Script) {
         static VERSIONS: AtomicU32 = AtomicU32::new(1);
         let mut version = [0; 8];
         version[4..].copy_from_slice(&VERSIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
@@ -150,11 +177,9 @@ impl Bed {
         let live = LiveVersion {
             version,
             label: "1.2.3".into(),
-            settings: settings.map(str::to_owned),
             subscriptions: vec![pattern.into()],
-            emits: emits.iter().map(|name| (*name).to_owned()).collect(),
             readable: vec!["open/".into()],
-            ..LiveVersion::default()
+            ..declares
         };
         let fake = Arc::new(Fake {
             version,

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::DeclaredSchema;
+
 /// What became of a request to deploy or remove a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -130,6 +132,12 @@ pub struct LiveVersion {
     /// How it is watched where it takes another one's place; `None` trusts it at once.
     #[serde(default)]
     pub probation: Option<Terms>,
+    /// The JSON Schemas that it declares.
+    #[serde(default)]
+    pub schemas: Vec<DeclaredSchema>,
+    /// What was found of its contracts when it went live, and let through.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// How a version is watched that takes another one's place.

@@ -216,6 +216,8 @@ pub enum FailureClass {
     Loop,
     /// The host could not run it.
     Host,
+    /// It emitted an event that breaks the schema it declares.
+    Contract,
 }
 
 /// One state write.

@@ -125,7 +125,7 @@ impl Deployer {
                     approved,
                     by: AskedBy::Operator,
                 };
-                self.go_live(name, &request, loaded)
+                self.go_live(name, &request, loaded).map(drop)
             }
             Err(reason) => {
                 let mut state = subscriber.state.lock();

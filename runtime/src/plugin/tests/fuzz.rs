@@ -6,6 +6,7 @@ use std::time::Duration;
 use nerve_eventlog::Micros;
 use nerve_eventlog::proof::{Mutator, fuzz};
 
+use crate::contract::{Schema, Verdict, accepts};
 use crate::delivery::subscription::{Pattern, check_type};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::name::PluginName;
@@ -156,6 +157,20 @@ fn describe(text: &str) -> String {
                 );
             }
             assert!(!manifest.subscriptions.is_empty());
+            for declared in &manifest.schemas {
+                match declared.json.parse::<Schema>() {
+                    Err(bad) => drop(refused(&bad, 2048)),
+                    Ok(schema) => {
+                        let itself = accepts(&schema, &schema);
+                        assert!(
+                            !matches!(itself, Verdict::Breaking(_)),
+                            "{}: {itself:?}",
+                            declared.json
+                        );
+                        schema.check(&[0x81, 0xa1, b'a', 0xc0]);
+                    }
+                }
+            }
             assert!(manifest.emits.iter().all(|name| check_type(name).is_ok()));
             let missing = crate::plugin::grants::Grants::default().missing(&manifest.asks);
             format!("{} {} {missing:?}", manifest.json, manifest.schemas.len().min(3))
@@ -167,7 +182,7 @@ fn describe(text: &str) -> String {
 fn fuzz_descriptions() {
     let corpus = [
         "nx\nv1.0\nsorder.*\nsuser.>\neorder.placed\nj\ncorder.placed {\"type\":\"object\"}\nahttp GET api.example.com:443\nropen/",
-        "nx\ns>",
+        "nx\ns>\nco {\"type\":[\"object\",\"null\"],\"properties\":{\"a\":{\"anyOf\":[{\"$ref\":\"#/$defs/n\"},{\"enum\":[1,null]}]}},\"required\":[\"a\"],\"additionalProperties\":false,\"$defs\":{\"n\":{\"minimum\":0,\"multipleOf\":2}}}",
         "nx\nS>\nsa",
         "nx\nv\nsa\nc{\"a\":[1,2,{\"b\":null}]}",
         "nx\ns*.*\nahttp GET,POST host:80\nahttp\na",

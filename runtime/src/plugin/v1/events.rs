@@ -4,6 +4,7 @@ use super::nerve::plugin::events as wit;
 use crate::delivery::handler::Emit;
 use crate::delivery::subscription::check_type;
 use crate::ingest::message_pack;
+use crate::log::record::{FailureClass, Level, Mode};
 use crate::plugin::guest::Guest;
 
 /// Bytes of the longest key, subject and content type.
@@ -40,7 +41,18 @@ impl Guest {
             self.limit_hit(reason.clone());
             return Err(wit::EmitError::Limit(reason));
         }
-        checked(event, self.json).map_err(|reason| self.invalid(reason))
+        let emit = checked(event, self.json).map_err(|reason| self.invalid(reason))?;
+        match self.promised.clone().broken_by(&emit) {
+            Some(broken) if self.promised.mode == Mode::Enforce => {
+                self.hit_as(FailureClass::Contract, broken.clone());
+                Err(wit::EmitError::Invalid(broken))
+            }
+            Some(broken) => {
+                self.log_line(Level::Warn, broken);
+                Ok(emit)
+            }
+            None => Ok(emit),
+        }
     }
 
     /// What is not well-formed fails the delivery.

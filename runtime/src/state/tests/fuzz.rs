@@ -220,6 +220,7 @@ fn fuzz_checkpoints() {
         key: crate::ingest::IdentityKey::random(),
         window: vec![1; 80].into(),
         window_through: Offset(12),
+        schemas: fold.schemas().clone(),
         plugins: fold.into_plugins(),
     };
     made.write(&disk).unwrap();

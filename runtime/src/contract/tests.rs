@@ -1,0 +1,5 @@
+//! What the rules promise.
+
+mod random;
+mod soundness;
+mod table;

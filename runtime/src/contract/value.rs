@@ -1,0 +1,281 @@
+//! Data as schemas see it: MessagePack, looked at where it lies.
+//!
+//! The bytes were checked where they entered. Binary data is an array of numbers here, as it is shown.
+
+use std::cmp::Ordering;
+
+/// One value; what is inside an array or object is looked at when it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(&'a str),
+    /// Binary data.
+    Bytes(&'a [u8]),
+    /// How many, and the bytes behind its head.
+    Array(usize, &'a [u8]),
+    /// How many pairs, and the bytes behind its head.
+    Object(usize, &'a [u8]),
+}
+
+/// A number, compared as mathematics does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Number {
+    Integer(i128),
+    Float(f64),
+}
+
+impl Number {
+    /// The number in a schema.
+    pub(super) fn of(number: &serde_json::Number) -> Self {
+        let whole = number
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| number.as_u64().map(i128::from));
+        whole.map_or_else(
+            || Self::Float(number.as_f64().unwrap_or(f64::NAN)).plain(),
+            Self::Integer,
+        )
+    }
+
+    /// Whole floats as integers.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole, and far from the ends of the range"
+    )]
+    pub(super) fn plain(self) -> Self {
+        match self {
+            Self::Float(float) if float.fract() == 0.0 && float.abs() < 1e30 => Self::Integer(float as i128),
+            other => other,
+        }
+    }
+
+    pub(super) fn is_whole(self) -> bool {
+        match self.plain() {
+            Self::Integer(_) => true,
+            Self::Float(float) => float.fract() == 0.0,
+        }
+    }
+
+    /// `None` where one of them is not a number.
+    pub(super) fn compare(self, other: Self) -> Option<Ordering> {
+        match (self.plain(), other.plain()) {
+            (Self::Integer(a), Self::Integer(b)) => Some(a.cmp(&b)),
+            (Self::Float(a), Self::Float(b)) => a.partial_cmp(&b),
+            (Self::Integer(a), Self::Float(b)) => against(a, b),
+            (Self::Float(a), Self::Integer(b)) => against(b, a).map(Ordering::reverse),
+        }
+    }
+
+    /// Whether it is a multiple of `of`. Of floats only what their decimal digits say is known.
+    pub(super) fn is_multiple(self, of: Self) -> bool {
+        match (self.plain(), of.plain()) {
+            (Self::Integer(a), Self::Integer(b)) => b != 0 && a % b == 0,
+            (a, b) => {
+                let ratio = a.float() / b.float();
+                ratio.is_finite() && (ratio - ratio.round()).abs() < 1e-9 * ratio.abs().max(1.0)
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "near enough for a ratio")]
+    fn float(self) -> f64 {
+        match self {
+            Self::Integer(whole) => whole as f64,
+            Self::Float(float) => float,
+        }
+    }
+}
+
+/// An integer against a float that is not whole, or very large.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float outside the range of integers is told apart before"
+)]
+fn against(whole: i128, float: f64) -> Option<Ordering> {
+    if float.is_nan() {
+        None
+    } else if float >= 1e30 {
+        Some(Ordering::Less)
+    } else if float <= -1e30 {
+        Some(Ordering::Greater)
+    } else {
+        // Not whole: an integer is never equal to it.
+        Some(if whole <= float.floor() as i128 {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        })
+    }
+}
+
+/// The value that `bytes` begin with; `None` where they are no MessagePack.
+pub(super) fn read(bytes: &[u8]) -> Option<Value<'_>> {
+    let mut rest = bytes;
+    let marker = *take(&mut rest, 1)?.first()?;
+    Some(match marker {
+        0xc0 => Value::Null,
+        0xc2 => Value::Bool(false),
+        0xc3 => Value::Bool(true),
+        0x00..=0x7f => whole(i128::from(marker)),
+        0xe0..=0xff => whole(i128::from(marker.cast_signed())),
+        0xcc..=0xcf => whole(i128::from(unsigned(&mut rest, 1 << (marker - 0xcc))?)),
+        0xd0 => whole(i128::from(take(&mut rest, 1)?[0].cast_signed())),
+        0xd1 => whole(i128::from(i16::from_be_bytes(
+            take(&mut rest, 2)?.try_into().ok()?,
+        ))),
+        0xd2 => whole(i128::from(i32::from_be_bytes(
+            take(&mut rest, 4)?.try_into().ok()?,
+        ))),
+        0xd3 => whole(i128::from(i64::from_be_bytes(
+            take(&mut rest, 8)?.try_into().ok()?,
+        ))),
+        0xca => {
+            let float = f32::from_be_bytes(take(&mut rest, 4)?.try_into().ok()?);
+            Value::Number(Number::Float(f64::from(float)))
+        }
+        0xcb => Value::Number(Number::Float(f64::from_be_bytes(
+            take(&mut rest, 8)?.try_into().ok()?,
+        ))),
+        0xa0..=0xbf => text(&mut rest, usize::from(marker & 0x1f))?,
+        0xd9..=0xdb => {
+            let length = length(&mut rest, 1 << (marker - 0xd9))?;
+            text(&mut rest, length)?
+        }
+        0xc4..=0xc6 => {
+            let length = length(&mut rest, 1 << (marker - 0xc4))?;
+            Value::Bytes(take(&mut rest, length)?)
+        }
+        0x90..=0x9f => Value::Array(usize::from(marker & 0x0f), rest),
+        0xdc | 0xdd => Value::Array(length(&mut rest, 2 << (marker - 0xdc))?, rest),
+        0x80..=0x8f => Value::Object(usize::from(marker & 0x0f), rest),
+        0xde | 0xdf => Value::Object(length(&mut rest, 2 << (marker - 0xde))?, rest),
+        0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => return None,
+    })
+}
+
+fn whole(number: i128) -> Value<'static> {
+    Value::Number(Number::Integer(number))
+}
+
+fn text<'a>(rest: &mut &'a [u8], length: usize) -> Option<Value<'a>> {
+    std::str::from_utf8(take(rest, length)?).ok().map(Value::Text)
+}
+
+fn unsigned(rest: &mut &[u8], bytes: usize) -> Option<u64> {
+    let bytes = take(rest, bytes)?;
+    Some(bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)))
+}
+
+fn length(rest: &mut &[u8], bytes: usize) -> Option<usize> {
+    usize::try_from(unsigned(rest, bytes)?).ok()
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    Some(taken)
+}
+
+/// The bytes of the one value that `rest` begins with; `rest` goes on behind it.
+pub(super) fn split<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let all = *rest;
+    let mut open = 1_usize;
+    while open > 0 {
+        open -= 1;
+        let (skip, more) = match *take(rest, 1)?.first()? {
+            head @ 0xa0..=0xbf => (usize::from(head & 0x1f), 0),
+            head @ 0x90..=0x9f => (0, usize::from(head & 0x0f)),
+            head @ 0x80..=0x8f => (0, 2 * usize::from(head & 0x0f)),
+            head @ 0xc4..=0xc6 => (length(rest, 1 << (head - 0xc4))?, 0),
+            head @ 0xd9..=0xdb => (length(rest, 1 << (head - 0xd9))?, 0),
+            head @ (0xdc | 0xdd) => (0, length(rest, 2 << (head - 0xdc))?),
+            head @ (0xde | 0xdf) => (0, length(rest, 2 << (head - 0xde))?.checked_mul(2)?),
+            head @ 0xcc..=0xcf => (1 << (head - 0xcc), 0),
+            head @ 0xd0..=0xd3 => (1 << (head - 0xd0), 0),
+            0xca => (4, 0),
+            0xcb => (8, 0),
+            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => return None,
+            _ => (0, 0),
+        };
+        take(rest, skip)?;
+        open = open.checked_add(more)?;
+    }
+    all.get(..all.len() - rest.len())
+}
+
+/// The values of an array of `count`, whose first begins `rest`.
+pub(super) fn items(count: usize, mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    (0..count).map_while(move |_| split(&mut rest))
+}
+
+/// The names and values of an object of `count` pairs, whose first begins `rest`.
+pub(super) fn pairs(count: usize, mut rest: &[u8]) -> Vec<(&str, &[u8])> {
+    let mut out = Vec::with_capacity(count.min(rest.len()));
+    for _ in 0..count {
+        let Some(Value::Text(name)) = split(&mut rest).and_then(read) else {
+            break;
+        };
+        let Some(value) = split(&mut rest) else { break };
+        out.push((name, value));
+    }
+    out
+}
+
+/// Whether the value in `bytes` is `wanted`.
+pub(super) fn equals(bytes: &[u8], wanted: &serde_json::Value) -> bool {
+    use serde_json::Value as Json;
+    match (read(bytes), wanted) {
+        (Some(Value::Null), Json::Null) => true,
+        (Some(Value::Bool(a)), Json::Bool(b)) => a == *b,
+        (Some(Value::Number(a)), Json::Number(b)) => a.compare(Number::of(b)) == Some(Ordering::Equal),
+        (Some(Value::Text(a)), Json::String(b)) => a == b,
+        (Some(Value::Bytes(a)), Json::Array(b)) => {
+            let same = |(byte, wanted): (&u8, &Json)| wanted.as_u64() == Some(u64::from(*byte));
+            a.len() == b.len() && a.iter().zip(b).all(same)
+        }
+        (Some(Value::Array(count, rest)), Json::Array(b)) => {
+            count == b.len() && items(count, rest).zip(b).all(|(a, b)| equals(a, b))
+        }
+        (Some(Value::Object(count, rest)), Json::Object(b)) => {
+            let same = |(name, value): (&str, &[u8])| b.get(name).is_some_and(|b| equals(value, b));
+            count == b.len() && pairs(count, rest).into_iter().all(same)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_compared_as_mathematics_does() {
+        use Number::{Float, Integer};
+        for (a, b, order) in [
+            (Integer(1), Float(1.0), Some(Ordering::Equal)),
+            (Integer(1), Float(1.5), Some(Ordering::Less)),
+            (Integer(-1), Float(-1.5), Some(Ordering::Greater)),
+            (Float(0.5), Integer(1), Some(Ordering::Less)),
+            (Integer(i128::from(u64::MAX)), Float(1e300), Some(Ordering::Less)),
+            (Float(f64::NEG_INFINITY), Integer(0), Some(Ordering::Less)),
+            (Float(f64::NAN), Integer(0), None),
+        ] {
+            assert_eq!(a.compare(b), order, "{a:?} {b:?}");
+        }
+        assert!(Float(0.3).is_multiple(Float(0.1)) && !Float(0.35).is_multiple(Float(0.1)));
+        assert!(Integer(6).is_multiple(Float(3.0)) && !Integer(7).is_multiple(Integer(3)));
+    }
+
+    #[test]
+    fn every_kind_of_value_is_read_and_passed_over() {
+        let json = serde_json::json!([null, true, -1, -200, 70_000, 1.5, "a", "x".repeat(40), [1], {"a": {"b": []}}, u64::MAX]);
+        let bytes = crate::ingest::message_pack::from_json(json.to_string().as_bytes()).unwrap();
+        let mut rest = &bytes[..];
+        assert_eq!(split(&mut rest), Some(&bytes[..]));
+        assert!(rest.is_empty() && equals(&bytes, &json));
+        assert!(!equals(&bytes, &serde_json::json!([])));
+        assert!((0..bytes.len()).all(|end| split(&mut &bytes[..end]).is_none()));
+    }
+}
