@@ -239,6 +239,11 @@ impl Host {
         self.drop_bytes(plugin.rsplit('/').next().unwrap(), &built(plugin));
     }
 
+    /// Drop a built plugin under another name, whole at once.
+    pub fn drop_built_as(&self, name: &str, plugin: &str) {
+        self.drop_bytes(name, &built(plugin));
+    }
+
     /// Drop bytes as a plugin, whole at once.
     pub fn drop_bytes(&self, name: &str, bytes: &[u8]) {
         let beside = self.path(&format!("plugins/.{name}"));

@@ -36,7 +36,11 @@ struct OrderPlaced {
     order: String,
     user: String,
     lines: Vec<Line>,
+    #[cfg_attr(feature = "renamed", serde(rename = "amount"))]
     cents: u64,
+    /// Whether it is wrapped.
+    #[cfg(feature = "gift")]
+    gift: Option<bool>,
 }
 
 /// What applications read.
@@ -83,6 +87,8 @@ impl Carts {
             user,
             lines: lines.map(|(product, count)| Line { product, count }).collect(),
             cents: cart.cents,
+            #[cfg(feature = "gift")]
+            gift: Some(false),
         })?;
         Ok(())
     }

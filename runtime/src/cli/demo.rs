@@ -1,6 +1,7 @@
 //! `nerve demo`: the story of a shop on a host of its own. Each chapter checks what it claims, through the API alone, and
 //! the story ends at the first claim that does not hold.
 
+mod contracts;
 mod damaged;
 mod killed;
 mod orders;
@@ -53,5 +54,6 @@ fn tell(stage: &mut Stage) -> Done {
     killed::tell(stage)?;
     registration::tell_its_way(stage)?;
     orders::tell(stage)?;
-    trial::tell(stage)
+    trial::tell(stage)?;
+    contracts::tell(stage)
 }
