@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod fold;
+pub mod history;
 mod key_values;
 mod plugin_state;
 mod versions;

@@ -1,3 +1,4 @@
 //! Tests of the fold on records that nobody meant.
 
 mod fuzz;
+mod history;
