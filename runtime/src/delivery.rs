@@ -9,6 +9,7 @@
 pub mod breaker;
 pub mod cursor;
 pub mod handler;
+pub mod history;
 pub mod kept;
 pub mod lane;
 pub mod pace;

@@ -15,6 +15,7 @@ mod log;
 mod plugins;
 pub mod problem;
 mod publish;
+mod rewind;
 mod schemas;
 mod server;
 mod state;
@@ -69,6 +70,10 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/plugins/{name}/pause", post(plugins::pause))
         .route("/v1/plugins/{name}/resume", post(plugins::resume))
         .route("/v1/plugins/{name}/approve", post(plugins::approve))
+        .route(
+            "/v1/plugins/{name}/rewind",
+            post(rewind::begin).delete(rewind::stop),
+        )
         .route("/v1/plugins/{name}/logs", get(plugins::logs))
         .route("/v1/plugins/{name}/history", get(history::show))
         .route("/v1/plugins/{name}/state", get(state::list))

@@ -9,11 +9,13 @@ mod fold;
 pub mod history;
 mod key_values;
 mod plugin_state;
+mod rewinding;
 mod versions;
 
 pub use fold::Fold;
 pub use key_values::KeyValues;
 pub use plugin_state::{Dead, Live, OpenAttempt, PluginState};
+pub use rewinding::{OfRewind, Rewinding};
 pub use versions::{FolderPair, Ran};
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ mod log_tools;
 mod outgoing;
 #[path = "blackbox/retention.rs"]
 mod retention;
+#[path = "blackbox/rewind.rs"]
+mod rewind;
 #[path = "blackbox/rot.rs"]
 mod rot;
 #[path = "blackbox/sigkill.rs"]

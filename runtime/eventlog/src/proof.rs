@@ -226,10 +226,15 @@ mod tests {
 
     #[test]
     fn a_proof_goes_on_behind_a_failing_case_and_names_every_failing_seed() {
-        let ran = run(0, 50, || false, |seed| {
-            assert!(seed % 10 != 3, "it ends with 3");
-            2
-        });
+        let ran = run(
+            0,
+            50,
+            || false,
+            |seed| {
+                assert!(seed % 10 != 3, "it ends with 3");
+                2
+            },
+        );
         assert_eq!((ran.cases, ran.failed), (95, 5));
         let told = ran.told().unwrap();
         for seed in [3, 13, 23, 33, 43] {

@@ -6,6 +6,7 @@ mod damaged;
 mod killed;
 mod orders;
 mod poison;
+mod rebuilt;
 mod registration;
 mod shipping_away;
 mod stage;
@@ -55,5 +56,6 @@ fn tell(stage: &mut Stage) -> Done {
     registration::tell_its_way(stage)?;
     orders::tell(stage)?;
     trial::tell(stage)?;
-    contracts::tell(stage)
+    contracts::tell(stage)?;
+    rebuilt::tell(stage)
 }

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod deploy;
 mod new;
+mod rewind;
 mod test;
 pub(super) mod tool_chain;
 mod versions;
@@ -56,6 +57,8 @@ pub(super) enum Plugin {
         /// Its name
         name: String,
     },
+    /// Run history again through a plugin, beside its live events
+    Rewind(rewind::Rewind),
     /// Give a waiting plugin what it asks for, and let it go live
     Approve {
         /// Its name
@@ -89,6 +92,7 @@ impl Plugin {
             Self::Versions(command) => return command.run(api, printer),
             Self::Rollback(command) => return command.run(api, printer),
             Self::Promote(command) => return command.run(api, printer),
+            Self::Rewind(command) => return command.run(api, printer),
             Self::List => {
                 let plugins = api.get("/v1/plugins")?;
                 printer.print(&plugins, || list(&plugins));
@@ -194,7 +198,8 @@ fn list(plugins: &Value) -> String {
         let trouble = plugin["trouble"].as_str().map(str::to_owned);
         let refused = plugin.pointer("/refused/reason").and_then(Value::as_str);
         let refused = refused.map(|reason| format!("refused: {reason}"));
-        let notes = [trouble, paused(plugin), refused, waiting(plugin)];
+        let rewind = rewind::progress(plugin).map(|said| format!("rewind {said}"));
+        let notes = [trouble, paused(plugin), refused, waiting(plugin), rewind];
         let note = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
         let parked = plugin["parked"].as_array().map_or(0, Vec::len).to_string();
         vec![
@@ -354,6 +359,7 @@ fn show(plugin: &Value) -> String {
     row("retry", joined("/retry"));
     watched(plugin, &mut row);
     row("paused", paused(plugin).unwrap_or_else(|| "-".into()));
+    row("rewind", rewind::progress(plugin).unwrap_or_else(|| "-".into()));
     for parked in plugin["parked"].as_array().into_iter().flatten() {
         row(
             "parked",

@@ -81,7 +81,11 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
         Some(1) | None => String::new(),
         Some(n) => format!(" attempt {n}"),
     };
-    let replay = if one["replay"] == true { " redriven" } else { "" };
+    let replay = match (one["rewind"].is_object(), one["replay"] == true) {
+        (true, _) => " rewound",
+        (false, true) => " redriven",
+        (false, false) => "",
+    };
     let version: String = text_at(one, "/version").chars().take(8).collect();
     writeln!(
         out,
@@ -117,6 +121,22 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
             text_at(line, "/text")
         )
         .ok();
+    }
+    for muted in one
+        .pointer("/rewind/muted")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let effects = muted
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null());
+        let effects: Vec<String> = effects
+            .map(|(what, _)| format!("{what} {}", text_at(muted, &format!("/{what}"))))
+            .collect();
+        writeln!(out, "{below}{bar}muted: {}", effects.join(", ")).ok();
     }
     for call in one["calls"].as_array().into_iter().flatten() {
         let came = match call["status"].as_u64() {

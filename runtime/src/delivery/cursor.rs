@@ -95,7 +95,8 @@ impl Cursor {
     pub fn apply(&mut self, outcome: &Outcome<'_>) {
         let event = outcome.event();
         self.low = self.low.max(Offset(outcome.low_water));
-        if event > self.low && !outcome.replay {
+        let is_apart = outcome.replay && !outcome.rewind.as_ref().is_some_and(|of| of.historic);
+        if event > self.low && !is_apart {
             self.above.insert(event);
         }
         while self.above.first().is_some_and(|first| *first <= self.low) {
@@ -149,10 +150,27 @@ impl Cursor {
         });
     }
 
+    /// Whether the event of `key` at `offset` was taken up and came to its end, where it matches.
+    pub fn has_settled(&self, key: &OrderKey, offset: Offset) -> bool {
+        if offset > self.low {
+            return self.above.contains(&offset) && !self.parked.contains_key(key);
+        }
+        self.parked.get(key).is_none_or(|parked| {
+            let is_head = parked.head.as_ref().is_some_and(|head| head.event == offset);
+            !is_head && (key.name().is_none() || !parked.waits(offset, self.low))
+        })
+    }
+
     /// The head of `key`, where it is the event at `event`.
     pub fn head_mut(&mut self, key: &OrderKey, event: Offset) -> Option<&mut Head> {
         let head = self.parked.get_mut(key)?.head.as_mut();
         head.filter(|head| head.event == event)
+    }
+
+    /// Nothing before this offset is needed to go on.
+    pub fn needs_from(&self) -> Offset {
+        let behind = self.low.next();
+        self.oldest_waiting().map_or(behind, |oldest| oldest.min(behind))
     }
 
     /// The oldest offset that has to be read again to find what waits behind parked keys.
@@ -272,6 +290,32 @@ mod tests {
         assert_eq!(cursor.oldest_waiting(), None);
         cursor.skip(Offset(7));
         assert_eq!(cursor.low, Offset(20), "a gap never goes back");
+    }
+
+    #[test]
+    fn what_is_parked_waits_or_is_not_passed_is_not_settled() {
+        let mut cursor = Cursor::default();
+        cursor.apply(&outcome(3, 3, retry(), Some("k"), false));
+        cursor.apply(&outcome(5, 5, retry(), None, false));
+        cursor.apply(&outcome(9, 8, Verdict::Done, None, true));
+        for (key, offset, is_settled) in [
+            (Some("k"), 2, true),
+            (Some("k"), 3, false),
+            (Some("k"), 4, false),
+            (Some("k"), 8, false),
+            (Some("other"), 4, true),
+            (None, 4, true),
+            (None, 5, false),
+            (None, 9, true),
+            (Some("other"), 10, false),
+        ] {
+            let key = OrderKey::of(key, Offset(offset));
+            assert_eq!(
+                cursor.has_settled(&key, Offset(offset)),
+                is_settled,
+                "{key:?} at {offset}"
+            );
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::settle::{LARGEST_EFFECTS, LONGEST_CHAIN};
 use super::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::record::{Asked, Asks, Call, Event, FailureClass, Hash, Intent, Level, VersionId};
-use crate::state::KeyValues;
+use crate::state::{KeyValues, OfRewind};
 
 /// Lanes that a plugin may have at most.
 pub const MOST_LANES: usize = 64;
@@ -36,6 +36,10 @@ pub struct Delivery<'a> {
     pub attempt: u32,
     /// Whether an operator asked for this delivery.
     pub replay: bool,
+    /// The rewind that it is of.
+    pub rewind: Option<OfRewind>,
+    /// Whether that rewind is under way.
+    pub historic: bool,
     /// Start of the attempt: what the plugin's clock says.
     pub started: Micros,
     /// Seed of the plugin's randomness.
@@ -55,7 +59,7 @@ pub struct Outside<'a> {
     /// The request behind them whose intent is durable already.
     pub asked: Option<Hash>,
     /// Where intents go before a call is made. Without it nobody is called: a call that has no answer in `calls` fails
-    /// the delivery, and says so.
+    /// the delivery, and says so; of a rewind that mutes calls, the call alone.
     pub journal: Option<&'a Arc<dyn Journal>>,
 }
 
@@ -66,8 +70,8 @@ pub trait Journal: fmt::Debug + Send + Sync {
     fn intend(&self, intent: Intent) -> Result<(), Stopped>;
 
     /// What tells the receiver of call number `index` that it was made before: the same over retries, restarts and
-    /// versions.
-    fn idempotency_key(&self, event: Offset, index: u32) -> String;
+    /// versions, and another one in each rewind, whose `generation` is 0 where there is none.
+    fn idempotency_key(&self, event: Offset, generation: u64, index: u32) -> String;
 }
 
 /// What came of one attempt.

@@ -8,6 +8,7 @@
 //! when it is appended, and free while handlers run.
 
 mod choosing;
+mod historic;
 mod interrupted;
 mod journal;
 mod settling;
@@ -22,6 +23,7 @@ use nerve_eventlog::{Clock, Entry, Log, Micros, Offset, ReadError};
 use self::interrupted::Interrupted;
 use self::journal::LaneJournal;
 use super::handler::{Delivery, Handled, Handler, Journal, Outside, Version};
+use super::history::History;
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
 use super::settle;
@@ -30,7 +32,7 @@ use super::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::record::{self, Event};
 use crate::log::sequencer::Sequencer;
-use crate::state::{KeyValues, OpenAttempt};
+use crate::state::{KeyValues, OfRewind, OpenAttempt};
 
 /// Conflicts in a row after which a delivery runs alone.
 const MOST_CONFLICTS: u32 = 3;
@@ -62,9 +64,15 @@ pub(super) enum LaneError {
 pub(super) struct Shared {
     /// Made by the first lane that delivers.
     queue: Option<Queue>,
+    /// What is delivered again beside it; made with it.
+    history: Option<History>,
     /// Attempts that the end of the process before interrupted, after they had called somebody: each goes on when its
     /// event's turn comes.
     interrupted: BTreeMap<Offset, OpenAttempt>,
+    /// The same of history.
+    interrupted_history: BTreeMap<Offset, OpenAttempt>,
+    /// How often the state was exchanged for one that a rewind built: what guests remember of the one before is wrong.
+    exchanges: u64,
     /// The swap that the queue has followed.
     generation: u64,
     /// How many lanes may work.
@@ -117,7 +125,11 @@ impl Side {
 struct Running {
     generation: u64,
     lanes: usize,
+    version: Arc<dyn Version>,
     handler: Box<dyn Handler>,
+    /// Runs history on a state of its own.
+    apart: Option<(Arc<KeyValues>, Box<dyn Handler>)>,
+    exchanges: u64,
     retry: RetryPolicy,
     timers: TimerLimits,
     state_bytes: usize,
@@ -126,11 +138,14 @@ struct Running {
 }
 
 impl Running {
-    fn new(version: &dyn Version, generation: u64, state: Arc<KeyValues>) -> Self {
+    fn new(version: &Arc<dyn Version>, generation: u64, state: Arc<KeyValues>, exchanges: u64) -> Self {
         Self {
             generation,
             lanes: version.lanes(),
             handler: version.handler(state),
+            version: version.clone(),
+            apart: None,
+            exchanges,
             retry: version.retry_policy(),
             timers: version.timer_limits(),
             state_bytes: version.state_bytes(),
@@ -163,6 +178,8 @@ pub(super) struct UnderWay {
     conflicts: u32,
     /// An earlier run of the same attempt that had called somebody.
     interrupted: Option<Box<Interrupted>>,
+    /// The state that it reads and writes, where that is not the plugin's.
+    shadow: Option<Arc<KeyValues>>,
 }
 
 impl UnderWay {
@@ -179,6 +196,9 @@ struct Turned {
     /// Attempts before this one that cost nothing.
     free: u32,
     replay: bool,
+    /// Whether it is history's.
+    historic: bool,
+    rewind: Option<OfRewind>,
 }
 
 impl Turned {
@@ -186,13 +206,15 @@ impl Turned {
         attempt: 1,
         free: 0,
         replay: false,
+        historic: false,
+        rewind: None,
     };
 }
 
 impl Shared {
     /// Make the queue anew, from the cursor. Only between two events.
     pub(super) fn requeue(&mut self) {
-        self.queue = None;
+        (self.queue, self.history) = (None, None);
     }
 
     /// Wake a lane that rests, where there is one: there is more to do, or something to wait for.
@@ -304,7 +326,9 @@ impl Lane {
             let share = state.probation.as_ref().and_then(|watch| watch.share);
             (state.key_values.clone(), share.is_some())
         };
-        let running = |version: &Arc<dyn Version>| Running::new(&**version, slot.generation, state.clone());
+        let exchanges = self.subscriber.shared.lock().exchanges;
+        let running =
+            |version: &Arc<dyn Version>| Running::new(version, slot.generation, state.clone(), exchanges);
         let version = slot.version.as_ref();
         self.running = version
             .filter(|version| self.number < version.lanes())
@@ -355,14 +379,19 @@ impl Lane {
             record: &entry.payload,
             attempt: under_way.turned.attempt,
             replay: under_way.turned.replay,
+            rewind: under_way.turned.rewind,
+            historic: under_way.turned.historic,
             started,
             seed,
             outside: Outside::default(),
         };
-        let handled = settle::looped(event, running.hops).unwrap_or_else(|| {
-            running.handler.handle(&Delivery {
+        let calls = delivery.rewind.is_none_or(|of| !of.mute.http);
+        let longest = running.hops;
+        let runs = running.handler_on(under_way.shadow.as_ref());
+        let handled = settle::looped(event, longest).unwrap_or_else(|| {
+            runs.handle(&Delivery {
                 outside: Outside {
-                    journal: Some(&self.journal),
+                    journal: Some(&self.journal).filter(|_| calls),
                     ..interrupted.map(Interrupted::outside).unwrap_or_default()
                 },
                 ..delivery
@@ -371,8 +400,32 @@ impl Lane {
         (delivery, handled)
     }
 
+    /// What guests remember may stem from a state that was exchanged since.
+    fn follow_exchange(&mut self, exchanges: u64) {
+        let running = [self.running.as_mut(), self.before.as_mut()];
+        for running in running.into_iter().flatten() {
+            if running.exchanges != exchanges {
+                running.exchanges = exchanges;
+                running.apart = None;
+                running.handler.discard();
+            }
+        }
+    }
+
     fn bit(&self) -> u64 {
         1 << self.number
+    }
+}
+
+impl Running {
+    /// The handler on the plugin's state, or on `shadow`.
+    fn handler_on(&mut self, shadow: Option<&Arc<KeyValues>>) -> &mut dyn Handler {
+        let Some(shadow) = shadow else {
+            return &mut *self.handler;
+        };
+        let apart = self.apart.take().filter(|(on, _)| Arc::ptr_eq(on, shadow));
+        let apart = apart.unwrap_or_else(|| (shadow.clone(), self.version.handler(shadow.clone())));
+        &mut *self.apart.insert(apart).1
     }
 }
 

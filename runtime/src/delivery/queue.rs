@@ -14,6 +14,10 @@
 //!   the mark is held where it was when the delivery began. When either is settled the key is parked, or nothing
 //!   waits behind it: this case ends with the delivery.
 //!
+//! While a rewind runs there is a second queue of this kind, and an event may have to wait for what the other one
+//! delivers ([`Queue::set_aside`]). Nothing of its key is under way or parked here, so the mark stays below it until the
+//! outcome of its own delivery says what becomes of the key.
+//!
 //! What was settled above the mark is a set in the cursor, and those events are passed over after a start. An
 //! event of a parked key that is above the mark is found again as a fresh one, behind its key.
 
@@ -35,8 +39,21 @@ pub enum Turn {
     Retry(OrderKey),
     /// An event that waited behind a settled one of its key.
     Behind(Box<str>, Offset),
+    /// An event without a key that was set aside.
+    Aside(Offset, Hold),
     /// An event that was not looked at before.
     Fresh(Entry),
+}
+
+/// A delivery that has its turn, where it may run.
+#[derive(Debug, Clone, Copy)]
+pub enum Wish<'a> {
+    /// A retry.
+    Retry(&'a OrderKey),
+    /// The event that waits behind one of its key.
+    Behind(&'a str, Offset),
+    /// An event without a key that was set aside.
+    Aside(Offset),
 }
 
 /// What holds the low-water mark back while a delivery is under way: where, and for which event.
@@ -70,6 +87,8 @@ pub struct Queue {
     settled_above: BTreeSet<Offset>,
     /// How many events wait behind keys that were never parked.
     crowd: usize,
+    /// Events without a key that were set aside.
+    aside: BTreeSet<Offset>,
 }
 
 /// What waits behind a key.
@@ -79,6 +98,8 @@ struct Waiting {
     /// Whether the key is, or was, parked: what waits behind it is then none of the crowd, so that a key which
     /// is in trouble holds nobody up.
     parked: bool,
+    /// What holds the low-water mark back for the first of the events, which was set aside.
+    hold: Hold,
 }
 
 impl Queue {
@@ -119,41 +140,53 @@ impl Queue {
         }
     }
 
-    /// The next delivery that may run at `now`, a fresh one only where `fresh` may run.
-    pub fn next(&mut self, now: Micros, fresh: bool) -> Option<Turn> {
-        if let Some((due, _)) = self.due.first()
-            && *due <= now
-        {
-            return self.due.pop_first().map(|(_, key)| Turn::Retry(key));
+    /// The next delivery that may run at `now`, a fresh one only where `fresh` may run; what else has its turn runs
+    /// where it `may`.
+    pub fn next(&mut self, now: Micros, fresh: bool, may: impl Fn(Wish<'_>) -> bool) -> Option<Turn> {
+        if let Some(turn) = self.next_retry(now, &may) {
+            return Some(turn);
         }
         if (self.fresh_last || !fresh)
-            && let Some(turn) = self.next_behind()
+            && let Some(turn) = self.next_behind(&may)
         {
             self.fresh_last = false;
             return Some(turn);
         }
         let turn = if fresh { self.next_fresh() } else { None };
-        turn.or_else(|| self.next_behind())
+        turn.or_else(|| self.next_behind(&may))
     }
 
     /// The next delivery for a probe, retries before they are due included: rather a `fresh` event, or rather
     /// the retry that waits longest.
-    pub fn probe(&mut self, fresh: bool) -> Option<Turn> {
+    pub fn probe(&mut self, fresh: bool, may: impl Fn(Wish<'_>) -> bool) -> Option<Turn> {
         if fresh && let Some(turn) = self.next_fresh() {
             return Some(turn);
         }
-        let retry = self.due.pop_first().map(|(_, key)| Turn::Retry(key));
-        retry.or_else(|| self.next_behind()).or_else(|| self.next_fresh())
+        let retry = self.next_retry(Micros(u64::MAX), &may);
+        retry
+            .or_else(|| self.next_behind(&may))
+            .or_else(|| self.next_fresh())
     }
 
     /// Whether there is more to deliver at `now`.
     pub fn has_more(&self, now: Micros) -> bool {
-        !self.fresh.is_empty() || !self.ready.is_empty() || self.next_due().is_some_and(|due| due <= now)
+        !self.fresh.is_empty() || !self.ready.is_empty() || !self.aside.is_empty() || self.is_due(now)
     }
 
-    /// When the next retry is due.
-    pub fn next_due(&self) -> Option<Micros> {
-        self.due.first().map(|(due, _)| *due)
+    /// When the next retry is due that is not due at `now`: one that is may not run yet.
+    pub fn next_due(&self, now: Micros) -> Option<Micros> {
+        let mut due = self.due.iter().map(|(due, _)| *due);
+        due.find(|due| *due > now)
+    }
+
+    /// Whether a retry is due at `now`.
+    pub fn is_due(&self, now: Micros) -> bool {
+        self.due.first().is_some_and(|(due, _)| *due <= now)
+    }
+
+    /// When the last retry is due.
+    pub fn last_due(&self) -> Option<Micros> {
+        self.due.last().map(|(due, _)| *due)
     }
 
     /// From where to take events from the log, when there are none left.
@@ -207,10 +240,35 @@ impl Queue {
         self.begin(key, (self.passed.next(), event))
     }
 
-    /// The delivery of an event of a parked key begins.
-    pub fn begin_parked(&mut self) -> Hold {
+    /// The delivery of an event of a parked key begins, or of one that was set aside.
+    pub fn begin_parked(&mut self, key: Option<&str>) -> Hold {
         self.under_way += 1;
-        None
+        key.and_then(|key| self.waiting.get_mut(key)?.hold.take())
+    }
+
+    /// The delivery of an event without a key begins that was set aside.
+    pub fn begin_aside(&mut self) {
+        self.under_way += 1;
+    }
+
+    /// The event at `offset` with `key`, which was passed and could run, must wait for the other queue.
+    pub fn set_aside(&mut self, key: Option<&str>, offset: Offset) {
+        let hold = (offset, offset);
+        self.holds.insert(hold);
+        let Some(key) = key else {
+            self.aside.insert(offset);
+            return;
+        };
+        let waiting = self.waiting.entry_ref(key).or_default();
+        waiting.events.push_back(offset);
+        waiting.hold = Some(hold);
+        self.crowd += usize::from(!waiting.parked);
+        self.ready.push_back(key.into());
+    }
+
+    /// How many events and keys had their turn and must wait for the other queue.
+    pub fn stalled(&self) -> usize {
+        self.ready.len() + self.aside.len()
     }
 
     fn begin(&mut self, key: Option<&str>, hold: (Offset, Offset)) -> Hold {
@@ -265,8 +323,14 @@ impl Queue {
     /// Up to where nothing is left to deliver, retries of parked keys apart; `None` while anything waits behind a key
     /// or is under way.
     pub fn nothing_left(&self) -> Option<Offset> {
-        let is_idle = self.fresh.is_empty() && self.waiting.is_empty() && self.under_way == 0;
+        let is_idle =
+            self.fresh.is_empty() && self.waiting.is_empty() && self.aside.is_empty() && self.under_way == 0;
         is_idle.then_some(self.taken)
+    }
+
+    /// Whether everything that was taken had its turn; the last offset that was taken.
+    pub fn all_passed(&self) -> Option<Offset> {
+        self.fresh.is_empty().then_some(self.taken)
     }
 
     /// How many events wait behind `key`.
@@ -327,12 +391,29 @@ impl Queue {
         Some(Turn::Fresh(entry))
     }
 
-    fn next_behind(&mut self) -> Option<Turn> {
-        let key = self.ready.pop_front()?;
-        let waiting = self.waiting.get_mut(&key)?;
-        let offset = waiting.events.pop_front()?;
-        self.crowd -= usize::from(!waiting.parked);
-        Some(Turn::Behind(key, offset))
+    fn next_retry(&mut self, now: Micros, may: &impl Fn(Wish<'_>) -> bool) -> Option<Turn> {
+        let mut due = self.due.iter().take_while(|(due, _)| *due <= now);
+        let next = due.find(|(_, key)| may(Wish::Retry(key)))?.clone();
+        self.due.remove(&next);
+        Some(Turn::Retry(next.1))
+    }
+
+    fn next_behind(&mut self, may: &impl Fn(Wish<'_>) -> bool) -> Option<Turn> {
+        let is_next = |key: &str| {
+            let first = self.waiting.get(key).and_then(|waiting| waiting.events.front());
+            first.is_some_and(|offset| may(Wish::Behind(key, *offset)))
+        };
+        if let Some(at) = self.ready.iter().position(|key| is_next(key)) {
+            let key = self.ready.remove(at)?;
+            let waiting = self.waiting.get_mut(&key)?;
+            let offset = waiting.events.pop_front()?;
+            self.crowd -= usize::from(!waiting.parked);
+            return Some(Turn::Behind(key, offset));
+        }
+        let aside = self.aside.iter().find(|offset| may(Wish::Aside(**offset)));
+        let offset = aside.copied()?;
+        self.aside.remove(&offset);
+        Some(Turn::Aside(offset, Some((offset, offset))))
     }
 }
 

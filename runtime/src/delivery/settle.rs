@@ -11,8 +11,8 @@ use super::breaker::{Attempt, Breaker, Failed};
 use super::handler::{Delivery, Emit, Failure, Handled};
 use super::retry::RetryPolicy;
 use crate::log::record::{
-    Cause, Event, FailureClass, FailureRecord, Line, Opens, Outcome, Record, TimerChange, TimerSet, Verdict,
-    Watched, Write,
+    Cause, Event, FailureClass, FailureRecord, Line, Muted, Opens, Outcome, Record, TimerChange, TimerSet,
+    Verdict, Watched, Write,
 };
 
 /// A chain of events longer than this is taken for a loop, where a plugin's settings say nothing else: its next event
@@ -142,7 +142,7 @@ pub fn refuse_effects(handled: &Handled, previous: &[Option<bytes::Bytes>], limi
 
 /// The batch of one delivery: `outcome`, and the events it emitted where it is done.
 pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, handled: &Handled) -> Batch {
-    let emits = if outcome.verdict == Verdict::Done {
+    let emits = if outcome.verdict == Verdict::Done && !mutes(delivery) {
         &handled.effects.emits[..]
     } else {
         &[]
@@ -158,6 +158,24 @@ pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, han
         }
     }
     batch
+}
+
+/// Whether what the delivery emits and sets is muted.
+pub fn mutes(delivery: &Delivery<'_>) -> bool {
+    delivery.rewind.is_some_and(|of| of.mute.emit)
+}
+
+/// The effects of `handled` that are muted, where they are.
+pub fn muted(handled: &Handled) -> Vec<Muted<'_>> {
+    let emits = handled.effects.emits.iter().map(|emit| Muted::Emit {
+        r#type: &emit.r#type,
+        key: emit.key.as_deref(),
+    });
+    let timers = handled.effects.timers.iter().map(|(name, set)| match set {
+        Some(set) => Muted::Set { name, due: set.due.0 },
+        None => Muted::Cancel { name },
+    });
+    emits.chain(timers).collect()
 }
 
 /// Makes the records of the events that a delivery emits, now or by a timer.
@@ -190,14 +208,13 @@ impl<'a> Emitter<'a> {
         let (event, offset) = (self.delivery.event, self.delivery.offset.0);
         self.id.clear();
         write!(self.id, "{:08x}-{offset:x}-{index}", self.log.short()).expect("a string takes everything");
+        let generation = self.delivery.rewind.map(|of| of.generation.0);
+        if let Some(generation) = generation {
+            write!(self.id, "-{generation:x}").expect("a string takes everything");
+        }
         self.traceparent.clear();
-        child_span(
-            event.traceparent,
-            offset,
-            self.plugin,
-            index,
-            &mut self.traceparent,
-        );
+        let span = [Some(offset), generation].into_iter().flatten();
+        child_span(event.traceparent, span, self.plugin, index, &mut self.traceparent);
         let record = Event {
             id: &self.id,
             source: &self.source,
@@ -272,14 +289,19 @@ pub const PLUGIN_SOURCE: &str = "nerve:";
 
 /// The W3C trace context of an emitted event: its cause's trace, and a span of its own that a second run of the
 /// same delivery gives again.
-fn child_span(cause: Option<&str>, offset: u64, plugin: &str, index: u32, out: &mut String) {
+fn child_span(
+    cause: Option<&str>,
+    numbers: impl Iterator<Item = u64>,
+    plugin: &str,
+    index: u32,
+    out: &mut String,
+) {
     let Some((before, after)) = cause.and_then(|parent| Some((parent.get(..36)?, parent.get(52..)?))) else {
         return;
     };
     let mut span: u64 = 0xcbf2_9ce4_8422_2325;
-    let bytes = offset
-        .to_le_bytes()
-        .into_iter()
+    let bytes = numbers
+        .flat_map(u64::to_le_bytes)
         .chain(plugin.bytes())
         .chain(index.to_le_bytes());
     for byte in bytes {
@@ -375,7 +397,7 @@ mod tests {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let span = |index| {
             let mut out = String::new();
-            child_span(Some(parent), 7, "p", index, &mut out);
+            child_span(Some(parent), std::iter::once(7), "p", index, &mut out);
             out
         };
         assert_eq!(span(0), span(0));

@@ -110,8 +110,9 @@ impl Between<'_> {
         self.slot.before = None;
     }
 
-    /// The cursor went over a gap: the lanes look at it anew before their next delivery.
-    pub fn passed_gap(self) {
+    /// The cursor went over a gap, or a rewind begins or ends: the lanes look at the fold anew before their next
+    /// delivery.
+    pub fn look_anew(self) {
         self.subscriber.shared.lock().requeue();
         self.subscriber.bell.notify_one();
     }

@@ -7,6 +7,8 @@ mod conflicts;
 mod lanes;
 mod outside;
 mod probation;
+mod rewind;
+mod rewinds_at_random;
 mod rules;
 mod simulation;
 mod stepped;

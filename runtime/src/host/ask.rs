@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use nerve_eventlog::Offset;
 
-use super::{AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
+use super::{
+    AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, RewindStatus, Standing, VersionStatus,
+};
 use crate::delivery::subscriber::Subscriber;
 use crate::ingest::SourceRates;
 use crate::log::record::Hash;
@@ -179,6 +181,10 @@ impl Host {
             limits_hit: state.limits_hit.clone().into_iter().collect(),
             refused: state.refused.clone(),
             trouble,
+            rewind: state
+                .rewinding
+                .as_ref()
+                .map(|rewinding| RewindStatus::of(rewinding, &state, self.inner.clock.now())),
             granted: version.map(|version| version.granted()).unwrap_or_default(),
             probation: state.probation.clone(),
             waiting: state

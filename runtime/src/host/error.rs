@@ -7,6 +7,7 @@ use nerve_eventlog::Offset;
 use crate::contract::BrokenContract;
 use crate::ingest::TooFast;
 
+use super::RewindError;
 use crate::plugin::deploy::{ApproveError, RollBackError};
 use crate::plugin::name::BadName;
 
@@ -112,6 +113,15 @@ pub enum AskError {
         /// Why.
         #[source]
         cause: ApproveError,
+    },
+    /// No rewind began or ended.
+    #[error("plugin {plugin:?}: {cause}")]
+    Rewind {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        #[source]
+        cause: Box<RewindError>,
     },
     /// Nothing was rolled back.
     #[error("plugin {plugin:?}: {cause}")]

@@ -109,7 +109,7 @@ impl Host {
         self.plugin(name).await
     }
 
-    fn append(
+    pub(super) fn append(
         &self,
         subscriber: &Subscriber,
         state: &mut PluginState,
@@ -126,7 +126,7 @@ impl Host {
             .sequencer
             .append(batch, None, std::iter::empty())
             .map_err(|no| stopped(&no))?;
-        state.apply_operator(appended.time, &operator);
+        state.apply_operator(appended.first, appended.time, &operator);
         Ok(())
     }
 }

@@ -14,8 +14,9 @@ use nerve_eventlog::{Batch, DropError, Micros, Offset, ReadError, SegmentInfo};
 
 use self::need::Need;
 use super::{CheckpointError, Host, Stopped};
+use crate::delivery::history::end_rewind;
 use crate::delivery::subscriber::Subscriber;
-use crate::log::record::{AskedBy, Deployment, DeploymentAction, Gap, Record};
+use crate::log::record::{AskedBy, Deployment, DeploymentAction, Gap, Record, RewindEnd};
 use crate::log::sequencer::stopped;
 use crate::plugin::components::ComponentError;
 use crate::plugin::settings::{Lag, Settings};
@@ -169,9 +170,18 @@ impl Host {
             let between = subscriber.between_events();
             // It may have moved on while the delivery under way was waited for.
             let need = Need::of(subscriber);
-            if let Some((from, events)) = need.count(&**self.log(), target)? {
+            let lost = need.count(&**self.log(), target)?;
+            if let Some((from, events)) = lost {
                 self.record_gap(subscriber, &need, from, target, events)?;
-                between.passed_gap();
+            }
+            let rewinds = need.rewinds_below(target);
+            if rewinds {
+                let why = "the rewind was further behind than the plugin's largest lag".to_owned();
+                let gap = RewindEnd::Gap { first: target.0, why };
+                end_rewind(subscriber, &self.inner.sequencer, gap)?;
+            }
+            if rewinds || lost.is_some() {
+                between.look_anew();
             }
         }
         subscriber

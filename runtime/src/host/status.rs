@@ -2,7 +2,7 @@
 
 use nerve_eventlog::{Durability, Entry, Micros, Offset};
 
-use super::ScrubStatus;
+use super::{RewindStatus, ScrubStatus};
 use crate::delivery::breaker::Open;
 use crate::delivery::probation::Probation;
 use crate::delivery::retry::Setting;
@@ -51,6 +51,8 @@ pub struct PluginStatus {
     pub refused: Option<(Micros, String)>,
     /// Why its deliveries stopped, where they did.
     pub trouble: Option<String>,
+    /// The rewind that runs.
+    pub rewind: Option<RewindStatus>,
     /// What the version that runs was granted.
     pub granted: Asks,
     /// How the version that runs is watched, where it is.

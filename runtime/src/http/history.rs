@@ -106,6 +106,9 @@ impl From<HistoryError> for Problem {
         match refused {
             HistoryError::Read(bad) => unreadable(&bad),
             HistoryError::Stopped(stopped) => stopped.into(),
+            HistoryError::Before(cause) => {
+                Problem::new(StatusCode::CONFLICT, "no-history", cause.to_string())
+            }
             HistoryError::Record(_) | HistoryError::Sink(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", refused.to_string())
             }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::events::{blocking, unreadable};
 use super::extract::{Path, Query};
 use super::problem::Problem;
-use super::{follow, time};
+use super::{follow, rewind, time};
 use crate::delivery::retry::Setting;
 use crate::host::{Host, PluginStatus, Standing};
 use crate::log::record::{Asks, Outcome, Record};
@@ -118,6 +118,7 @@ pub(super) fn shown(status: &PluginStatus) -> Value {
         "limits_hit": status.limits_hit.iter().map(|(name, times)| (name.to_string(), json!(times))).collect::<Map<_, _>>(),
         "refused": status.refused.as_ref().map(|(at, reason)| json!({ "at": time::text(*at), "reason": reason })),
         "trouble": status.trouble,
+        "rewind": status.rewind.as_ref().map(rewind::shown),
         "granted": asks(&status.granted),
         "probation": status.probation.as_ref().map(|watch| json!({
             "before": watch.before.to_string(), "done": watch.seen.done, "failed": watch.seen.failed,

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::host::{AskError, PublishError, SetSchemaError, Stopped};
+use crate::host::{AskError, PublishError, RewindError, SetSchemaError, Stopped};
 use crate::ingest::{Invalid, TooFast};
 use crate::plugin::deploy::RollBackError;
 
@@ -206,6 +206,22 @@ impl From<AskError> for Problem {
             AskError::Name(_) => Self::query(detail),
             AskError::NoFolder => Self::new(StatusCode::CONFLICT, "nothing-on-disk", detail)
                 .hint("start the host with a data folder"),
+            AskError::Rewind { cause, .. } => match *cause {
+                RewindError::Running(_) => Self::new(StatusCode::CONFLICT, "rewind-running", detail)
+                    .hint("DELETE /v1/plugins/NAME/rewind stops it"),
+                RewindError::NotRunning => not_found("rewind-not-found"),
+                RewindError::NoEvent(_) => not_found("event-not-found")
+                    .hint("name an offset, or a time such as 2026-01-31T12:00:00Z"),
+                RewindError::Gone { first, .. } => Self {
+                    first: Some(first.0),
+                    ..Self::new(StatusCode::GONE, "position-gone", detail)
+                        .hint("rewind to the offset `first`, or to `start`")
+                },
+                RewindError::NeverLive | RewindError::Nothing { .. } | RewindError::Several { .. } => {
+                    Self::new(StatusCode::CONFLICT, "no-history", detail)
+                }
+                RewindError::Read(cause) => super::events::unreadable(&cause),
+            },
             AskError::Stopped(stopped) => stopped.into(),
         }
     }

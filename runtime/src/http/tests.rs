@@ -11,6 +11,7 @@ mod plugins;
 mod refusals;
 mod restart;
 mod retention;
+mod rewind;
 mod scrub;
 mod server;
 mod stored;

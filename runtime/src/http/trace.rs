@@ -12,7 +12,7 @@ use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::time;
 use crate::host::Host;
-use crate::log::record::{self, Answer, Call, Record, Verdict};
+use crate::log::record::{self, Answer, Call, Muted, Record, Verdict};
 use crate::trace::{self, Delivery, Node};
 
 #[derive(Deserialize)]
@@ -66,6 +66,9 @@ fn delivery(delivery: &Delivery) -> Value {
         "offset": delivery.entry.offset.0,
         "attempt": outcome.attempt,
         "replay": outcome.replay,
+        "rewind": outcome.rewind.as_ref().map(|of| json!({
+            "generation": of.generation, "fresh": of.fresh, "muted": of.muted.iter().map(muted).collect::<Vec<_>>(),
+        })),
         "verdict": verdict,
         "class": failure.map(|failure| failure.class),
         "reason": failure.map(|failure| failure.reason),
@@ -89,6 +92,16 @@ fn delivery(delivery: &Delivery) -> Value {
         "lines_lost": outcome.lines_lost,
         "emitted": delivery.emitted.iter().map(node).collect::<Vec<_>>(),
     })
+}
+
+/// An effect that did not happen.
+fn muted(muted: &Muted<'_>) -> Value {
+    let due = |due: u64| time::text(nerve_eventlog::Micros(due));
+    match muted {
+        Muted::Emit { r#type, key } => json!({ "emit": r#type, "key": key }),
+        Muted::Set { name, due: at } => json!({ "set": name, "due": due(*at) }),
+        Muted::Cancel { name } => json!({ "cancel": name }),
+    }
 }
 
 /// A call without headers and bodies, which may hold secrets.

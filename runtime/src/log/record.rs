@@ -9,6 +9,7 @@ mod deployment;
 mod gap;
 mod outcome;
 mod reads;
+mod rewind;
 mod schema;
 
 use nerve_eventlog::Micros;
@@ -25,6 +26,7 @@ pub use outcome::{
     TimerSet, Verdict, Watched, Write,
 };
 pub use reads::{Scanned, StateRead, ValueRead};
+pub use rewind::{Mute, Muted, Replay, Rewind, RewindEnd, Rewound};
 pub use schema::{BadMode, DeclaredSchema, Mode, SetSchema, TypeSchema};
 
 /// One record, borrowed from its encoding.
@@ -46,6 +48,8 @@ pub enum Record<'a> {
     Gap(Gap),
     /// An operator set the schema of an event type.
     Schema(SetSchema),
+    /// A rewind ended.
+    Rewound(Rewound),
 }
 
 /// The kind of a record: its first byte.
@@ -68,6 +72,8 @@ pub enum Kind {
     Intent = 7,
     /// [`SetSchema`].
     Schema = 8,
+    /// [`Rewound`].
+    Rewound = 9,
 }
 
 /// Why the bytes of a record could not be read.
@@ -173,6 +179,7 @@ impl<'a> Record<'a> {
             k if k == Kind::Gap as u8 => Self::Gap(rmp_serde::from_slice(fields)?),
             k if k == Kind::Intent as u8 => Self::Intent(rmp_serde::from_slice(fields)?),
             k if k == Kind::Schema as u8 => Self::Schema(rmp_serde::from_slice(fields)?),
+            k if k == Kind::Rewound as u8 => Self::Rewound(rmp_serde::from_slice(fields)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
     }
@@ -187,6 +194,7 @@ impl<'a> Record<'a> {
             Self::Fired(fired) => Some(fired.plugin),
             Self::Intent(intent) => Some(&intent.plugin),
             Self::Gap(gap) => Some(&gap.plugin),
+            Self::Rewound(rewound) => Some(&rewound.plugin),
         }
     }
 
@@ -201,6 +209,7 @@ impl<'a> Record<'a> {
             Self::Intent(intent) => encode(Kind::Intent, intent, out),
             Self::Gap(gap) => encode(Kind::Gap, gap, out),
             Self::Schema(set) => encode(Kind::Schema, set, out),
+            Self::Rewound(rewound) => encode(Kind::Rewound, rewound, out),
         }
     }
 

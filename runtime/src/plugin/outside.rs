@@ -16,6 +16,8 @@ pub(super) struct Outside {
     asked: Option<Hash>,
     /// Where intents go; `None` where nobody may be called.
     journal: Option<Arc<dyn Journal>>,
+    /// A rewind mutes calls: one that has no recorded answer is denied.
+    pub(super) muted: bool,
     /// The attempt, as its intents name it.
     attempt: Intent,
     /// How many of its calls the log has.
@@ -28,11 +30,14 @@ impl Outside {
             recorded: delivery.outside.calls.to_vec(),
             asked: delivery.outside.asked,
             journal: delivery.outside.journal.cloned(),
+            muted: delivery.rewind.is_some_and(|of| of.mute.http),
             attempt: Intent {
                 version,
                 event: delivery.offset.0,
                 attempt: delivery.attempt,
                 replay: delivery.replay,
+                generation: delivery.rewind.map_or(0, |of| of.generation.0),
+                historic: delivery.historic,
                 seed: delivery.seed,
                 ..Intent::default()
             },
@@ -92,6 +97,7 @@ impl Outside {
         }
         // It speaks of one call alone.
         self.asked = None;
-        Ok(journal.idempotency_key(Offset(self.attempt.event), number))
+        let (event, generation) = (Offset(self.attempt.event), self.attempt.generation);
+        Ok(journal.idempotency_key(event, generation, number))
     }
 }

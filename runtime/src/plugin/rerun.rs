@@ -21,6 +21,8 @@ pub fn recorded<'a>(entry: &'a Entry, event: &'a Event<'a>, outcome: &'a Outcome
         record: &entry.payload,
         attempt: outcome.attempt,
         replay: outcome.replay,
+        rewind: None,
+        historic: false,
         started: Micros(outcome.started),
         seed: outcome.seed.unwrap_or_default(),
         outside: Outside {

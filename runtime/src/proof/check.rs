@@ -1,9 +1,12 @@
 //! Whether a history keeps the promises: read off the records alone, and held against the state.
 
+mod rewound;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use nerve_eventlog::{Micros, Offset};
 
+use self::rewound::Again;
 use super::history::{History, kept, told};
 use super::script::number;
 use crate::delivery::subscription::Pattern;
@@ -22,6 +25,15 @@ struct Plugin<'a> {
     redriven: BTreeSet<u64>,
     /// Timers that are set: where, when they are due, and their event.
     timers: BTreeMap<&'a str, (u64, u64, &'a [u8])>,
+    counts: Counts<'a>,
+    /// The first event that it could want.
+    since: u64,
+    rewind: Option<Again<'a>>,
+}
+
+/// What the state must say.
+#[derive(Default)]
+struct Counts<'a> {
     /// Names of the events of each key, in the order in which they were done.
     order: BTreeMap<&'a str, String>,
     counted: u64,
@@ -47,6 +59,10 @@ pub(super) fn check(history: &History, states: &BTreeMap<String, PluginState>, f
     }
     for (name, plugin) in &plugins {
         plugin.state(seed, name, &states[*name]);
+        assert!(
+            !finished || plugin.rewind.is_none(),
+            "seed {seed}: the rewind of {name} never ends"
+        );
         let (open, timers) = (plugin.open(), plugin.timers.keys());
         assert!(
             !finished || open.is_empty(),
@@ -88,7 +104,7 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
     let mut ids = BTreeSet::new();
     let mut last = Micros(0);
     // The batch that is open: whose effects the next events are.
-    let mut effects: Vec<(u64, u32, &str)> = Vec::new();
+    let mut effects: Vec<Effect<'_>> = Vec::new();
     let mut fired: Option<&[u8]> = None;
     for (offset, record) in (1u64..).zip(records) {
         let (time, bytes) = &history.records[usize::try_from(offset - 1).unwrap()];
@@ -105,7 +121,7 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
                     &bytes[..],
                     "seed {seed}: {offset} is another event than the timer's"
                 ),
-                (None, Some(effect)) => emitted(history, event, event_at(effect.0), effect, offset),
+                (None, Some(effect)) => emitted(history, event, event_at(effect.cause), &effect, offset),
                 (None, None) => {
                     let sent = history.sent.get(&Offset(offset));
                     assert!(
@@ -133,7 +149,12 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
                 if outcome.verdict == Verdict::Done {
                     effects = (0..outcome.emitted)
                         .rev()
-                        .map(|index| (outcome.event, index, name))
+                        .map(|index| Effect {
+                            cause: outcome.event,
+                            index,
+                            plugin: name,
+                            generation: outcome.rewind.as_ref().map(|of| of.generation),
+                        })
                         .collect();
                 }
             }
@@ -148,18 +169,23 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
                 assert!(due <= time.0, "seed {seed}: {offset} fires too early");
                 fired = Some(event);
             }
-            Record::Operator(operator) => {
-                if let OperatorAction::Redrive(events) = &operator.action {
-                    plugin.redriven.extend(events);
-                }
-            }
+            Record::Operator(operator) => match &operator.action {
+                OperatorAction::Redrive(events) => plugin.redriven.extend(events),
+                OperatorAction::Rewind(order) => plugin.rewind = Some(Again::new(offset, order)),
+                OperatorAction::StopRewind => plugin.rewind = None,
+                _ => {}
+            },
             Record::Deployment(deployment) => {
                 if let Some(live) = deployment.action.live() {
                     // What retention had dropped by then is no part of the beginning.
                     let began = history.began.get(&Offset(offset)).map_or(offset, |began| began.0);
                     let before = (began..offset).zip(&records[usize::try_from(began - 1).unwrap()..]);
-                    plugin.goes_live(live, before);
+                    plugin.goes_live(offset, live, before);
                 }
+            }
+            Record::Rewound(rewound) => {
+                let before = (1u64..offset).zip(records);
+                plugin.rewound(seed, offset, rewound, before);
             }
             _ => {}
         }
@@ -171,18 +197,27 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
     plugins
 }
 
+/// An event that must follow.
+struct Effect<'a> {
+    cause: u64,
+    index: u32,
+    plugin: &'a str,
+    generation: Option<u64>,
+}
+
 /// Whether `event` at `offset` is the `effect` of handling the event `from`.
-fn emitted(history: &History, event: &Event<'_>, from: &Event<'_>, effect: (u64, u32, &str), offset: u64) {
-    let (seed, (cause, index, plugin)) = (history.seed, effect);
+fn emitted(history: &History, event: &Event<'_>, from: &Event<'_>, effect: &Effect<'_>, offset: u64) {
+    let (seed, cause, index) = (history.seed, effect.cause, effect.index);
     let said = event.cause.map(|said| (said.offset, said.id, said.index));
     assert_eq!(
         said,
         Some((cause, from.id, index)),
         "seed {seed}: {offset} has another cause"
     );
+    let again = effect.generation.map_or(String::new(), |of| format!("-{of:x}"));
     let (id, source) = (
-        format!("{:08x}-{cause:x}-{index}", history.log),
-        format!("nerve:{plugin}"),
+        format!("{:08x}-{cause:x}-{index}{again}", history.log),
+        format!("nerve:{}", effect.plugin),
     );
     assert_eq!(
         (event.id, event.source),
@@ -200,8 +235,16 @@ fn order_key(event: &Event<'_>, offset: u64) -> String {
 
 impl<'a> Plugin<'a> {
     /// A version goes live, and finds the records `before` in the log.
-    fn goes_live(&mut self, live: &LiveVersion, before: impl Iterator<Item = (u64, &'a Record<'a>)>) {
+    fn goes_live(
+        &mut self,
+        at: u64,
+        live: &LiveVersion,
+        before: impl Iterator<Item = (u64, &'a Record<'a>)>,
+    ) {
         let is_new = self.patterns.is_empty();
+        if is_new {
+            self.since = if live.from_beginning { 1 } else { at };
+        }
         let patterns = live.subscriptions.iter();
         self.patterns = patterns.map(|text| text.parse().unwrap()).collect();
         if is_new && live.from_beginning {
@@ -225,12 +268,16 @@ impl<'a> Plugin<'a> {
 
     fn outcome(&mut self, seed: u64, offset: u64, outcome: &Outcome<'a>, event: &Event<'a>) {
         let at = outcome.event;
+        if let Some(of) = outcome.rewind.as_ref().filter(|of| of.historic) {
+            self.historic(seed, offset, outcome, of, event);
+            return;
+        }
         let wanted = self
             .wanted
             .get(&order_key(event, at))
             .map_or(&[][..], Vec::as_slice);
         assert!(
-            wanted.contains(&at),
+            wanted.contains(&at) || outcome.rewind.is_some(),
             "seed {seed}: {offset} ({} at {at}) handles an event that was not subscribed to",
             outcome.plugin
         );
@@ -274,10 +321,11 @@ impl<'a> Plugin<'a> {
             return;
         }
         self.done.insert(at);
-        self.counted += 1;
-        let order = self.order.entry(event.key.unwrap_or("-")).or_default();
-        order.push_str(event.subject.unwrap_or_default());
-        order.push(' ');
+        self.counts.add(event);
+        self.set_timers(offset, outcome);
+    }
+
+    fn set_timers(&mut self, offset: u64, outcome: &Outcome<'a>) {
         for timer in &outcome.timers {
             match timer.set {
                 Some(set) => drop(self.timers.insert(timer.name, (offset, set.due, set.event))),
@@ -290,10 +338,10 @@ impl<'a> Plugin<'a> {
     fn state(&self, seed: u64, name: &str, state: &PluginState) {
         let counted = state.key_values.get("count").map_or(0, |bytes| number(&bytes));
         assert_eq!(
-            counted, self.counted,
+            counted, self.counts.counted,
             "seed {seed}: {name} counts every done event once"
         );
-        for (key, order) in &self.order {
+        for (key, order) in &self.counts.order {
             let kept = state.key_values.get(&format!("order/{key}")).unwrap_or_default();
             assert_eq!(
                 std::str::from_utf8(&kept),
@@ -312,5 +360,15 @@ impl<'a> Plugin<'a> {
         wanted
             .filter(|event| !self.tried.get(event).is_some_and(|(_, ended)| *ended))
             .collect()
+    }
+}
+
+impl<'a> Counts<'a> {
+    /// `event` is done.
+    fn add(&mut self, event: &Event<'a>) {
+        self.counted += 1;
+        let order = self.order.entry(event.key.unwrap_or("-")).or_default();
+        order.push_str(event.subject.unwrap_or_default());
+        order.push(' ');
     }
 }

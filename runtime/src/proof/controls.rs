@@ -18,7 +18,7 @@ use crate::state::PluginState;
 type Fault = fn(&mut History, &BTreeMap<String, PluginState>) -> bool;
 
 /// Faults, and what the check has to say of each.
-const FAULTS: [(&str, Fault); 7] = [
+const FAULTS: [(&str, Fault); 9] = [
     ("was acknowledged at", acknowledged_is_gone),
     ("nobody published the event", published_by_nobody),
     ("the log ends within a batch", outcome_without_its_emits),
@@ -26,6 +26,8 @@ const FAULTS: [(&str, Fault); 7] = [
     ("overtakes an event of its key", reordered),
     ("fires a timer that is not set", fired_twice),
     ("counts every done event once", state_counts_once_more),
+    ("ends before its history", history_left_out),
+    ("is muted and has effects", muted_and_emitted),
 ];
 
 fn acknowledged_is_gone(history: &mut History, _: &BTreeMap<String, PluginState>) -> bool {
@@ -97,6 +99,65 @@ fn state_counts_once_more(_: &mut History, states: &BTreeMap<String, PluginState
         .map_or(0, |bytes| super::script::number(&bytes));
     state.write("count", Some((count + 1).to_le_bytes().to_vec().into()));
     true
+}
+
+/// The last delivery of a rewind is none, by what its outcome says.
+fn history_left_out(history: &mut History, _: &BTreeMap<String, PluginState>) -> bool {
+    let ends = |bytes: &[u8]| matches!(Record::decode(bytes), Ok(Record::Rewound(_)));
+    let Some(end) = history.records.iter().position(|(_, bytes)| ends(bytes)) else {
+        return false;
+    };
+    let Ok(Record::Rewound(rewound)) = Record::decode(&history.records[end].1) else {
+        return false;
+    };
+    let last = history.records[..end].iter().rposition(|(_, bytes)| {
+        let Ok(Record::Outcome(outcome)) = Record::decode(bytes) else {
+            return false;
+        };
+        outcome.plugin == rewound.plugin && outcome.rewind.is_some_and(|of| of.historic)
+    });
+    let is_plain = |at: &usize| {
+        let Ok(Record::Outcome(outcome)) = Record::decode(&history.records[*at].1) else {
+            return false;
+        };
+        outcome.verdict == Verdict::Done && outcome.emitted == 0 && outcome.timers.is_empty()
+    };
+    let last = last.filter(is_plain);
+    last.inspect(|at| change(history, *at, |outcome| outcome.verdict = retry()))
+        .is_some()
+}
+
+fn retry<'a>() -> Verdict<'a> {
+    let failure = crate::log::record::FailureRecord {
+        class: crate::log::record::FailureClass::Trap,
+        reason: "",
+    };
+    Verdict::Retry { due: 0, failure }
+}
+
+/// A muted rewind emits.
+fn muted_and_emitted(history: &mut History, _: &BTreeMap<String, PluginState>) -> bool {
+    let at = find(history, |outcome| {
+        outcome.rewind.as_ref().is_some_and(|of| !of.muted.is_empty())
+    });
+    at.inspect(|at| change(history, *at, |outcome| outcome.emitted = 1))
+        .is_some()
+}
+
+/// Change the outcome at place `at`; one that fails writes nothing.
+fn change(history: &mut History, at: usize, how: impl Fn(&mut Outcome<'_>)) {
+    let bytes = history.records[at].1.clone();
+    let Ok(Record::Outcome(mut outcome)) = Record::decode(&bytes) else {
+        return;
+    };
+    how(&mut outcome);
+    if outcome.verdict != Verdict::Done {
+        outcome.writes.clear();
+        outcome.rewind.iter_mut().for_each(|of| of.muted.clear());
+    }
+    let mut changed = Vec::new();
+    Record::encode_outcome(&outcome, &mut changed);
+    history.records[at].1 = changed.into();
 }
 
 /// The first outcome that `is` one, by its place among the records.

@@ -13,6 +13,7 @@ use crate::log::record::{Asks, VersionId};
 use crate::plugin::engine::Engine;
 use crate::plugin::loader::{self, Loaded};
 use crate::plugin::name::PluginName;
+use crate::plugin::stack::Stack;
 use crate::state::KeyValues;
 
 /// The guest, in which X is the plugin's name.
@@ -40,7 +41,7 @@ type Components = [Loaded; 2];
 fn components() -> &'static [Components] {
     static MADE: OnceLock<Vec<Components>> = OnceLock::new();
     MADE.get_or_init(|| {
-        let engine = Engine::new(None, None).unwrap();
+        let engine = Engine::new(None, None, Stack::default()).unwrap();
         let made = PLUGINS.iter().map(|(plugin, _)| {
             let component = component(plugin);
             let name = PluginName::parse(plugin).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use nerve_eventlog::{Log, Micros, Offset, Reach, proof};
 
-use crate::log::record::{AskedBy, DeploymentAction, OpenReason, Record, Verdict};
+use crate::log::record::{AskedBy, DeploymentAction, OpenReason, Record, RewindEnd, Verdict};
 use crate::state::{Fold, PluginState};
 
 /// An event that was published.
@@ -19,7 +19,7 @@ pub(super) struct Sent {
 }
 
 /// What has to happen in some life, or the simulation shows little.
-pub(super) const HAPPENS: [&str; 16] = [
+pub(super) const HAPPENS: [&str; 20] = [
     "records lost in a crash",
     "segments dropped",
     "an event that is done at once",
@@ -36,6 +36,10 @@ pub(super) const HAPPENS: [&str; 16] = [
     "a watched version that fell",
     "a canary that was promoted",
     "a version that was given up",
+    "a replay",
+    "a muted effect",
+    "a rewind that ended",
+    "a state that was rebuilt",
 ];
 
 /// What was done to a host, and every record it appended.
@@ -138,8 +142,16 @@ impl History {
         for (_, bytes) in &self.records {
             match Record::decode(bytes).unwrap() {
                 Record::Outcome(outcome) => {
+                    if let Some(of) = &outcome.rewind {
+                        seen.insert("a replay");
+                        if !of.muted.is_empty() {
+                            seen.insert("a muted effect");
+                        }
+                    }
                     seen.insert(match outcome.verdict {
-                        Verdict::Done if outcome.replay => "a redrive that is done",
+                        Verdict::Done if outcome.replay && outcome.rewind.is_none() => {
+                            "a redrive that is done"
+                        }
                         Verdict::Done if outcome.attempt > 1 => "a retry that is done",
                         Verdict::Done => "an event that is done at once",
                         Verdict::Retry { .. } => "a retry",
@@ -166,6 +178,10 @@ impl History {
                     DeploymentAction::Collected(_) => drop(seen.insert("a version that was given up")),
                     _ => {}
                 },
+                Record::Rewound(rewound) => drop(seen.insert(match rewound.end {
+                    RewindEnd::Swapped => "a state that was rebuilt",
+                    _ => "a rewind that ended",
+                })),
                 _ => {}
             }
         }

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use super::history::HAPPENS;
 use super::script::Scripted;
 use super::world::{Handlers, PLUGINS, World, is_guest};
-use crate::host::{CheckpointError, PublishError, Stopped};
-use crate::log::record::{Record, Verdict};
+use crate::host::{CheckpointError, PublishError, RewindOrder, RewindTo, Stopped};
+use crate::log::record::{Mute, Record, Verdict};
 
 /// A host that lives the life of `seed` until everything is worked off and durable.
 pub(super) fn live(seed: u64) -> World {
@@ -100,8 +100,9 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
         },
         86..89 => checkpoint(world)?,
         89..91 => world.retain()?,
-        91..95 => operate(world, dice, plugin)?,
-        95..98 => world.crash(how(dice)),
+        91..94 => operate(world, dice, plugin)?,
+        94..96 => rewind(world, dice, plugin)?,
+        96..98 => world.crash(how(dice)),
         _ => {
             // The power goes at one of the next changes, whatever they are.
             let (log, checkpoints) = (dice.u64(1..30), dice.u64(1..12));
@@ -222,6 +223,40 @@ fn operate(world: &mut World, dice: &mut fastrand::Rng, plugin: &'static str) ->
             |name| async move { host.resume_plugin(name).await.map(drop) },
         ),
     }
+}
+
+/// A rewind of any kind begins, or the one that runs is stopped.
+fn rewind(world: &mut World, dice: &mut fastrand::Rng, plugin: &'static str) -> Result<(), Stopped> {
+    let Some(subscriber) = world.subscriber(plugin) else {
+        return Ok(());
+    };
+    let (first, settled, runs) = {
+        let state = subscriber.state.lock();
+        let first = world.host.log().bounds().first;
+        (first, state.cursor.low, state.rewinding.is_some())
+    };
+    let host = world.host.clone();
+    if runs {
+        return world.operate(
+            plugin,
+            |name| async move { host.stop_rewind(name).await.map(drop) },
+        );
+    }
+    if first > settled {
+        return Ok(());
+    }
+    let order = RewindOrder {
+        to: RewindTo::Offset(Offset(dice.u64(first.0..=settled.0))),
+        mute: Mute {
+            emit: dice.u8(..3) > 0,
+            http: dice.bool(),
+        },
+        fresh: dice.bool(),
+        rate: dice.bool().then(|| dice.u32(50..5000)),
+    };
+    world.operate(plugin, |name| async move {
+        host.rewind_plugin(name, order).await.map(drop)
+    })
 }
 
 #[test]

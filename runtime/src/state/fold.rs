@@ -50,7 +50,8 @@ impl Fold {
             Record::Fired(fired) => plugin.apply_fired(offset, fired),
             Record::Intent(intent) => plugin.apply_intent(offset, intent),
             Record::Gap(gap) => plugin.apply_gap(time, gap),
-            Record::Operator(operator) => plugin.apply_operator(time, operator),
+            Record::Operator(operator) => plugin.apply_operator(offset, time, operator),
+            Record::Rewound(rewound) => plugin.apply_rewound(offset, rewound),
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use nerve_eventlog::{Log, Offset, Reach, ReadError};
 
 use super::KeyValues;
-use crate::log::record::{DecodeError, DeploymentAction, Record};
+use crate::log::record::{self, DecodeError, DeploymentAction, Kind, Record, RewindEnd};
 
 /// Bytes that are read from the log at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -96,9 +96,15 @@ fn first_values(
             break;
         };
         for entry in entries.iter().take_while(|entry| entry.offset <= through) {
+            if record::kind(&entry.payload) == Some(Kind::Event as u8) {
+                continue;
+            }
             let record = Record::decode(&entry.payload);
             match record.map_err(|cause| HistoryError::Record(entry.offset, cause))? {
-                Record::Outcome(outcome) if outcome.plugin == plugin => {
+                // What a rewind builds beside the state is none of it until it takes its place.
+                Record::Outcome(outcome)
+                    if outcome.plugin == plugin && !outcome.rewind.as_ref().is_some_and(|of| of.fresh) =>
+                {
                     for write in &outcome.writes {
                         if !first.contains_key(write.key) {
                             first.insert(write.key.into(), write.previous.map(Bytes::copy_from_slice));
@@ -113,6 +119,14 @@ fn first_values(
                         asked: from,
                         at: entry.offset,
                         what: "gave it up, long after the plugin was removed",
+                    });
+                }
+                Record::Rewound(rewound) if rewound.plugin == plugin && rewound.end == RewindEnd::Swapped => {
+                    return Err(HistoryError::Replaced {
+                        plugin: plugin.to_owned(),
+                        asked: from,
+                        at: entry.offset,
+                        what: "put the state in its place that a rewind built from nothing",
                     });
                 }
                 _ => {}

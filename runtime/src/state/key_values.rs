@@ -63,6 +63,12 @@ impl KeyValues {
         part
     }
 
+    /// Hold what `other` holds from now on, which is left empty.
+    pub(crate) fn take(&self, other: &Self) {
+        let taken = std::mem::take(&mut *other.inner.write());
+        *self.inner.write() = taken;
+    }
+
     /// A copy of its own.
     pub(crate) fn snapshot(&self) -> Self {
         let inner = self.inner.read();

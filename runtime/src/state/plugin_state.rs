@@ -7,8 +7,8 @@ use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
 use serde::{Deserialize, Serialize};
 
-use super::KeyValues;
 use super::versions::{FolderPair, Ran};
+use super::{KeyValues, OfRewind, Rewinding};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::kept::Kept;
@@ -82,6 +82,9 @@ pub struct PluginState {
     /// How the live version is watched, where it is.
     #[serde(default)]
     pub probation: Option<Probation>,
+    /// The rewind that runs.
+    #[serde(default)]
+    pub rewinding: Option<Box<Rewinding>>,
 }
 
 /// An attempt that has called somebody outside and has no outcome yet: after a crash it goes on.
@@ -129,6 +132,9 @@ pub struct Dead {
     /// The event; `None` where an older version gave up on it, and it is in the log alone.
     #[serde(default)]
     pub kept: Option<Kept>,
+    /// The rewind that gave up on it, where one did.
+    #[serde(default)]
+    pub rewind: Option<OfRewind>,
 }
 
 impl PluginState {
@@ -138,12 +144,20 @@ impl PluginState {
         Self {
             through,
             key_values: Arc::new(self.key_values.snapshot()),
+            rewinding: self
+                .rewinding
+                .as_ref()
+                .map(|rewinding| Box::new(rewinding.snapshot())),
             ..self.clone()
         }
     }
 
     /// What the outcome at `offset` does.
     pub fn apply_outcome(&mut self, offset: Offset, time: Micros, outcome: &Outcome<'_>) {
+        if outcome.rewind.as_ref().is_some_and(|of| of.historic) {
+            self.apply_historic(offset, time, outcome);
+            return;
+        }
         let event = outcome.event();
         let key = OrderKey::of(outcome.key, event);
         let kept = match outcome.kept {
@@ -165,11 +179,7 @@ impl PluginState {
             Verdict::Done => {
                 self.counters[0] += 1;
                 self.dead.remove(&event);
-                self.timers.apply(offset, &outcome.timers);
-                for write in &outcome.writes {
-                    self.key_values
-                        .write(write.key, write.value.map(Bytes::copy_from_slice));
-                }
+                self.take_effects(offset, outcome);
             }
             Verdict::Retry { .. } => {
                 self.counters[1] += 1;
@@ -187,13 +197,23 @@ impl PluginState {
                     at: time,
                     outcome: offset,
                     kept,
+                    // One that is delivered again stays what it was.
+                    rewind: self.dead.get(&event).and_then(|dead| dead.rewind),
                 };
                 self.dead.insert(event, dead);
             }
         }
     }
 
-    fn count_limits(&mut self, outcome: &Outcome<'_>) {
+    pub(super) fn take_effects(&mut self, offset: Offset, outcome: &Outcome<'_>) {
+        self.timers.apply(offset, &outcome.timers);
+        for write in &outcome.writes {
+            self.key_values
+                .write(write.key, write.value.map(Bytes::copy_from_slice));
+        }
+    }
+
+    pub(super) fn count_limits(&mut self, outcome: &Outcome<'_>) {
         let hit = match outcome.verdict {
             Verdict::Done => None,
             Verdict::Retry { failure, .. } | Verdict::Dead { failure } => failure.limit(),
@@ -218,7 +238,11 @@ impl PluginState {
     /// What the intent at `offset` does.
     pub fn apply_intent(&mut self, offset: Offset, intent: &Intent) {
         self.settled_at = Some(offset);
-        let known = self.attempts.remove(&Offset(intent.event));
+        let attempts = match &mut self.rewinding {
+            Some(rewinding) if intent.historic => &mut rewinding.attempts,
+            _ => &mut self.attempts,
+        };
+        let known = attempts.remove(&Offset(intent.event));
         let known = known.filter(|open| (open.attempt, open.replay) == (intent.attempt, intent.replay));
         let mut calls = known.map(|open| open.calls).unwrap_or_default();
         // The intent names those since the last one: what stood behind them was asked in another way.
@@ -232,7 +256,7 @@ impl PluginState {
             calls,
             asked: intent.asked.request,
         };
-        self.attempts.insert(Offset(intent.event), open);
+        attempts.insert(Offset(intent.event), open);
     }
 
     /// What the deployment at `offset` does.
@@ -286,14 +310,14 @@ impl PluginState {
         }
     }
 
-    /// What the operator's action, appended at `time`, does.
-    pub fn apply_operator(&mut self, time: Micros, operator: &Operator) {
+    /// What the operator's action, appended at `offset` and `time`, does.
+    pub fn apply_operator(&mut self, offset: Offset, time: Micros, operator: &Operator) {
         match &operator.action {
             OperatorAction::Redrive(events) => {
-                let letters = events
-                    .iter()
-                    .map(|event| Offset(*event))
-                    .filter(|event| self.dead.contains_key(event));
+                let letters = events.iter().map(|event| Offset(*event));
+                let letters: Vec<Offset> = letters
+                    .filter(|event| self.dead.contains_key(event) && !self.is_cured(*event))
+                    .collect();
                 self.redrive.extend(letters);
             }
             OperatorAction::Drop(events) => {
@@ -304,8 +328,17 @@ impl PluginState {
                 }
             }
             OperatorAction::Pause => self.breaker.pause(time),
-            OperatorAction::Resume => self.breaker.resume(time),
+            OperatorAction::Resume => {
+                self.breaker.resume(time);
+                if let Some(rewinding) = &mut self.rewinding {
+                    rewinding.breaker.resume(time);
+                }
+            }
             OperatorAction::Approve { asks, .. } => self.approved.clone_from(asks),
+            OperatorAction::Rewind(order) => {
+                self.rewinding = Some(Box::new(Rewinding::new(offset, time, order)));
+            }
+            OperatorAction::StopRewind => self.rewinding = None,
         }
     }
 
@@ -318,17 +351,10 @@ impl PluginState {
 
     /// The event at `event` with `key`, where it waits for a retry or is a dead letter.
     pub fn kept(&self, key: &OrderKey, event: Offset) -> Option<&Kept> {
-        let head = self
-            .cursor
-            .parked
-            .get(key)
-            .and_then(|parked| parked.head.as_ref());
-        let head = head.filter(|head| head.event == event);
-        head.and_then(|head| head.kept.as_ref())
-            .or_else(|| self.dead.get(&event)?.kept.as_ref())
+        kept(&self.cursor, key, event).or_else(|| self.dead.get(&event)?.kept.as_ref())
     }
 
-    /// Whether the dead letter of `event` is being delivered again.
+    /// Whether the dead letter of `event` is being delivered again, or is done in a state that takes the place of this one.
     pub fn is_redriving(&self, event: Offset) -> bool {
         let parked = || {
             self.cursor
@@ -336,8 +362,16 @@ impl PluginState {
                 .values()
                 .filter_map(|parked| parked.head.as_ref())
         };
-        self.redrive.contains(&event) || parked().any(|head| head.replay && head.event == event)
+        self.redrive.contains(&event)
+            || self.is_cured(event)
+            || parked().any(|head| head.replay && head.event == event)
     }
+}
+
+/// The event at `event` with `key`, where it waits for a retry under `cursor`.
+pub(super) fn kept<'a>(cursor: &'a Cursor, key: &OrderKey, event: Offset) -> Option<&'a Kept> {
+    let head = cursor.parked.get(key)?.head.as_ref();
+    head.filter(|head| head.event == event)?.kept.as_ref()
 }
 
 #[cfg(test)]
@@ -410,6 +444,7 @@ mod tests {
             };
             let plugin = String::new();
             state.apply_operator(
+                Offset(1),
                 Micros(1),
                 &Operator {
                     plugin,

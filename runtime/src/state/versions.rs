@@ -156,6 +156,9 @@ impl PluginState {
         self.removed = false;
         self.removed_at = None;
         self.breaker.half_open(time);
+        if let Some(rewinding) = &mut self.rewinding {
+            rewinding.breaker.half_open(time);
+        }
     }
 
     /// What a rollback at `offset` does. A pair that waits or was refused stays what it is.
@@ -406,6 +409,7 @@ mod tests {
             at: Micros(1),
             outcome: Offset(9),
             kept: None,
+            rewind: None,
         };
         state.dead.insert(Offset(7), dead);
         let old = state.collectable(Micros(u64::MAX));

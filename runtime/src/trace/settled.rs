@@ -165,6 +165,8 @@ impl Forest {
         }
         match Record::decode(&entry.payload)? {
             Record::Event(event) => self.grow(offset, &event, &emitted_for, roots),
+            // History that runs again is nothing that the event caused.
+            Record::Outcome(outcome) if outcome.rewind.as_ref().is_some_and(|of| of.historic) => {}
             Record::Outcome(outcome) => self.settle(offset, &outcome),
             Record::Fired(fired) => {
                 if let Some(tickets) = self.timers.get(&Offset(fired.set_at)) {
@@ -189,7 +191,7 @@ impl Forest {
                     self.touched.push(*ticket);
                 }
             }
-            Record::Deployment(_) | Record::Intent(_) | Record::Schema(_) => {}
+            Record::Deployment(_) | Record::Intent(_) | Record::Rewound(_) | Record::Schema(_) => {}
         }
         Ok(())
     }

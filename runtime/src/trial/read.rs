@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use bytes::Bytes;
 use nerve_eventlog::{Entry, Log, Micros, Offset, Reach, ReadError};
 use serde_bytes::ByteBuf;
 
@@ -18,7 +17,7 @@ use crate::delivery::kept::Kept;
 use crate::delivery::subscription::Pattern;
 use crate::host::Stopped;
 use crate::log::record::{self, DecodeError, Kind, LiveVersion, Outcome, Record, Verdict};
-use crate::state::PluginState;
+use crate::state::{PluginState, history};
 
 /// Bytes that are read of the log at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -52,6 +51,9 @@ pub enum HistoryError {
     /// A record can't be read.
     #[error("a record of the log can't be read for the trial: {0}")]
     Record(#[from] DecodeError),
+    /// The state before can't be recovered.
+    #[error(transparent)]
+    Before(#[from] history::HistoryError),
     /// The host is stopping, or its log is poisoned.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -244,30 +246,15 @@ impl Source<'_> {
         Ok(range)
     }
 
-    /// The state as it was before the record at `first`: as it is now, with every key that was written since as it was
-    /// before the first of these writes.
+    /// The state as it was before the record at `first`.
     fn state_before(&self, first: Offset, sink: Sink<'_>) -> Result<(), HistoryError> {
         let Some(state) = &self.state else {
             return Ok(());
         };
-        let mut before: BTreeMap<Box<str>, Option<Bytes>> = BTreeMap::new();
-        self.each(first, self.through, &mut |entry| {
-            for write in outcome(entry, self.plugin)?
-                .iter()
-                .flat_map(|outcome| &outcome.writes)
-            {
-                if !before.contains_key(write.key) {
-                    before.insert(write.key.into(), write.previous.map(Bytes::copy_from_slice));
-                }
-            }
-            Ok(true)
-        })?;
-        for (key, value) in before {
-            state.key_values.write(&key, value);
-        }
+        let before = history::before(self.log, self.plugin, &state.key_values, self.through, first)?;
         let (mut part, mut bytes, mut after) = (Vec::new(), 0, None::<Box<str>>);
         loop {
-            let page = state.key_values.scan("", after.as_deref(), 1000);
+            let page = before.scan("", after.as_deref(), 1000);
             after = page.last().map(|(key, _)| key.clone());
             for (key, value) in page {
                 bytes += key.len() + value.len();
@@ -435,7 +422,10 @@ fn outcome<'a>(entry: &'a Entry, plugin: &str) -> Result<Option<Outcome<'a>>, De
         return Ok(None);
     }
     Ok(match Record::decode(bytes)? {
-        Record::Outcome(outcome) if outcome.plugin == plugin => Some(outcome),
+        // What a rewind builds a state from is none of the deliveries that made the state.
+        Record::Outcome(outcome) if outcome.plugin == plugin => {
+            Some(outcome).filter(|outcome| !outcome.rewind.as_ref().is_some_and(|of| of.fresh))
+        }
         _ => None,
     })
 }

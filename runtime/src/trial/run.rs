@@ -288,6 +288,8 @@ fn delivery<'a>(entry: &'a Entry, event: &'a Event<'a>, outcome: Option<&'a Outc
             record: &entry.payload,
             attempt: 1,
             replay: false,
+            rewind: None,
+            historic: false,
             started: entry.time,
             seed,
             outside: Outside::default(),

@@ -5,23 +5,25 @@ use std::sync::atomic::Ordering;
 use nerve_eventlog::{Entry, Micros, Offset, Reach, ReadError};
 
 use super::interrupted::Interrupted;
-use super::{Choice, Lane, LaneError, Side, Turned, UnderWay, event_of};
+use super::{Choice, Lane, LaneError, Shared, Side, Turned, UnderWay, event_of};
 use crate::delivery::breaker::Leave;
-use crate::delivery::cursor::{OrderKey, Parked};
+use crate::delivery::cursor::{Cursor, OrderKey, Parked};
+use crate::delivery::history::History;
 use crate::delivery::kept::Kept;
 use crate::delivery::probation::{Probation, own_name};
-use crate::delivery::queue::{Hold, Queue, Turn};
+use crate::delivery::queue::{Hold, Queue, Turn, Wish};
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscription::Subscription;
 use crate::host::Stopped;
 use crate::log::index::Next;
 use crate::log::record;
+use crate::state::OfRewind;
 
 /// Events taken from the hot window at a time.
 const TAKE: usize = 256;
 
 /// Bytes read from the log at a time by a lane that is behind the hot window.
-const READ_BYTES: usize = 1 << 20;
+pub(super) const READ_BYTES: usize = 1 << 20;
 
 impl Lane {
     /// The next delivery. Where there is one, another lane that rests is woken for what is left.
@@ -36,45 +38,131 @@ impl Lane {
         if shared.halted {
             return Err(Stopped::Stopping.into());
         }
-        let queue = if let Some(queue) = &mut shared.queue {
+        if let Some(queue) = &mut shared.queue {
             if shared.generation != generation {
                 queue.swapped(now, lanes > 1);
+                if let Some(history) = &mut shared.history {
+                    history.queue.swapped(now, true);
+                }
             }
-            queue
         } else {
-            shared.interrupted.clone_from(&subscriber.state.lock().attempts);
-            shared.queue.insert(self.recover_queue(lanes > 1)?)
-        };
+            self.recover(shared, lanes > 1)?;
+        }
         (shared.generation, shared.lanes) = (generation, lanes);
         shared.working |= self.bit();
+        self.follow_exchange(shared.exchanges);
 
-        let mut choice = self.next(subscriber, queue, now)?;
+        let mut choice = self.next_of_both(subscriber, shared, now)?;
         if let Choice::Deliver(entry, under_way) = &mut choice
             && self.before.is_some()
+            && !under_way.turned.historic
             && let Some(probation) = &subscriber.state.lock().probation
             && (probation.has_passed_on(entry.offset) || is_of_before(probation, entry, under_way)?)
         {
             under_way.side = Side::Before;
         }
-        if let Choice::Deliver(entry, under_way) = &mut choice
-            && let Some(open) = shared.interrupted.remove(&entry.offset)
-        {
-            under_way.interrupted = Interrupted::by_crash(open, under_way.turned);
+        if let Choice::Deliver(entry, under_way) = &mut choice {
+            let interrupted = if under_way.turned.historic {
+                &mut shared.interrupted_history
+            } else {
+                &mut shared.interrupted
+            };
+            if let Some(open) = interrupted.remove(&entry.offset) {
+                under_way.interrupted = Interrupted::by_crash(open, under_way.turned);
+            }
         }
         match choice {
             Choice::Nothing(_) => {
                 shared.working &= !self.bit();
-                if let Some(through) = queue.nothing_left() {
+                if let Some(through) = shared.queue.as_ref().and_then(Queue::nothing_left) {
                     subscriber.looked.fetch_max(through.0, Ordering::Relaxed);
                 }
             }
-            Choice::Deliver(..) if lanes > 1 && queue.has_more(now) => shared.wake(subscriber),
+            Choice::Deliver(..) if lanes > 1 => {
+                let queues = [
+                    shared.queue.as_ref(),
+                    shared.history.as_ref().map(|history| &history.queue),
+                ];
+                if queues.into_iter().flatten().any(|queue| queue.has_more(now)) {
+                    shared.wake(subscriber);
+                }
+            }
             _ => {}
         }
         Ok(choice)
     }
 
-    fn next(&mut self, subscriber: &Subscriber, queue: &mut Queue, now: Micros) -> Result<Choice, LaneError> {
+    /// Make the queues, where the fold stands.
+    fn recover(&self, shared: &mut Shared, several: bool) -> Result<(), LaneError> {
+        let (cursor, subscription, rewinding) = {
+            let state = self.subscriber.state.lock();
+            shared.interrupted.clone_from(&state.attempts);
+            let rewinding = state.rewinding.as_deref();
+            let rewinding = rewinding.map(|one| (one.cursor.clone(), one.order.rate, one.attempts.clone()));
+            (state.cursor.clone(), state.subscription.clone(), rewinding)
+        };
+        let queue = self.recover_queue(&cursor, several, |entry| wanted(entry, &subscription))?;
+        shared.history = match rewinding {
+            Some((cursor, rate, attempts)) => {
+                shared.interrupted_history = attempts;
+                let queue = self.recover_queue(&cursor, true, |entry| matches(entry, &subscription))?;
+                Some(History::new(queue, rate))
+            }
+            None => None,
+        };
+        shared.queue = Some(queue);
+        Ok(())
+    }
+
+    /// The next delivery, live or historic.
+    fn next_of_both(
+        &mut self,
+        subscriber: &Subscriber,
+        shared: &mut Shared,
+        now: Micros,
+    ) -> Result<Choice, LaneError> {
+        let first = shared.history.as_ref().is_some_and(History::goes_first);
+        let before = if first {
+            self.next_historic(subscriber, shared, now)?
+        } else {
+            None
+        };
+        if let Some(choice @ (Choice::Deliver(..) | Choice::Again)) = before {
+            return Ok(choice);
+        }
+        if shared.history.as_ref().is_some_and(History::is_draining) {
+            return Ok(before.unwrap_or(Choice::Nothing(None)));
+        }
+        let Shared { queue, history, .. } = &mut *shared;
+        let queue = queue.as_mut().expect("it was made");
+        let live = self.next(subscriber, queue, history.as_ref(), now)?;
+        match (&live, history) {
+            (Choice::Deliver(entry, _), Some(history)) => {
+                history.begins(false, entry.offset, event_of(entry)?.key, now);
+                return Ok(live);
+            }
+            (Choice::Nothing(_), Some(_)) => {}
+            _ => return Ok(live),
+        }
+        let historic = match before {
+            Some(choice) => Some(choice),
+            None => self.next_historic(subscriber, shared, now)?,
+        };
+        Ok(match (live, historic) {
+            (Choice::Nothing(live), Some(Choice::Nothing(historic))) => {
+                Choice::Nothing([live, historic].into_iter().flatten().min())
+            }
+            (live, historic) => historic.unwrap_or(live),
+        })
+    }
+
+    fn next(
+        &mut self,
+        subscriber: &Subscriber,
+        queue: &mut Queue,
+        history: Option<&History>,
+        now: Micros,
+    ) -> Result<Choice, LaneError> {
         let (leave, settled_at, above) = {
             let state = subscriber.state.lock();
             let is_asking = state.probation.as_ref().is_some_and(Probation::is_asking);
@@ -94,16 +182,12 @@ impl Lane {
                 settled_at,
                 conflicts: 0,
                 interrupted: None,
+                shadow: None,
             };
             Choice::Deliver(entry, under_way)
         };
-        let again = |entry, hold| {
-            let turned = Turned {
-                replay: true,
-                ..Turned::FIRST
-            };
-            under_way(entry, turned, hold)
-        };
+        let again = |(entry, turned, hold)| under_way(entry, turned, hold);
+        let may = |wish: Wish<'_>| history.is_none_or(|history| history.running.lets_live(wish));
         let fresh_may_run = queue.may_run_ahead(above);
         let turn = match leave {
             Leave::Wait(until) => return Ok(Choice::Nothing(until)),
@@ -113,42 +197,50 @@ impl Lane {
                 if fresh && let Some(from) = queue.wants_from() {
                     self.take(queue, from)?;
                 }
-                queue.probe(fresh)
+                queue.probe(fresh, may)
             }
             Leave::Deliver => {
-                if let Some((entry, hold)) = self.redrive(subscriber, queue)? {
-                    return Ok(again(entry, hold));
+                if let Some(redriven) = self.redrive(subscriber, queue, history)? {
+                    return Ok(again(redriven));
                 }
-                queue.next(now, fresh_may_run)
+                queue.next(now, fresh_may_run, may)
             }
         };
         Ok(match turn {
             Some(Turn::Retry(key)) => match self.retry(subscriber, &key)? {
-                Some((entry, turned)) => under_way(entry, turned, queue.begin_parked()),
+                Some((entry, turned)) => under_way(entry, turned, queue.begin_parked(key.name())),
                 None => Choice::Again,
             },
-            Some(Turn::Behind(_, offset)) => under_way(
+            Some(Turn::Behind(key, offset)) => under_way(
                 self.kept_or_read(offset, None)?,
                 Turned::FIRST,
-                queue.begin_parked(),
+                queue.begin_parked(Some(&key)),
             ),
+            Some(Turn::Aside(offset, hold)) => {
+                queue.begin_aside();
+                under_way(self.kept_or_read(offset, None)?, Turned::FIRST, hold)
+            }
             Some(Turn::Fresh(entry)) => {
-                let event = queue.minds_keys().then(|| event_of(&entry)).transpose()?;
+                let minds_keys = queue.minds_keys() || history.is_some();
+                let event = minds_keys.then(|| event_of(&entry)).transpose()?;
                 let key = event.and_then(|event| event.key);
-                if queue.pass(key, entry.offset) {
+                if !queue.pass(key, entry.offset) {
+                    Choice::Again
+                } else if history.is_some_and(|history| history.running.has_key(true, key)) {
+                    queue.set_aside(key, entry.offset);
+                    Choice::Again
+                } else {
                     let hold = queue.begin_fresh(key, entry.offset);
                     under_way(entry, Turned::FIRST, hold)
-                } else {
-                    Choice::Again
                 }
             }
             None => match queue.wants_from().filter(|_| fresh_may_run) {
                 Some(from) if self.take(queue, from)? => Choice::Again,
-                _ if probing => match self.redrive(subscriber, queue)? {
-                    Some((entry, hold)) => again(entry, hold),
-                    None => Choice::Nothing(queue.next_due()),
+                _ if probing => match self.redrive(subscriber, queue, history)? {
+                    Some(redriven) => again(redriven),
+                    None => Choice::Nothing(queue.next_due(now)),
                 },
-                _ => Choice::Nothing(queue.next_due()),
+                _ => Choice::Nothing(queue.next_due(now)),
             },
         })
     }
@@ -192,18 +284,19 @@ impl Lane {
         Ok(true)
     }
 
-    /// The queue at the cursor, with what waits behind parked keys read again from the log.
-    fn recover_queue(&self, several: bool) -> Result<Queue, LaneError> {
-        let (cursor, subscription) = {
-            let state = self.subscriber.state.lock();
-            (state.cursor.clone(), state.subscription.clone())
-        };
-        let mut queue = Queue::new(&cursor, several);
+    /// The queue at `cursor`, with those of the `wanted` events read again from the log that wait behind parked keys.
+    fn recover_queue(
+        &self,
+        cursor: &Cursor,
+        several: bool,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Queue, LaneError> {
+        let mut queue = Queue::new(cursor, several);
         let mut from = cursor.oldest_waiting();
         while let Some(start) = from.filter(|start| *start <= cursor.low) {
             let entries = self.read(start)?;
             for entry in &entries {
-                if !wanted(entry, &subscription) {
+                if !wanted(entry) {
                     continue;
                 }
                 let event = event_of(entry)?;
@@ -215,25 +308,27 @@ impl Lane {
             }
             from = entries.last().map(|entry| entry.offset.next());
         }
-        queue.recovered(&cursor);
+        queue.recovered(cursor);
         Ok(queue)
     }
 
     /// The event of a parked key, and which attempt at it is next.
     fn retry(&self, subscriber: &Subscriber, key: &OrderKey) -> Result<Option<(Entry, Turned)>, LaneError> {
-        let head = {
+        let (head, rewind) = {
             let state = subscriber.state.lock();
-            state
-                .cursor
-                .parked
-                .get(key)
-                .and_then(|parked| parked.head.clone())
+            let parked = state.cursor.parked.get(key);
+            let Some(head) = parked.and_then(|parked| parked.head.clone()) else {
+                return Ok(None);
+            };
+            let letter = state.dead.get(&head.event).filter(|_| head.replay);
+            (head, letter.and_then(|letter| letter.rewind))
         };
-        let Some(head) = head else { return Ok(None) };
         let turned = Turned {
             attempt: head.attempt + 1,
             free: head.free,
             replay: head.replay,
+            historic: false,
+            rewind,
         };
         let entry = self.kept_or_read(head.event, head.kept.as_ref())?;
         Ok(Some((entry, turned)))
@@ -244,25 +339,38 @@ impl Lane {
         &mut self,
         subscriber: &Subscriber,
         queue: &mut Queue,
-    ) -> Result<Option<(Entry, Hold)>, LaneError> {
+        history: Option<&History>,
+    ) -> Result<Option<(Entry, Turned, Hold)>, LaneError> {
         if !subscriber.redrive.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let asked: Vec<(Offset, Option<Kept>)> = {
+        let asked: Vec<(Offset, Option<Kept>, Option<OfRewind>)> = {
             let state = subscriber.state.lock();
             if state.redrive.is_empty() {
                 subscriber.redrive.store(false, Ordering::Relaxed);
             }
-            let kept = |event: &Offset| state.dead.get(event).and_then(|dead| dead.kept.clone());
             let asked = state.redrive.iter().take(TAKE);
-            asked.map(|event| (*event, kept(event))).collect()
+            let asked = asked.map(|event| (*event, state.dead.get(event)));
+            asked
+                .map(|(event, dead)| {
+                    let kept = dead.and_then(|dead| dead.kept.clone());
+                    (event, kept, dead.and_then(|dead| dead.rewind))
+                })
+                .collect()
         };
-        for (offset, kept) in asked {
+        for (offset, kept, rewind) in asked {
             let entry = self.kept_or_read(offset, kept.as_ref())?;
             let key = event_of(&entry)?.key;
-            if queue.may_redrive(key, offset) {
+            if queue.may_redrive(key, offset)
+                && history.is_none_or(|history| history.running.lets_redrive(key, offset))
+            {
                 let hold = queue.begin_redrive(key, offset);
-                return Ok(Some((entry, hold)));
+                let turned = Turned {
+                    replay: true,
+                    rewind,
+                    ..Turned::FIRST
+                };
+                return Ok(Some((entry, turned, hold)));
             }
         }
         Ok(None)
@@ -282,7 +390,7 @@ impl Lane {
     }
 
     /// The event at `offset`, from the log where the fold does not keep it.
-    fn kept_or_read(&self, offset: Offset, kept: Option<&Kept>) -> Result<Entry, LaneError> {
+    pub(super) fn kept_or_read(&self, offset: Offset, kept: Option<&Kept>) -> Result<Entry, LaneError> {
         if let Some(kept) = kept {
             return Ok(kept.entry(offset));
         }
@@ -299,6 +407,11 @@ fn is_of_before(probation: &Probation, entry: &Entry, under_way: &UnderWay) -> R
     }
     let event = event_of(entry)?;
     Ok(probation.is_of_before(&OrderKey::of(event.key, entry.offset), own_name(&event)))
+}
+
+/// Whether the record is an event of a type that `subscription` has, from whatever offset on.
+pub(super) fn matches(entry: &Entry, subscription: &Subscription) -> bool {
+    matches!(record::event(&entry.payload), Ok(Some(event)) if subscription.matches(event.r#type))
 }
 
 /// Whether the record is an event that `subscription` wants.

@@ -1,11 +1,13 @@
 //! Attempts that had called somebody outside and are run again: they go on with their clock, seed and answers.
 
-use nerve_eventlog::Micros;
+use std::collections::BTreeMap;
+
+use nerve_eventlog::{Micros, Offset};
 
 use super::Turned;
 use crate::delivery::handler::{Delivery, Handled, Outside};
 use crate::log::record::{Call, Hash};
-use crate::state::{OpenAttempt, PluginState};
+use crate::state::OpenAttempt;
 
 /// An earlier run of an attempt.
 pub(super) struct Interrupted {
@@ -33,7 +35,7 @@ impl Interrupted {
 
     /// A run that was discarded, for another lane had changed what it read; `None` where it called nobody.
     pub(super) fn by_conflict(
-        state: &PluginState,
+        attempts: &BTreeMap<Offset, OpenAttempt>,
         delivery: &Delivery<'_>,
         handled: &mut Handled,
     ) -> Option<Box<Self>> {
@@ -41,7 +43,7 @@ impl Interrupted {
         if calls.is_empty() {
             return None;
         }
-        let open = state.attempts.get(&delivery.offset);
+        let open = attempts.get(&delivery.offset);
         Some(Box::new(Self {
             started: delivery.started,
             seed: delivery.seed,

@@ -58,12 +58,15 @@ impl Journal for LaneJournal {
         }
     }
 
-    fn idempotency_key(&self, event: Offset, index: u32) -> String {
+    fn idempotency_key(&self, event: Offset, generation: u64, index: u32) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.sequencer.log().id().to_string().as_bytes());
         hasher.update(&event.0.to_le_bytes());
         hasher.update(&index.to_le_bytes());
         hasher.update(self.subscriber.name.as_bytes());
+        if generation > 0 {
+            hasher.update(&generation.to_le_bytes());
+        }
         hasher.finalize().to_hex()[..32].to_owned()
     }
 }

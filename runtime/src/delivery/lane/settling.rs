@@ -1,23 +1,27 @@
 //! 6 SETTLE, as a lane does it: append the outcome with its effects, and let the fold and the queue follow.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 
 use super::interrupted::Interrupted;
 use super::{Lane, LaneError, Running, Shared, Side, UnderWay};
-use crate::delivery::breaker::Attempt;
-use crate::delivery::cursor::OrderKey;
+use crate::delivery::breaker::{Attempt, Breaker};
+use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::handler::{Delivery, Failure, Handled};
 use crate::delivery::pace::Pace;
+use crate::delivery::probation::Probation;
+use crate::delivery::queue::Queue;
 use crate::delivery::settle::{self, Decision};
 use crate::delivery::subscriber::Subscriber;
+use crate::delivery::timer::Timers;
 use crate::host::Stopped;
-use crate::log::record::{FailureClass, KeptEvent, Outcome, Verdict};
+use crate::log::record::{FailureClass, KeptEvent, Outcome, Replay, Verdict};
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::log::turns::LARGE;
-use crate::state::PluginState;
+use crate::state::{KeyValues, OpenAttempt, PluginState};
 
 impl Lane {
     /// Settle `delivery`; whether it is settled. It is not where another lane has changed what it read: then
@@ -32,40 +36,38 @@ impl Lane {
     ) -> Result<bool, LaneError> {
         let tried = self.watched(under_way).then_some(delivery.attempt);
         let running = under_way.side.of(&mut self.running, &mut self.before);
-        let queue = shared.queue.as_mut().expect("what is settled was queued");
+        let historic = under_way.turned.historic;
+        let queue = shared.queue_of(historic);
         let event = delivery.event;
         let took = u64::try_from(handled.took.as_micros()).unwrap_or(u64::MAX);
         let ended = Micros(delivery.started.0.saturating_add(took));
         let order_key = || OrderKey::of(event.key, delivery.offset);
-        let attempt = Attempt {
-            key: event.key,
-            event: delivery.offset,
-            spent: under_way.turned.attempt - under_way.turned.free,
-            probe: under_way.probe,
-            ended,
-            dice: self.dice.f64(),
-        };
+        let attempt = under_way.attempt(delivery, ended, self.dice.f64());
 
         let mut state = subscriber.state.lock();
-        if queue.has_several() && under_way.conflicts_with(&state, handled) {
-            running.handler.discard();
-            under_way.interrupted = Interrupted::by_conflict(&state, delivery, handled);
+        let ground = Ground::of(&state, under_way);
+        if queue.has_several() && under_way.conflicts_with(state.settled_at, ground.key_values, handled) {
+            running.handler_on(under_way.shadow.as_ref()).discard();
+            under_way.interrupted = Interrupted::by_conflict(ground.attempts, delivery, handled);
             return Ok(false);
         }
-        let previous = previous(&state, handled);
+        let previous = previous(ground.key_values, handled);
         // The other half is for what else the outcome holds.
         let effects = running.batch_bytes.min(self.log.largest_batch() / 2);
-        if let Some(failure) = running.limit_hit(&state, handled, &previous, effects) {
+        let is_muted = settle::mutes(delivery);
+        let timers = Some(&state.timers).filter(|_| !is_muted);
+        if let Some(failure) = running.limit_hit(ground.key_values, timers, handled, &previous, effects) {
             handled.failure = Some(failure);
-            running.handler.discard();
+            running.handler_on(under_way.shadow.as_ref()).discard();
         }
         let handled = &*handled;
-        let decision = running.decide(&state, handled, &attempt, tried);
+        let probation = state.probation.as_ref();
+        let decision = running.decide(ground.breaker, probation, handled, &attempt, tried);
         let verdict = decision.verdict;
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
-        let parked = parked_from(&state, order_key);
-        let timers = if failed {
+        let parked = parked_from(ground.cursor, order_key);
+        let timers = if failed || is_muted {
             Vec::new()
         } else {
             settle::timers(self.log.id(), &subscriber.name, delivery, handled)
@@ -101,9 +103,12 @@ impl Lane {
             calls: Cow::Borrowed(&handled.calls),
             waits_from: waits.then_some(waits_from.0),
             conflicts: under_way.conflicts,
-            reads: dead.then(|| handled.reads.record(state.key_values.bytes())),
-            kept: failed.then(|| unkept(&state, &order_key(), delivery)).flatten(),
+            reads: dead.then(|| handled.reads.record(ground.key_values.bytes())),
+            kept: failed
+                .then(|| unkept(&state, historic, order_key, delivery))
+                .flatten(),
             watched: decision.watched,
+            rewind: under_way.replay(handled, is_muted && !failed),
         };
         let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
         let condition = Condition {
@@ -120,17 +125,18 @@ impl Lane {
         }
         drop(state);
 
-        subscriber.notify_settled(queue.passed());
+        if !historic {
+            subscriber.notify_settled(queue.passed());
+        }
         match outcome.verdict {
-            Verdict::Retry { due, .. } => {
-                queue.park(order_key(), Micros(due));
-                // This lane may be long at its next event: somebody has to wait for the retry.
-                if queue.has_several() {
-                    shared.wake(subscriber);
-                }
-            }
+            Verdict::Retry { due, .. } => queue.park(order_key(), Micros(due)),
             Verdict::Done | Verdict::Dead { .. } => queue.settled(event.key),
         }
+        // This lane may be long at its next event: somebody has to wait for the retry.
+        if retried && queue.has_several() {
+            shared.wake(subscriber);
+        }
+        shared.ends(historic, delivery.offset);
         Ok(true)
     }
 }
@@ -142,18 +148,84 @@ impl Lane {
     }
 }
 
+impl Shared {
+    /// The queue of live deliveries, or of historic ones.
+    fn queue_of(&mut self, historic: bool) -> &mut Queue {
+        let history = self.history.as_mut().filter(|_| historic);
+        let queue = history.map_or(self.queue.as_mut(), |history| Some(&mut history.queue));
+        queue.expect("what is settled was queued")
+    }
+
+    /// The delivery of `event` is settled: what the other queue has of its key may run.
+    fn ends(&mut self, historic: bool, event: Offset) {
+        if let Some(history) = &mut self.history {
+            history.ends(historic, event);
+        }
+    }
+}
+
 impl UnderWay {
+    /// As the rules see it.
+    fn attempt<'a>(&self, delivery: &Delivery<'a>, ended: Micros, dice: f64) -> Attempt<'a> {
+        Attempt {
+            key: delivery.event.key,
+            event: delivery.offset,
+            spent: self.turned.attempt - self.turned.free,
+            probe: self.probe,
+            ended,
+            dice,
+        }
+    }
+
+    /// Of which rewind it is, and what did not happen of it, where effects are `muted`.
+    fn replay<'a>(&self, handled: &'a Handled, muted: bool) -> Option<Replay<'a>> {
+        self.turned.rewind.map(|of| Replay {
+            generation: of.generation.0,
+            historic: self.turned.historic,
+            fresh: self.shadow.is_some(),
+            muted: if muted { settle::muted(handled) } else { Vec::new() },
+        })
+    }
+
     /// Whether what was read is another now, which is then one conflict more.
-    fn conflicts_with(&mut self, state: &PluginState, handled: &Handled) -> bool {
-        if self.runs_alone()
-            || self.settled_at == state.settled_at
-            || !handled.reads.changed(&state.key_values)
-        {
+    fn conflicts_with(&mut self, at: Option<Offset>, key_values: &KeyValues, handled: &Handled) -> bool {
+        if self.runs_alone() || self.settled_at == at || !handled.reads.changed(key_values) {
             return false;
         }
         self.conflicts += 1;
-        self.settled_at = state.settled_at;
+        self.settled_at = at;
         true
+    }
+}
+
+/// What a delivery reads, writes and moves: the plugin's own, or what its rewind has of its own.
+struct Ground<'a> {
+    cursor: &'a Cursor,
+    breaker: &'a Breaker,
+    attempts: &'a BTreeMap<Offset, OpenAttempt>,
+    key_values: &'a KeyValues,
+}
+
+impl<'a> Ground<'a> {
+    fn of(state: &'a PluginState, under_way: &UnderWay) -> Self {
+        match state.rewinding.as_deref().filter(|_| under_way.turned.historic) {
+            Some(rewinding) => Self {
+                cursor: &rewinding.cursor,
+                breaker: &rewinding.breaker,
+                attempts: &rewinding.attempts,
+                key_values: if rewinding.order.fresh {
+                    &rewinding.shadow
+                } else {
+                    &state.key_values
+                },
+            },
+            None => Self {
+                cursor: &state.cursor,
+                breaker: &state.breaker,
+                attempts: &state.attempts,
+                key_values: &state.key_values,
+            },
+        }
     }
 }
 
@@ -161,26 +233,27 @@ impl Running {
     /// What an attempt came to; where it is a watched version's, with how often its event was `tried`.
     fn decide<'a>(
         &self,
-        state: &PluginState,
+        breaker: &Breaker,
+        probation: Option<&Probation>,
         handled: &'a Handled,
         attempt: &Attempt<'_>,
         tried: Option<u32>,
     ) -> Decision<'a> {
-        let probation = state.probation.as_ref();
         let probation = probation.filter(|probation| !probation.is_over(attempt.ended));
         match (probation, tried, &handled.failure) {
             (Some(probation), Some(tried), Some(failure)) => {
                 probation.decide(failure, tried, attempt, &self.retry)
             }
-            _ => settle::decide(handled, attempt, &state.breaker, &self.retry),
+            _ => settle::decide(handled, attempt, breaker, &self.retry),
         }
     }
 
-    /// The limit that a success would pass, beside what is in the state by now, with at most `effects` bytes of
-    /// effects.
+    /// The limit that a success would pass, beside what is in the state and `set` as timers by now, with at most `effects`
+    /// bytes of effects.
     fn limit_hit(
         &self,
-        state: &PluginState,
+        key_values: &KeyValues,
+        set: Option<&Timers>,
         handled: &Handled,
         previous: &[Option<Bytes>],
         effects: usize,
@@ -188,10 +261,9 @@ impl Running {
         if handled.failure.is_some() {
             return None;
         }
-        let (timers, bytes) = (&handled.effects.timers, state.key_values.bytes());
-        let reason = state
-            .timers
-            .refuse(timers, self.timers)
+        let (timers, bytes) = (&handled.effects.timers, key_values.bytes());
+        let reason = set
+            .and_then(|set| set.refuse(timers, self.timers))
             .or_else(|| settle::refuse_writes(handled, previous, bytes, self.state_bytes))
             .or_else(|| settle::refuse_effects(handled, previous, effects))?;
         Some(Failure {
@@ -203,17 +275,26 @@ impl Running {
 }
 
 /// From where on the events of a parked key wait; `None` where the key is not parked.
-fn parked_from(state: &PluginState, key: impl FnOnce() -> OrderKey) -> Option<Offset> {
-    if state.cursor.parked.is_empty() {
+fn parked_from(cursor: &Cursor, key: impl FnOnce() -> OrderKey) -> Option<Offset> {
+    if cursor.parked.is_empty() {
         return None;
     }
-    let parked = state.cursor.parked.get(&key());
+    let parked = cursor.parked.get(&key());
     parked.map(|parked| parked.waits_from)
 }
 
 /// The event of a failed delivery, where the fold does not keep it yet.
-fn unkept<'a>(state: &PluginState, key: &OrderKey, delivery: &Delivery<'a>) -> Option<KeptEvent<'a>> {
-    let keeps = state.kept(key, delivery.offset).is_some();
+fn unkept<'a>(
+    state: &PluginState,
+    historic: bool,
+    key: impl FnOnce() -> OrderKey,
+    delivery: &Delivery<'a>,
+) -> Option<KeptEvent<'a>> {
+    let (key, event) = (key(), delivery.offset);
+    let keeps = match state.rewinding.as_deref().filter(|_| historic) {
+        Some(rewinding) => rewinding.kept(&key, event).is_some(),
+        None => state.kept(&key, event).is_some(),
+    };
     (!keeps).then_some(KeptEvent {
         recorded: delivery.recorded.0,
         record: delivery.record,
@@ -221,9 +302,9 @@ fn unkept<'a>(state: &PluginState, key: &OrderKey, delivery: &Delivery<'a>) -> O
 }
 
 /// What the keys hold that `handled` writes.
-fn previous(state: &PluginState, handled: &Handled) -> Vec<Option<Bytes>> {
+fn previous(key_values: &KeyValues, handled: &Handled) -> Vec<Option<Bytes>> {
     let writes = handled.effects.writes.iter();
-    writes.map(|(key, _)| state.key_values.get(key)).collect()
+    writes.map(|(key, _)| key_values.get(key)).collect()
 }
 
 /// Append a settled delivery, a large one in its turn. Waits while too much waits for the disk: what was handled must not be

@@ -17,8 +17,8 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer::TimerLimits;
 use crate::log::index::{Bell, TypeIndex};
 use crate::log::record::{
-    AskedBy, Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Operator, OperatorAction,
-    Record, Terms, VersionId,
+    AskedBy, Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Mute, Operator, OperatorAction,
+    Record, Rewind, Terms, VersionId,
 };
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
@@ -460,8 +460,29 @@ impl Bed {
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Operator(operator.clone()).encode(out));
         let appended = self.sequencer.append(batch, None, std::iter::empty()).unwrap();
-        state.apply_operator(appended.time, &operator);
+        state.apply_operator(appended.first, appended.time, &operator);
         self.subscriber.redrive.store(true, Ordering::Relaxed);
+    }
+
+    /// An operator's rewind, of everything that is settled or, with `fresh`, into a state of its own.
+    pub(super) fn rewind(&self, from: u64, mute: Mute, fresh: bool) {
+        let between = self.subscriber.between_events();
+        let settled = self.subscriber.state.lock().cursor.low;
+        self.operate(OperatorAction::Rewind(Rewind {
+            from,
+            through: (!fresh).then_some(settled.0),
+            mute,
+            fresh,
+            rate: None,
+        }));
+        between.look_anew();
+    }
+
+    /// The operator stops it.
+    pub(super) fn stop_rewind(&self) {
+        let between = self.subscriber.between_events();
+        self.operate(OperatorAction::StopRewind);
+        between.look_anew();
     }
 
     /// What the handler saw, as `offset/attempt`.

@@ -117,7 +117,7 @@ impl Given {
             seed: delivery.seed,
             calls: outside.calls.to_vec(),
             asked: outside.asked,
-            key: outside.journal.unwrap().idempotency_key(delivery.offset, 1),
+            key: outside.journal.unwrap().idempotency_key(delivery.offset, 0, 1),
         }
     }
 }

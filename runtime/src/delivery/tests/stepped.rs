@@ -6,6 +6,7 @@ use super::bed::Bed;
 use crate::delivery::cursor::OrderKey;
 use crate::delivery::handler::{Delivery, Handled, Outside};
 use crate::delivery::lane::{Choice, UnderWay, event_of};
+use crate::state::OfRewind;
 
 /// What one lane is at.
 enum At {
@@ -19,6 +20,8 @@ enum At {
 struct Ran {
     attempt: u32,
     replay: bool,
+    rewind: Option<OfRewind>,
+    historic: bool,
     started: Micros,
     seed: u64,
     handled: Handled,
@@ -54,6 +57,8 @@ impl Stepped {
                 let ran = Ran {
                     attempt: delivery.attempt,
                     replay: delivery.replay,
+                    rewind: delivery.rewind,
+                    historic: delivery.historic,
                     started: delivery.started,
                     seed: delivery.seed,
                     handled,
@@ -74,6 +79,8 @@ impl Stepped {
                     record: &entry.payload,
                     attempt: ran.attempt,
                     replay: ran.replay,
+                    rewind: ran.rewind,
+                    historic: ran.historic,
                     started: ran.started,
                     seed: ran.seed,
                     outside: Outside::default(),

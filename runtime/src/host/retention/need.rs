@@ -17,6 +17,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(super) struct Need {
     subscription: Subscription,
     cursor: Cursor,
+    /// Where the history begins that a rewind has not settled.
+    history: Option<Offset>,
     /// Whether anything was ever live.
     lives: bool,
     lag: Option<Lag>,
@@ -32,6 +34,10 @@ impl Need {
         Self {
             subscription: state.subscription.clone(),
             cursor: state.cursor.clone(),
+            history: state
+                .rewinding
+                .as_deref()
+                .map(|rewinding| rewinding.cursor.needs_from()),
             lives: state.live.is_some(),
             lag: (!state.removed).then(|| super::lag_of(settings)),
         }
@@ -42,7 +48,7 @@ impl Need {
         self.lag
     }
 
-    /// The first event below `target` that it needs. What was found to be needed by nobody is not read again.
+    /// The first event below `target` that it or its rewind needs. What was found to be needed by nobody is not read again.
     pub(super) fn first(
         &self,
         log: &dyn Log,
@@ -57,10 +63,16 @@ impl Need {
                 .needs_nothing_below
                 .fetch_max(clear.0, Ordering::Relaxed);
         }
-        Ok(found)
+        let history = self.history.filter(|from| *from < target);
+        Ok([found, history].into_iter().flatten().min())
     }
 
-    /// The first event below `target` that it needs, and how many there are.
+    /// Whether a rewind needs anything below `target`.
+    pub(super) fn rewinds_below(&self, target: Offset) -> bool {
+        self.history.is_some_and(|from| from < target)
+    }
+
+    /// The first event below `target` that it needs for its live deliveries, and how many there are.
     pub(super) fn count(&self, log: &dyn Log, target: Offset) -> Result<Option<(Offset, u64)>, ReadError> {
         let mut count = 0;
         let first = self.unsettled(log, Offset(1), target, &mut |_| {
@@ -79,9 +91,7 @@ impl Need {
         target: Offset,
         go_on: &mut dyn FnMut(Offset) -> bool,
     ) -> Result<Option<Offset>, ReadError> {
-        let begin = self.cursor.oldest_waiting().unwrap_or(self.cursor.low.next());
-        let begin = begin.min(self.cursor.low.next());
-        let mut at = begin.max(from).max(log.bounds().first);
+        let mut at = self.cursor.needs_from().max(from).max(log.bounds().first);
         let mut first = None;
         while self.lives && at < target {
             let entries = log.read(at, READ_BYTES, Reach::Appended)?;

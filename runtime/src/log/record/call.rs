@@ -18,7 +18,7 @@ pub struct Intent {
     pub event: u64,
     /// From 1.
     pub attempt: u32,
-    /// Whether an operator's redrive asked for this delivery.
+    /// Whether an operator's redrive or rewind asked for this delivery.
     pub replay: bool,
     /// Wall-clock start of the attempt, in microseconds.
     pub started: u64,
@@ -30,6 +30,12 @@ pub struct Intent {
     pub asked: Asked,
     /// The calls just before this one that no intent of the attempt has named yet, with their answers.
     pub calls: Vec<Call>,
+    /// The rewind that it is of; 0 where it is of none.
+    #[serde(default)]
+    pub generation: u64,
+    /// Whether that rewind is under way.
+    #[serde(default)]
+    pub historic: bool,
 }
 
 /// What was asked of somebody outside. Headers and body are in the hash alone.

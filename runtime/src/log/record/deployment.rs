@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::DeclaredSchema;
+use super::Rewind;
 
 /// What became of a request to deploy or remove a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -182,6 +183,10 @@ pub enum OperatorAction {
         /// What was shown.
         asks: Asks,
     },
+    /// Run history again through the plugin.
+    Rewind(Rewind),
+    /// Stop the rewind that runs.
+    StopRewind,
 }
 
 /// A BLAKE3 hash.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use nerve_eventlog::Offset;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, StateRead, VersionId};
+use super::{Call, Replay, StateRead, VersionId};
 
 /// What one delivery came to.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct Outcome<'a> {
     pub event: u64,
     /// From 1.
     pub attempt: u32,
-    /// Whether an operator's redrive asked for this delivery.
+    /// Whether an operator's redrive or rewind asked for this delivery.
     pub replay: bool,
     /// What it came to.
     #[serde(borrow)]
@@ -27,7 +27,8 @@ pub struct Outcome<'a> {
     pub key: Option<&'a str>,
     /// Whether no event of `key` waits any more: the key is then parked no longer.
     pub cleared: bool,
-    /// Every matching event up to this offset is settled, or waits behind a parked key.
+    /// Every matching event up to this offset is settled, or waits behind a parked key; of a historic delivery in its
+    /// rewind.
     pub low_water: u64,
     /// Wall-clock start of the attempt, in microseconds; also what the plugin's clock said.
     pub started: u64,
@@ -74,6 +75,9 @@ pub struct Outcome<'a> {
     /// retries, and says nothing to the breaker.
     #[serde(default)]
     pub watched: Option<Watched>,
+    /// Of which rewind the delivery was.
+    #[serde(borrow, default)]
+    pub rewind: Option<Replay<'a>>,
 }
 
 /// What follows a failed attempt of a version that is watched.

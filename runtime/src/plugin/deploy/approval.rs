@@ -87,7 +87,7 @@ impl Deployer {
                 .sequencer
                 .append(batch, None, std::iter::empty())
                 .map_err(|refused| stopped(&refused))?;
-            state.apply_operator(appended.time, &operator);
+            state.apply_operator(appended.first, appended.time, &operator);
             asks
         };
         self.let_approved_go_live(subscriber)?;

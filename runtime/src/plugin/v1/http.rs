@@ -53,6 +53,11 @@ impl Guest {
             let class = CallFailure::Denied;
             return Ok(failed(asked, Failed { class, reason }));
         };
+        if self.outside.muted {
+            let reason = "the rewind mutes calls, and no answer is recorded for this one".to_owned();
+            let class = CallFailure::Denied;
+            return Ok(failed(asked, Failed { class, reason }));
+        }
         let prepared = match outgoing.prepare(request) {
             Ok(prepared) => prepared,
             Err(refused) => return Ok(failed(asked, refused)),

@@ -29,12 +29,11 @@ impl World {
             let mut next = self.fire()?;
             for (plugin, _) in PLUGINS {
                 if self.subscriber(plugin).is_some_and(|plugin| {
-                    plugin
-                        .state
-                        .lock()
-                        .breaker
-                        .open()
-                        .is_some_and(|open| open.probe.is_none())
+                    let state = plugin.state.lock();
+                    let history = state.rewinding.as_ref().map(|rewinding| &rewinding.breaker);
+                    let open = [Some(&state.breaker), history].into_iter().flatten();
+                    let mut open = open.filter_map(|breaker| breaker.open());
+                    open.any(|open| open.probe.is_none())
                 }) {
                     let host = self.host.clone();
                     self.operate(
@@ -62,13 +61,16 @@ impl World {
         panic!("seed {}: the work does not end: {}", self.seed, states.join("; "));
     }
 
-    /// Whether everything is settled, and no timer is set.
+    /// Whether everything is settled, no timer is set and no rewind runs.
     fn is_quiet(&self) -> bool {
         let last = self.host.log().bounds().last;
         let all = self.host.subscribers().all();
         all.iter().all(|subscriber| {
-            let no_timer = subscriber.state.lock().timers.is_empty();
-            no_timer && subscriber.has_settled(last, self.host.sequencer())
+            let is_idle = {
+                let state = subscriber.state.lock();
+                state.timers.is_empty() && state.rewinding.is_none()
+            };
+            is_idle && subscriber.has_settled(last, self.host.sequencer())
         })
     }
 }

@@ -7,7 +7,9 @@ use nerve_eventlog::proof::{Dice, Scale, cases};
 use nerve_eventlog::storage::MemoryStorage;
 use nerve_eventlog::{Batch, FileLog, Log, ManualClock, Offset, Options, Reach};
 
-use crate::log::record::{Deployment, DeploymentAction, Outcome, Record, Verdict, Write};
+use crate::log::record::{
+    AskedBy, Deployment, DeploymentAction, Outcome, Record, Replay, RewindEnd, Rewound, Verdict, Write,
+};
 use crate::state::history::{self, HistoryError};
 use crate::state::{Fold, KeyValues};
 
@@ -138,6 +140,7 @@ fn what_retention_took_or_was_given_up_is_said_with_the_offset_that_can_be_had()
                 plugin: plugin.to_owned(),
                 pair: None,
                 action: DeploymentAction::Forgotten,
+                by: AskedBy::Retention,
             }),
         )
     };
@@ -150,4 +153,55 @@ fn what_retention_took_or_was_given_up_is_said_with_the_offset_that_can_be_had()
         "{refused}"
     );
     history::before(&log, "p", &now, through, given_up.next()).unwrap();
+}
+
+#[test]
+fn a_state_that_a_rewind_builds_is_none_of_it_until_it_takes_its_place() {
+    let log = log(1 << 20);
+    let value = |value| Write {
+        key: "k",
+        value: Some(value),
+        previous: None,
+    };
+    let outcome = Outcome {
+        plugin: "p",
+        event: 1,
+        low_water: 1,
+        writes: vec![value(b"old")],
+        ..Outcome::default()
+    };
+    append(&log, &Record::Outcome(outcome.clone()));
+    let of = Replay {
+        historic: true,
+        fresh: true,
+        ..Replay::default()
+    };
+    let built = append(
+        &log,
+        &Record::Outcome(Outcome {
+            writes: vec![value(b"new")],
+            rewind: Some(of),
+            ..outcome
+        }),
+    );
+    let now: KeyValues = [("k".into(), Bytes::from_static(b"old"))].into_iter().collect();
+    let then = history::before(&log, "p", &now, built, built).unwrap();
+    assert_eq!(entries(&then), entries(&now));
+    let then = history::before(&log, "p", &now, built, Offset(1)).unwrap();
+    assert!(then.is_empty());
+
+    let swapped = append(
+        &log,
+        &Record::Rewound(Rewound {
+            plugin: "p".into(),
+            generation: 1,
+            end: RewindEnd::Swapped,
+        }),
+    );
+    let refused = history::before(&log, "p", &now, swapped, built).unwrap_err();
+    assert!(
+        matches!(refused, HistoryError::Replaced { at, .. } if at == swapped),
+        "{refused}"
+    );
+    history::before(&log, "p", &now, swapped, swapped.next()).unwrap();
 }
