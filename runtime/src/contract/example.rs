@@ -75,6 +75,9 @@ impl<'a> Examples<'a> {
             return Vec::new();
         }
         self.left -= 1;
+        if hint.is_none() && given.is_silent(self.schema) {
+            return vec![Json::Null];
+        }
         let mut tried = Vec::new();
         if let Some(values) = given.values(self.schema) {
             tried.extend(values.iter().take(TRIED).cloned());
