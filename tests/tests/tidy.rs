@@ -257,7 +257,7 @@ fn every_proof_of_make_soak_is_a_test_and_on_the_page() {
     let tests = soak.lines().filter_map(|line| {
         // ("package", "test", minutes)
         let parts: Vec<&str> = line.split('"').collect();
-        (parts.len() == 5 && parts[0].ends_with('(') && parts[2] == ", ").then(|| parts[3].to_owned())
+        (parts.len() == 5 && parts[2] == ", " && parts[4].starts_with(", ")).then(|| parts[3].to_owned())
     });
     let tests: Vec<String> = tests.collect();
     assert!(!tests.is_empty(), "the list is found");
