@@ -266,6 +266,13 @@ impl Queue {
         self.ready.push_back(key.into());
     }
 
+    /// Whether `is` holds of every event that was set aside or waits behind one, with its key.
+    pub fn all_waiting(&self, is: impl Fn(Option<&str>, Offset) -> bool) -> bool {
+        let mut keys = self.waiting.iter();
+        self.aside.iter().all(|event| is(None, *event))
+            && keys.all(|(key, waiting)| waiting.events.iter().all(|event| is(Some(key), *event)))
+    }
+
     /// How many events and keys had their turn and must wait for the other queue.
     pub fn stalled(&self) -> usize {
         self.ready.len() + self.aside.len()

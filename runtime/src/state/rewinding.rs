@@ -80,11 +80,16 @@ impl Rewinding {
         }
     }
 
-    /// Of which rewind its deliveries are.
-    pub fn of(&self) -> OfRewind {
+    /// Of which rewind its delivery of `event` is. What came after the rewind began has its effects from its live delivery:
+    /// it is muted, whatever was ordered. A plugin that takes what it emits would else never catch up with itself.
+    pub fn of(&self, event: Offset) -> OfRewind {
+        let is_later = event > self.generation;
         OfRewind {
             generation: self.generation,
-            mute: self.order.mute,
+            mute: Mute {
+                emit: self.order.mute.emit || is_later,
+                http: self.order.mute.http || is_later,
+            },
         }
     }
 
@@ -130,7 +135,7 @@ impl Rewinding {
                     at: time,
                     outcome: offset,
                     kept,
-                    rewind: Some(self.of()),
+                    rewind: Some(self.of(event)),
                 })
             }
         }

@@ -46,7 +46,7 @@ fn what_is_deployed_over_http_stays_when_the_folder_has_another_file() {
     let (code, said) = cli(&host, &["plugin", "deploy", &bad, "--name", "counter"]);
     assert_eq!(
         (code, &said["error"]["code"]),
-        (1, &json!("deployment-refused")),
+        (4, &json!("deployment-refused")),
         "{said}"
     );
     let (code, said) = cli(&host, &["plugin", "deploy", &bad, "--name", "No Name"]);

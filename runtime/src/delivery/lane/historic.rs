@@ -5,12 +5,12 @@ use nerve_eventlog::{Entry, Micros, Offset, Reach, ReadError};
 use super::choosing::{READ_BYTES, matches};
 use super::{Choice, Lane, LaneError, Shared, Side, Turned, UnderWay, event_of};
 use crate::delivery::breaker::Leave;
-use crate::delivery::cursor::Head;
+use crate::delivery::cursor::{Head, OrderKey};
 use crate::delivery::history::{History, end_rewind};
 use crate::delivery::queue::{Hold, Turn, Wish};
 use crate::delivery::subscriber::Subscriber;
 use crate::log::record::RewindEnd;
-use crate::state::{PluginState, Rewinding};
+use crate::state::PluginState;
 
 /// What a rewind that stands somewhere has left.
 enum Left {
@@ -43,11 +43,13 @@ impl Lane {
             let ahead = history.may_run_ahead(rewinding.cursor.above.len());
             let running = &history.running;
             let may = |wish: Wish<'_>| running.lets_historic(wish, &rewinding.cursor, &state.cursor);
-            // What stops the plugin stops its history as well; what stops history, history alone.
+            // What stops the plugin stops its history as well; what stops history, history alone. Where the plugin is to be
+            // probed and has nothing live to probe it with, history goes on one by one.
+            let alone = history.queue.under_way() == 0;
             let wait = match (state.breaker.leave(now), rewinding.breaker.leave(now)) {
                 (Leave::Deliver, Leave::Deliver) => None,
-                (Leave::Deliver, Leave::Probe { .. }) if history.queue.under_way() == 0 => None,
-                (Leave::Deliver, Leave::Wait(until)) => Some(until),
+                (Leave::Deliver | Leave::Probe { .. }, Leave::Deliver | Leave::Probe { .. }) if alone => None,
+                (Leave::Deliver | Leave::Probe { .. }, Leave::Wait(until)) => Some(until),
                 _ => Some(None),
             };
             if let Some(until) = wait {
@@ -132,7 +134,7 @@ impl Lane {
                 free: head.map_or(0, |head| head.free),
                 replay: true,
                 historic: true,
-                rewind: rewinding.map(Rewinding::of),
+                rewind: rewinding.map(|rewinding| rewinding.of(entry.offset)),
             },
             side: Side::Live,
             hold,
@@ -227,7 +229,10 @@ fn what_is_left(subscriber: &Subscriber, history: &mut History, now: Micros) -> 
     let is_over = if fresh {
         // A retry that is due waits for the plugin itself.
         let waits = history.running.is_empty() && history.queue.is_due(now);
-        if has_passed && !waits {
+        // One that the plugin has settled may wait behind a dead letter that it is trying again.
+        let settled = |key: Option<&str>, event| state.cursor.has_settled(&OrderKey::of(key, event), event);
+        let is_whole = history.queue.all_waiting(|key, event| !settled(key, event));
+        if has_passed && !waits && is_whole {
             due = [due, history.drain(now)].into_iter().flatten().min();
         } else {
             history.let_go();

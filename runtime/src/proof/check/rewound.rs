@@ -80,7 +80,7 @@ impl<'a> Plugin<'a> {
         again.tried.insert(at, (outcome.attempt, ends));
         let has_effects = outcome.emitted > 0 || !outcome.timers.is_empty();
         assert!(
-            !again.order.mute.emit || !has_effects,
+            !(again.order.mute.emit || at > again.generation) || !has_effects,
             "seed {seed}: {offset} is muted and has effects"
         );
         if outcome.verdict != Verdict::Done {

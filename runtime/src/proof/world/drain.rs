@@ -40,6 +40,8 @@ impl World {
                         plugin,
                         |name| async move { host.resume_plugin(name).await.map(drop) },
                     )?;
+                    // Operators take their time: a version is not watched for ever.
+                    self.clock.set(Micros(self.now() + 10_000));
                 }
                 next = [next, self.run(plugin, 0, u32::MAX)?].into_iter().flatten().min();
             }
