@@ -156,24 +156,28 @@ impl Host {
     pub async fn stop_rewind(&self, name: &str) -> Result<PluginStatus, AskError> {
         let subscriber = self.subscriber(name)?;
         let host = self.clone();
-        let stopped = tokio::task::spawn_blocking(move || {
-            let between = subscriber.between_events();
-            let mut state = subscriber.state.lock();
-            if state.rewinding.is_none() {
-                return Err(refused(&subscriber, RewindError::NotRunning));
-            }
-            host.append(&subscriber, &mut state, OperatorAction::StopRewind)?;
-            drop(state);
-            between.look_anew();
-            Ok(())
-        });
+        let stopped = tokio::task::spawn_blocking(move || host.give_up_rewind(&subscriber));
         stopped
             .await
             .map_err(|panicked| Stopped::Poisoned(panicked.to_string()))??;
         self.plugin(name).await
     }
 
-    fn begin_rewind(&self, subscriber: &Subscriber, order: &RewindOrder) -> Result<(), AskError> {
+    /// The rewind of `subscriber` stops. Blocks until the delivery under way is settled.
+    pub(crate) fn give_up_rewind(&self, subscriber: &Subscriber) -> Result<(), AskError> {
+        let between = subscriber.between_events();
+        let mut state = subscriber.state.lock();
+        if state.rewinding.is_none() {
+            return Err(refused(subscriber, RewindError::NotRunning));
+        }
+        self.append(subscriber, &mut state, OperatorAction::StopRewind)?;
+        drop(state);
+        between.look_anew();
+        Ok(())
+    }
+
+    /// A rewind of `subscriber` begins. Blocks until the delivery under way is settled, and reads the log.
+    pub(crate) fn begin_rewind(&self, subscriber: &Subscriber, order: &RewindOrder) -> Result<(), AskError> {
         let refuse = |cause| Err(refused(subscriber, cause));
         let from = match beginning(&**self.log(), &order.to) {
             Ok(from) => from,

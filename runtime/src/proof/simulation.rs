@@ -239,7 +239,11 @@ fn rewind(world: &mut World, dice: &mut fastrand::Rng, plugin: &'static str) -> 
     if runs {
         return world.operate(
             plugin,
-            |name| async move { host.stop_rewind(name).await.map(drop) },
+            // On this thread: a seed is one life.
+            |name| async move {
+                host.give_up_rewind(&subscriber)?;
+                host.plugin(name).await.map(drop)
+            },
         );
     }
     if first > settled {
@@ -255,7 +259,8 @@ fn rewind(world: &mut World, dice: &mut fastrand::Rng, plugin: &'static str) -> 
         rate: dice.bool().then(|| dice.u32(50..5000)),
     };
     world.operate(plugin, |name| async move {
-        host.rewind_plugin(name, order).await.map(drop)
+        host.begin_rewind(&subscriber, &order)?;
+        host.plugin(name).await.map(drop)
     })
 }
 
