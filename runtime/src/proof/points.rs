@@ -75,7 +75,8 @@ const POINTS: [Point; 17] = [
     (HEADER, Log, Does::WriteHeader, &[BEGUN]),
     (HEADER_SYNCED, Log, Does::Sync, &[HEADER]),
     (BEGUN_SYNCED, Log, Does::SyncNames, &[HEADER_SYNCED]),
-    (DROPPED, Log, Does::Remove, &[BEGIN, DROPPED_SYNCED]),
+    // The mark is that of versions which retention gives up.
+    (DROPPED, Log, Does::Remove, &[BEGIN, MARKED, DROPPED_SYNCED]),
     (DROPPED_SYNCED, Log, Does::SyncNames, &[DROPPED]),
     (CUT_OFF, Checkpoints, Does::Remove, &[BEGIN, OLD_SYNCED]),
     (CHECKPOINT, Checkpoints, Does::Make, &[BEGIN, OLD_SYNCED, CUT_OFF]),

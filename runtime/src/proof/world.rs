@@ -367,12 +367,10 @@ impl World {
             return Ok(());
         }
         // What it appends has to be durable before it takes anything, and here nobody else lets the writer on.
-        match self.host.collect_versions(Micros(self.now())) {
-            Ok(()) => {}
-            Err(RetainError::Stopped(stopped)) => return Err(stopped),
-            Err(refused) => panic!("seed {}: {refused}", self.seed),
+        for subscriber in self.host.subscribers().all() {
+            self.host.give_up_versions(&subscriber, Micros(self.now()))?;
+            self.appended();
         }
-        self.appended();
         self.flush()?;
         match self.host.retain() {
             Ok(_) => Ok(()),

@@ -192,7 +192,9 @@ impl Lane {
         let turn = match leave {
             Leave::Wait(until) => return Ok(Choice::Nothing(until)),
             // One at a time: the lane that delivers looks again when it has settled.
-            Leave::Probe { .. } if queue.under_way() > 0 => return Ok(Choice::Nothing(None)),
+            Leave::Probe { .. } if queue.under_way() > 0 || runs_history(history) => {
+                return Ok(Choice::Nothing(None));
+            }
             Leave::Probe { fresh } => {
                 if fresh && let Some(from) = queue.wants_from() {
                     self.take(queue, from)?;
@@ -417,4 +419,9 @@ pub(super) fn matches(entry: &Entry, subscription: &Subscription) -> bool {
 /// Whether the record is an event that `subscription` wants.
 fn wanted(entry: &Entry, subscription: &Subscription) -> bool {
     matches!(record::event(&entry.payload), Ok(Some(event)) if subscription.wants(event.r#type, entry.offset))
+}
+
+/// Whether a delivery of history is under way.
+fn runs_history(history: Option<&History>) -> bool {
+    history.is_some_and(|history| !history.running.is_empty())
 }

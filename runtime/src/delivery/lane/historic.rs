@@ -45,10 +45,12 @@ impl Lane {
             let may = |wish: Wish<'_>| running.lets_historic(wish, &rewinding.cursor, &state.cursor);
             // What stops the plugin stops its history as well; what stops history, history alone. Where the plugin is to be
             // probed and has nothing live to probe it with, history goes on one by one.
-            let alone = history.queue.under_way() == 0;
             let wait = match (state.breaker.leave(now), rewinding.breaker.leave(now)) {
                 (Leave::Deliver, Leave::Deliver) => None,
-                (Leave::Deliver | Leave::Probe { .. }, Leave::Deliver | Leave::Probe { .. }) if alone => None,
+                (Leave::Deliver, Leave::Probe { .. }) if history.queue.under_way() == 0 => None,
+                (Leave::Probe { .. }, Leave::Deliver | Leave::Probe { .. }) if history.running.is_empty() => {
+                    None
+                }
                 (Leave::Deliver | Leave::Probe { .. }, Leave::Wait(until)) => Some(until),
                 _ => Some(None),
             };

@@ -3,32 +3,16 @@
 use nerve_eventlog::{Batch, Micros};
 
 use super::RetainError;
+use crate::delivery::subscriber::Subscriber;
 use crate::host::{Host, Stopped};
 use crate::log::record::{AskedBy, Deployment, DeploymentAction, Record};
 use crate::log::sequencer::stopped;
 
 impl Host {
     /// Give up versions that stopped to be live long before `now`, and remove components that no version needs.
-    pub(crate) fn collect_versions(&self, now: Micros) -> Result<(), RetainError> {
-        let kept = u64::try_from(self.inner.retention.versions.as_micros()).unwrap_or(u64::MAX);
-        let time = Micros(now.0.saturating_sub(kept));
+    pub(super) fn collect_versions(&self, now: Micros) -> Result<(), RetainError> {
         for subscriber in self.inner.subscribers.all() {
-            let mut state = subscriber.state.lock();
-            let old = state.collectable(time);
-            if old.is_empty() || subscriber.is_forgotten() {
-                continue;
-            }
-            let collected = Deployment {
-                plugin: subscriber.name.to_string(),
-                pair: state.pair,
-                action: DeploymentAction::Collected(old),
-                by: AskedBy::Retention,
-            };
-            let mut batch = Batch::new();
-            batch.push_with(|out| Record::Deployment(collected.clone()).encode(out));
-            let appended = self.inner.sequencer.append(batch, None, std::iter::empty());
-            let appended = appended.map_err(|refused| stopped(&refused))?;
-            state.apply_deployment(appended.first, appended.time, &collected);
+            self.give_up_versions(&subscriber, now)?;
         }
         let Some(deployer) = &self.inner.deployer else {
             return Ok(());
@@ -47,6 +31,28 @@ impl Host {
         if gone > 0 {
             tracing::info!("{gone} components went that no version needs");
         }
+        Ok(())
+    }
+
+    /// Give up the versions of `subscriber` that stopped to be live long before `now`.
+    pub(crate) fn give_up_versions(&self, subscriber: &Subscriber, now: Micros) -> Result<(), Stopped> {
+        let kept = u64::try_from(self.inner.retention.versions.as_micros()).unwrap_or(u64::MAX);
+        let mut state = subscriber.state.lock();
+        let old = state.collectable(Micros(now.0.saturating_sub(kept)));
+        if old.is_empty() || subscriber.is_forgotten() {
+            return Ok(());
+        }
+        let collected = Deployment {
+            plugin: subscriber.name.to_string(),
+            pair: state.pair,
+            action: DeploymentAction::Collected(old),
+            by: AskedBy::Retention,
+        };
+        let mut batch = Batch::new();
+        batch.push_with(|out| Record::Deployment(collected.clone()).encode(out));
+        let appended = self.inner.sequencer.append(batch, None, std::iter::empty());
+        let appended = appended.map_err(|refused| stopped(&refused))?;
+        state.apply_deployment(appended.first, appended.time, &collected);
         Ok(())
     }
 }
