@@ -52,12 +52,12 @@ fn a_renamed_field_is_refused_and_an_added_optional_one_touches_nobody() {
     assert_eq!(host.plugin("orders")["version"], orders["version"]);
 
     // Whoever knows better says so.
+    let before = host.plugin("carts")["version"].clone();
     std::fs::write(
         host.path("plugins/carts.toml"),
         "[contracts]\ndeploy = \"warn\"\n",
     )
     .unwrap();
-    let before = host.plugin("carts")["version"].clone();
     host.until("the settings are live", |host| {
         host.plugin("carts")["version"] != before
     });
