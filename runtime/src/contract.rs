@@ -18,6 +18,6 @@ mod tests;
 
 pub use check::{Checked, Violation};
 pub use compare::{Difference, Rule, Verdict, accepts};
-pub use deployment::{Decided, Offered};
-pub use live::{BrokenContract, Contracts, SetRefused, TypeContract, Types};
+pub use deployment::{Breach, Decided, Found, Offered, look_at_rest};
+pub use live::{BrokenContract, Contracts, SetRefused, TypeContract, Types, of_live};
 pub use schema::{BadSchema, Schema};

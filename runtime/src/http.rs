@@ -76,6 +76,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         )
         .route("/v1/plugins/{name}/logs", get(plugins::logs))
         .route("/v1/plugins/{name}/history", get(history::show))
+        .route("/v1/plugins/{name}/contracts", post(schemas::would_break))
         .route("/v1/plugins/{name}/state", get(state::list))
         .route("/v1/plugins/{name}/state/{*key}", get(state::show))
         .route("/v1/dead-letters", get(dead_letters::list))

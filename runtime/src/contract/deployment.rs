@@ -4,15 +4,20 @@
 //! operators say of the type. Stored events are looked at too: they refuse a version that will get them, or whose type
 //! nobody describes, so that they are all that is known of it; otherwise they only warn.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use nerve_eventlog::{Offset, Reach};
+use nerve_eventlog::{Log, Offset, Reach};
 use parking_lot::MutexGuard;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
-use super::live::TypeContract;
+use super::live::{TypeContract, Types};
 use super::{Checked, Contracts, Difference, Schema, Verdict, accepts};
 use crate::ingest::message_pack;
+use crate::log::index::TypeIndex;
 use crate::log::record::{self, DeclaredSchema, Mode};
+use crate::state::PluginState;
 
 /// Stored events that are looked at for one type, and how long that may take for one deployment.
 const SAMPLE: usize = 1000;
@@ -22,7 +27,7 @@ const SAMPLE_TIME: Duration = Duration::from_millis(250);
 const LONGEST_EXAMPLE: usize = 400;
 
 /// What a version declares.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Offered<'a> {
     /// Its schemas.
     pub schemas: &'a [DeclaredSchema],
@@ -30,6 +35,44 @@ pub struct Offered<'a> {
     pub from_beginning: bool,
     /// What becomes of a breach.
     pub mode: Mode,
+}
+
+/// What a version would break.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Why it is refused; `None` where it is not, whatever it breaks.
+    pub refused: Option<String>,
+    /// What it breaks.
+    pub breaches: Vec<Breach>,
+    /// What can't be told, or touches only a rewind.
+    pub warnings: Vec<String>,
+}
+
+/// A contract that a version breaks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Breach {
+    /// The event type.
+    pub event_type: String,
+    /// The live plugin at the other end; `None` where it is an operator, the version itself, or a stored event.
+    pub plugin: Option<String>,
+    /// The place in the data, as a JSON pointer.
+    pub at: String,
+    /// Data that is allowed and not accepted, where there is such.
+    pub example: Option<Json>,
+    /// All of it in words.
+    pub problem: String,
+}
+
+/// What a version is held against: what holds for each event type, and the stored events.
+struct Ground<'a> {
+    /// What holds.
+    types: &'a Types,
+    /// Where the events are.
+    log: &'a dyn Log,
+    /// The newest offsets of a type that the index has, so many at most.
+    newest: &'a dyn Fn(&str, usize) -> Vec<Offset>,
+    /// Whether the plugin would get the event of a type at an offset.
+    will_get: &'a dyn Fn(&str, Offset) -> bool,
 }
 
 /// A version may go live: until this is dropped nobody else is decided on, and then its contracts hold.
@@ -49,11 +92,11 @@ impl Drop for Decided<'_> {
 
 /// One look at what a version would break.
 struct Look<'a> {
-    contracts: &'a Contracts,
+    ground: &'a Ground<'a>,
     plugin: &'a str,
     offered: Offered<'a>,
     until: Instant,
-    breaches: Vec<String>,
+    breaches: Vec<Breach>,
     warnings: Vec<String>,
 }
 
@@ -62,9 +105,67 @@ impl Contracts {
     /// Blocks: compares schemas and reads stored events.
     pub fn decide(&self, plugin: &str, offered: Offered<'_>) -> Result<Decided<'_>, String> {
         let deciding = Some(self.deciding());
-        self.refresh();
-        let mut look = Look {
+        let found = self.look(plugin, offered);
+        if let Some(reason) = found.refused {
+            return Err(reason);
+        }
+        let mut warnings: Vec<String> = found.breaches.into_iter().map(|breach| breach.problem).collect();
+        warnings.extend(found.warnings);
+        Ok(Decided {
             contracts: self,
+            warnings,
+            deciding,
+        })
+    }
+
+    /// What a version of `plugin` that declares what is `offered` would break if it were deployed now. Decides nothing.
+    /// Blocks as `decide` does.
+    pub fn look(&self, plugin: &str, offered: Offered<'_>) -> Found {
+        self.refresh();
+        let ground = Ground {
+            types: &self.types(),
+            log: &**self.sequencer.log(),
+            newest: &|name, limit| self.sequencer.newest(name, limit),
+            will_get: &|name, offset| {
+                let known = self.subscribers.get(plugin);
+                let state = known.as_ref().map(|known| known.state.lock());
+                will_get(state.as_deref(), offered, name, offset)
+            },
+        };
+        ground.look(plugin, offered)
+    }
+}
+
+/// What a version of `plugin` would break by a log that nobody appends to: the states of its `plugins`, and an `index` of
+/// its hot window.
+pub fn look_at_rest(
+    (log, index): (&dyn Log, &TypeIndex),
+    plugins: &BTreeMap<String, PluginState>,
+    types: &Types,
+    plugin: &str,
+    offered: Offered<'_>,
+) -> Found {
+    let ground = Ground {
+        types,
+        log,
+        newest: &|name, limit| index.newest(name, limit),
+        will_get: &|name, offset| will_get(plugins.get(plugin), offered, name, offset),
+    };
+    ground.look(plugin, offered)
+}
+
+/// Whether a version would get the event at `offset`, by what the fold knows of its plugin.
+fn will_get(state: Option<&PluginState>, offered: Offered<'_>, name: &str, offset: Offset) -> bool {
+    match state.filter(|state| state.live.is_some()) {
+        Some(state) => offset > state.cursor.low && state.subscription.wants(name, offset),
+        None => offered.from_beginning,
+    }
+}
+
+impl Ground<'_> {
+    fn look(&self, plugin: &str, offered: Offered<'_>) -> Found {
+        let mut look = Look {
+            ground: self,
             plugin,
             offered,
             until: Instant::now() + SAMPLE_TIME,
@@ -74,36 +175,29 @@ impl Contracts {
         if offered.mode != Mode::Off {
             look.at_all();
         }
-        if !look.breaches.is_empty() && offered.mode == Mode::Enforce {
-            return Err(format!(
+        let Look {
+            breaches, warnings, ..
+        } = look;
+        let problems: Vec<&str> = breaches.iter().map(|breach| &*breach.problem).collect();
+        let refused = !breaches.is_empty() && offered.mode == Mode::Enforce;
+        let refused = refused.then(|| {
+            format!(
                 "contract: {}. Keep what is needed beside the new, emit a new type beside the old one, or write \
                  `deploy = \"warn\"` under `[contracts]` into {plugin}.toml",
-                look.breaches.join("; ")
-            ));
-        }
-        let mut warnings = look.breaches;
-        warnings.extend(look.warnings);
-        Ok(Decided {
-            contracts: self,
+                problems.join("; ")
+            )
+        });
+        Found {
+            refused,
+            breaches,
             warnings,
-            deciding,
-        })
-    }
-
-    /// Whether the version would get the event at `offset`.
-    fn will_get(&self, plugin: &str, offered: Offered<'_>, name: &str, offset: Offset) -> bool {
-        let known = self.subscribers.get(plugin);
-        let state = known.as_ref().map(|known| known.state.lock());
-        match state.as_ref().filter(|state| state.live.is_some()) {
-            Some(state) => offset > state.cursor.low && state.subscription.wants(name, offset),
-            None => offered.from_beginning,
         }
     }
 
     /// Show `each` stored events of type `name`: the newest ones in memory, then the oldest, while there is time.
     fn stored(&self, name: &str, until: Instant, each: &mut dyn FnMut(Offset, &record::Event<'_>)) {
-        let log = self.sequencer.log();
-        let newest = self.sequencer.newest(name, SAMPLE);
+        let log = self.log;
+        let newest = (self.newest)(name, SAMPLE);
         let mut left = SAMPLE - newest.len();
         let mut entries = Vec::new();
         // What left memory meanwhile is not needed: this is a sample.
@@ -137,14 +231,13 @@ impl Contracts {
 
 impl Look<'_> {
     fn at_all(&mut self) {
-        let types = self.contracts.types();
+        let types = self.ground.types;
         for declared in self.offered.schemas {
             let name = &declared.event_type;
             let schema = match declared.json.parse::<Schema>() {
                 Ok(schema) => schema,
                 Err(bad) => {
-                    self.breaches
-                        .push(format!("its schema of {name:?} can't be used: {bad}"));
+                    self.breach(name, format!("its schema of {name:?} can't be used: {bad}"));
                     continue;
                 }
             };
@@ -164,6 +257,7 @@ impl Look<'_> {
         for (other, expected) in others.filter(|(other, _)| **other != *self.plugin) {
             if let Some(expected) = expected {
                 self.compared(
+                    (name, Some(other)),
                     &format!("plugin {other}"),
                     &format!("its {name:?}"),
                     expected,
@@ -172,7 +266,8 @@ impl Look<'_> {
             }
         }
         if let Some(expected) = self.own(false, name) {
-            self.compared("it", &format!("its own {name:?}"), &expected, emitted);
+            let own = format!("its own {name:?}");
+            self.compared((name, None), "it", &own, &expected, emitted);
         }
     }
 
@@ -182,13 +277,15 @@ impl Look<'_> {
         let mut is_described = self.own(true, name).is_some();
         if let Some(set) = contract.and_then(|contract| contract.set.as_ref()) {
             is_described = true;
-            self.compared("it", &format!("{name:?} as an operator set it"), expected, set);
+            let what = format!("{name:?} as an operator set it");
+            self.compared((name, None), "it", &what, expected, set);
         }
         let others = contract.into_iter().flat_map(|contract| &contract.producers);
         for (other, emitted) in others.filter(|(other, _)| **other != *self.plugin) {
             if let Some(emitted) = emitted {
                 is_described = true;
                 self.compared(
+                    (name, Some(other)),
                     "it",
                     &format!("{name:?} as plugin {other} emits it"),
                     expected,
@@ -202,30 +299,31 @@ impl Look<'_> {
     /// What is stored of what it expects.
     fn at_stored(&mut self, name: &str, expected: &Schema, is_described: bool) {
         let (mut first, mut worst, mut looked_at) = (None, None, 0);
-        self.contracts.stored(name, self.until, &mut |offset, event| {
+        self.ground.stored(name, self.until, &mut |offset, event| {
             looked_at += 1;
             let problem = if message_pack::is_json(event.content_type) {
                 match expected.check(event.data) {
-                    Checked::Broken(violation) => violation.to_string(),
+                    Checked::Broken(violation) => (violation.to_string(), violation.at),
                     Checked::Valid | Checked::CantTell => return,
                 }
             } else {
-                format!("it is {}, and not JSON", event.content_type)
+                let problem = format!("it is {}, and not JSON", event.content_type);
+                (problem, String::new())
             };
-            if worst.is_none()
-                && (!is_described || self.contracts.will_get(self.plugin, self.offered, name, offset))
-            {
+            if worst.is_none() && (!is_described || (self.ground.will_get)(name, offset)) {
                 worst = Some((offset, problem));
             } else {
                 first.get_or_insert((offset, problem));
             }
         });
         let of = format!("of {looked_at} stored ones that were looked at");
-        if let Some((offset, problem)) = worst {
-            self.breaches.push(format!(
-                "it does not accept the {name:?} at offset {offset}: {problem} ({of})"
-            ));
-        } else if let Some((offset, problem)) = first {
+        if let Some((offset, (problem, at))) = worst {
+            let problem = format!("it does not accept the {name:?} at offset {offset}: {problem} ({of})");
+            self.breach(name, problem);
+            if let Some(breach) = self.breaches.last_mut() {
+                breach.at = at;
+            }
+        } else if let Some((offset, (problem, _))) = first {
             self.warnings.push(format!(
                 "it does not accept the {name:?} at offset {offset}, which it gets only by a rewind: {problem} ({of})"
             ));
@@ -238,13 +336,33 @@ impl Look<'_> {
         own.json.parse().ok()
     }
 
-    fn compared(&mut self, who: &str, what: &str, expected: &Schema, given: &Schema) {
+    fn breach(&mut self, name: &str, problem: String) {
+        self.breaches.push(Breach {
+            event_type: name.to_owned(),
+            plugin: None,
+            at: String::new(),
+            example: None,
+            problem,
+        });
+    }
+
+    fn compared(
+        &mut self,
+        (name, other): (&str, Option<&str>),
+        who: &str,
+        what: &str,
+        expected: &Schema,
+        given: &Schema,
+    ) {
         match accepts(expected, given) {
             Verdict::Safe => {}
-            Verdict::Breaking(difference) => {
-                self.breaches
-                    .push(format!("{who} does not accept {what}: {}", shown(&difference)));
-            }
+            Verdict::Breaking(difference) => self.breaches.push(Breach {
+                problem: format!("{who} does not accept {what}: {}", shown(&difference)),
+                event_type: name.to_owned(),
+                plugin: other.map(str::to_owned),
+                at: difference.at,
+                example: difference.example,
+            }),
             Verdict::CantTell(difference) => {
                 let difference = shown(&difference);
                 self.warnings.push(format!(

@@ -16,7 +16,7 @@ use super::{BadSchema, Checked, Difference, Schema, Verdict, Violation, accepts}
 use crate::delivery::subscribers::Subscribers;
 use crate::host::Stopped;
 use crate::ingest::{ValidEvent, message_pack};
-use crate::log::record::{self, Mode, Record, SetSchema, TypeSchema};
+use crate::log::record::{self, LiveVersion, Mode, Record, SetSchema, TypeSchema};
 use crate::log::sequencer::{Sequencer, stopped};
 
 /// How old a look at what holds may be that refuses an event. A roll-back is not told here.
@@ -259,53 +259,15 @@ impl Contracts {
         let _looking = self.looking.lock();
         *self.looked_at.lock() = Instant::now();
         let before = self.types();
-        let mut known: HashMap<String, Arc<Schema>> = HashMap::new();
-        let mut parsed = |json: &str| {
-            if let Some(schema) = known.get(json) {
-                return Some(schema.clone());
-            }
-            // What was deployed before schemas were read may be anything.
-            let schema = Arc::new(json.parse::<Schema>().ok()?);
-            known.insert(json.to_owned(), schema.clone());
-            Some(schema)
-        };
-        let mut types: HashMap<Box<str>, TypeContract> = HashMap::new();
-        for (event_type, set) in &*self.set.lock() {
-            let contract = types.entry(event_type.as_str().into()).or_default();
-            contract.mode = set.mode.unwrap_or(self.mode);
-            contract.set = set.json.as_deref().and_then(&mut parsed);
-        }
-        let new = || TypeContract {
-            mode: self.mode,
-            ..TypeContract::default()
-        };
-        for subscriber in self.subscribers.all() {
-            let live = {
-                let state = subscriber.state.lock();
-                let live = state.live.as_ref().filter(|_| !state.removed);
-                live.map(|live| live.version.clone())
-            };
-            let Some(live) = live else { continue };
-            let declared = |emits: bool, name: &str| {
-                let mut all = live.schemas.iter();
-                all.find(|schema| schema.emits == emits && schema.event_type == name)
-                    .map(|schema| &*schema.json)
-            };
-            for name in &live.emits {
-                let schema = declared(true, name).and_then(&mut parsed);
-                let contract = types.entry(name.as_str().into()).or_insert_with(new);
-                contract.producers.push((subscriber.name.clone(), schema));
-            }
-            let exact = live
-                .subscriptions
-                .iter()
-                .filter(|pattern| !pattern.contains(['*', '>']));
-            for name in exact {
-                let schema = declared(false, name).and_then(&mut parsed);
-                let contract = types.entry(name.as_str().into()).or_insert_with(new);
-                contract.consumers.push((subscriber.name.clone(), schema));
-            }
-        }
+        let live = self.subscribers.all().into_iter();
+        let live = live.filter_map(|subscriber| {
+            let state = subscriber.state.lock();
+            let live = state.live.as_ref().filter(|_| !state.removed)?;
+            Some((subscriber.name.clone(), live.version.clone()))
+        });
+        // No state is locked while `set` is.
+        let live: Vec<_> = live.collect();
+        let mut types = of_live(self.mode, &self.set.lock(), live.into_iter());
         for (name, contract) in &mut types {
             if let Some(before) = before.get(name) {
                 contract.counters = before.counters.clone();
@@ -316,4 +278,54 @@ impl Contracts {
             .map(|(name, contract)| (name, Arc::new(contract)));
         *self.types.write() = Arc::new(types.collect());
     }
+}
+
+/// What holds for each event type, by what operators `set` and what is `live`; `mode` where nothing else is set.
+pub fn of_live(
+    mode: Mode,
+    set: &BTreeMap<String, TypeSchema>,
+    live: impl Iterator<Item = (Box<str>, LiveVersion)>,
+) -> HashMap<Box<str>, TypeContract> {
+    let mut known: HashMap<String, Arc<Schema>> = HashMap::new();
+    let mut parsed = |json: &str| {
+        if let Some(schema) = known.get(json) {
+            return Some(schema.clone());
+        }
+        // What was deployed before schemas were read may be anything.
+        let schema = Arc::new(json.parse::<Schema>().ok()?);
+        known.insert(json.to_owned(), schema.clone());
+        Some(schema)
+    };
+    let mut types: HashMap<Box<str>, TypeContract> = HashMap::new();
+    for (event_type, one) in set {
+        let contract = types.entry(event_type.as_str().into()).or_default();
+        contract.mode = one.mode.unwrap_or(mode);
+        contract.set = one.json.as_deref().and_then(&mut parsed);
+    }
+    let new = || TypeContract {
+        mode,
+        ..TypeContract::default()
+    };
+    for (plugin, live) in live {
+        let declared = |emits: bool, name: &str| {
+            let mut all = live.schemas.iter();
+            all.find(|schema| schema.emits == emits && schema.event_type == name)
+                .map(|schema| &*schema.json)
+        };
+        for name in &live.emits {
+            let schema = declared(true, name).and_then(&mut parsed);
+            let contract = types.entry(name.as_str().into()).or_insert_with(new);
+            contract.producers.push((plugin.clone(), schema));
+        }
+        let exact = live
+            .subscriptions
+            .iter()
+            .filter(|pattern| !pattern.contains(['*', '>']));
+        for name in exact {
+            let schema = declared(false, name).and_then(&mut parsed);
+            let contract = types.entry(name.as_str().into()).or_insert_with(new);
+            contract.consumers.push((plugin.clone(), schema));
+        }
+    }
+    types
 }

@@ -10,6 +10,9 @@ use nerve_eventlog::storage::{FsStorage, Storage, Untouched};
 use nerve_eventlog::{FileLog, Log};
 
 use super::open::{HostOptions, OpenError, rebuild};
+use crate::contract::{self, Found, Offered};
+use crate::log::index::TypeIndex;
+use crate::log::record::{Mode, TypeSchema};
 use crate::plugin::components::Components;
 use crate::state::PluginState;
 use crate::trial::read::{Asked, HistoryError, Sink, Source};
@@ -18,6 +21,8 @@ use crate::trial::read::{Asked, HistoryError, Sink, Source};
 pub struct AtRest {
     log: FileLog,
     plugins: BTreeMap<String, PluginState>,
+    schemas: BTreeMap<String, TypeSchema>,
+    index: TypeIndex,
     components: Components,
 }
 
@@ -39,11 +44,26 @@ impl AtRest {
             cause,
         })?;
         let (rebuilt, log, _) = rebuild(&log, &untouched(checkpoints), &HostOptions::default())?;
+        let (plugins, schemas, index) = rebuilt.at_rest(&log);
         Ok(Self {
             log,
-            plugins: rebuilt.into_plugins(),
+            plugins,
+            schemas,
+            index,
             components: Components::at(&data.join("components")),
         })
+    }
+
+    /// What a version of `plugin` that declares what is `offered` would break if a host were started and it were deployed.
+    pub fn would_break(&self, plugin: &str, offered: Offered<'_>) -> Found {
+        let live = self.plugins.iter().filter_map(|(name, state)| {
+            let live = state.live.as_ref().filter(|_| !state.removed)?;
+            Some((name.as_str().into(), live.version.clone()))
+        });
+        let types = contract::of_live(Mode::default(), &self.schemas, live);
+        let types = types.into_iter().map(|(name, of)| (name, Arc::new(of)));
+        let log = (&self.log as &dyn Log, &self.index);
+        contract::look_at_rest(log, &self.plugins, &types.collect(), plugin, offered)
     }
 
     /// Hand what the history of `plugin` is about to `sink`, with its component, or else what is asked for of it.

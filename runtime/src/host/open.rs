@@ -16,7 +16,7 @@ use crate::contract::Contracts;
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{self, Acceptor, Identity, SourceRate, SourceRates};
 use crate::log::index::TypeIndex;
-use crate::log::record::{DecodeError, Mode, Record};
+use crate::log::record::{DecodeError, Mode, Record, TypeSchema};
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
 use crate::plugin::components::{ComponentError, Components};
@@ -327,9 +327,18 @@ pub(super) struct Rebuilt {
 }
 
 impl Rebuilt {
-    /// The states of the plugins, by name.
-    pub(super) fn into_plugins(self) -> BTreeMap<String, PluginState> {
-        self.fold.into_plugins()
+    /// The states of the plugins by name, what operators set for event types, and the index of what `log` has in memory.
+    pub(super) fn at_rest(
+        mut self,
+        log: &FileLog,
+    ) -> (
+        BTreeMap<String, PluginState>,
+        BTreeMap<String, TypeSchema>,
+        TypeIndex,
+    ) {
+        self.order.index.forget_below(log.bounds().hot_first);
+        let schemas = self.fold.schemas().clone();
+        (self.fold.into_plugins(), schemas, self.order.index)
     }
 
     fn new(options: &HostOptions, checkpoint: Option<Checkpoint<'_>>, passed_over: Vec<String>) -> Self {

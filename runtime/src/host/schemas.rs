@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{AskError, Host, Stopped};
-use crate::contract::{Difference, SetRefused, Types};
+use crate::contract::{Difference, Found, Offered, SetRefused, Types};
 use crate::delivery::subscription::{BadType, check_type};
-use crate::log::record::SetSchema;
+use crate::log::record::{DeclaredSchema, Mode, SetSchema};
 
 /// Why the schema of an event type was not set.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,29 @@ impl Host {
         let types = self.inner.contracts.types();
         self.durable_now().await?;
         Ok(types)
+    }
+
+    /// What a version of `plugin` that declares these `schemas` would break if it were deployed now. Decides nothing.
+    pub async fn would_break(
+        &self,
+        plugin: String,
+        schemas: Vec<DeclaredSchema>,
+        from_beginning: bool,
+        mode: Mode,
+    ) -> Result<Found, AskError> {
+        let contracts = self.inner.contracts.clone();
+        let look = move || {
+            let offered = Offered {
+                schemas: &schemas,
+                from_beginning,
+                mode,
+            };
+            contracts.look(&plugin, offered)
+        };
+        let found = tokio::task::spawn_blocking(look).await;
+        let found = found.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
+        self.durable_now().await?;
+        Ok(found)
     }
 
     /// Set what holds for an event type, or take it back. A schema that live consumers do not accept is refused, unless

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::body::Whole;
 use super::extract::{Path, Query};
 use super::problem::Problem;
-use crate::contract::{Difference, Schema, TypeContract};
+use crate::contract::{Difference, Found, Schema, TypeContract};
 use crate::host::Host;
-use crate::log::record::{Mode, SetSchema, TypeSchema};
+use crate::log::record::{DeclaredSchema, Mode, SetSchema, TypeSchema};
 
 pub(super) async fn list(State(host): State<Host>) -> Result<Json<Value>, Problem> {
     let types = host.schemas().await?;
@@ -75,6 +75,32 @@ pub(super) async fn take_back(
         schema: None,
     };
     changed(&host, set, false).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Offer {
+    schemas: Vec<DeclaredSchema>,
+    #[serde(default)]
+    from_beginning: bool,
+    #[serde(default)]
+    mode: Mode,
+}
+
+/// What a version that declares what the body says would break.
+pub(super) async fn would_break(
+    State(host): State<Host>,
+    Path(name): Path<String>,
+    Whole(body): Whole,
+) -> Result<Json<Found>, Problem> {
+    let offer: Offer = serde_json::from_slice(&body)
+        .map_err(|bad| Problem::query(format!("the body does not say what a version declares: {bad}")))?;
+    let Offer {
+        schemas,
+        from_beginning,
+        mode,
+    } = offer;
+    Ok(Json(host.would_break(name, schemas, from_beginning, mode).await?))
 }
 
 async fn changed(host: &Host, set: SetSchema, force: bool) -> Result<Json<Value>, Problem> {

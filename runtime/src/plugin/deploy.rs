@@ -431,7 +431,7 @@ fn decided(state: &PluginState, pair: &Pair) -> Option<Deployed> {
 
 impl Loaded {
     /// What the contracts of others are held against.
-    fn offered(&self) -> Offered<'_> {
+    pub(crate) fn offered(&self) -> Offered<'_> {
         Offered {
             schemas: &self.manifest.schemas,
             from_beginning: self.settings.start == Start::Beginning,

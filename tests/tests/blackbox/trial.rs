@@ -344,6 +344,65 @@ fn a_stopped_hosts_folder_and_a_backup_tell_the_same_and_stay_as_they_are() {
 }
 
 #[test]
+fn a_version_that_breaks_a_contract_is_told_so_by_a_host_its_folder_and_its_backup() {
+    let mut host = Host::start(&["plugins/carts", "plugins/orders"]);
+    fs::write(host.path("carts.wasm"), built("renamed/carts")).unwrap();
+    let running = check(&host, &["carts.wasm"]);
+    let Checked { code, value, text } = &running;
+    assert_eq!(
+        (*code, &value["verdict"]),
+        (Some(4), &json!("incompatible")),
+        "{text}"
+    );
+    let breach = &value["breaks"][0];
+    assert_eq!(
+        (&breach["event_type"], &breach["plugin"], &breach["at"]),
+        (&json!("order.placed"), &json!("orders"), &json!("/cents")),
+        "{value}"
+    );
+    assert!(
+        breach["example"].is_object() && breach["example"]["cents"].is_null(),
+        "{breach}"
+    );
+    let first = "carts: this version would be refused: it breaks 1 contract\n  plugin orders does not accept its \
+                 \"order.placed\": /cents: it is required, and is not there";
+    assert!(text.starts_with(first), "{text}");
+    assert_eq!(host.plugin("carts")["refused"], Value::Null, "nothing is decided");
+
+    let may = settings(&host, "[contracts]\ndeploy = \"warn\"\n");
+    let warned = check(&host, &["carts.wasm", "--settings", may]);
+    assert_eq!((warned.code, &warned.value["refused"]), (Some(0), &Value::Null));
+    assert_eq!(warned.value["breaks"], value["breaks"]);
+    assert!(
+        warned
+            .text
+            .contains("It breaks a contract, and may: plugin orders"),
+        "{}",
+        warned.text
+    );
+    fs::write(host.path("gift.wasm"), built("gift/carts")).unwrap();
+    let gift = check(&host, &["gift.wasm", "--plugin", "carts"]);
+    assert_eq!(
+        (gift.code, &gift.value["breaks"]),
+        (Some(0), &json!([])),
+        "{}",
+        gift.text
+    );
+
+    let backup = ["--server", host.address(), "log", "backup", "b.tar"];
+    assert!(nerve(&host.path(""), &backup).status.success());
+    host.kill();
+    for from in [["--data", "data"], ["--backup", "b.tar"]] {
+        let Checked { code, value, text } =
+            checked(&host, &[&["plugin", "check", "carts.wasm"], &from[..]].concat());
+        assert_eq!(code, Some(4), "{from:?}: {text}");
+        for what in ["refused", "breaks", "notes"] {
+            assert_eq!(value[what], running.value[what], "{from:?}: {text}");
+        }
+    }
+}
+
+#[test]
 fn live_deliveries_go_on_while_a_trial_runs() {
     let (host, last) = crossed("", &["ann"; 300]);
     let trial = std::thread::scope(|scope| {

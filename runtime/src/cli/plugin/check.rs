@@ -13,6 +13,7 @@ use crate::cli::Done;
 use crate::cli::api::Api;
 use crate::cli::exit::{Exit, fail, told};
 use crate::cli::output::Printer;
+use crate::contract::Breach;
 use crate::http::bundle;
 use crate::log::record::{Asks, LiveVersion};
 use crate::plugin::compiler::child::THIS_PROGRAM;
@@ -85,6 +86,8 @@ struct Findings {
     against: String,
     /// Why the new version would be refused.
     refused: Option<String>,
+    /// The contracts that it breaks, whether it is refused for them or not.
+    breaks: Vec<Breach>,
     /// What it asks for and lacks.
     lacks: Asks,
     /// What it asks for that the running version does not.
@@ -139,6 +142,7 @@ impl Check {
             new: None,
             against: self.against.to_string(),
             refused: None,
+            breaks: Vec::new(),
             lacks: Asks::new(),
             asks_more: Asks::new(),
             report: Report::default(),
@@ -178,9 +182,12 @@ impl Check {
                 .notes
                 .push("The plugin is removed; compared was its last version.".into());
         }
+        let found = origin.would_break(name.as_str(), new.offered())?;
+        findings.notes.extend(told::of_contracts(&found));
+        (findings.refused, findings.breaks) = (found.refused, found.breaches);
         self.try_on(&origin, &about, old.as_ref(), &new, &mut findings)?;
         let report = &findings.report;
-        findings.verdict = if !findings.lacks.is_empty() {
+        findings.verdict = if findings.refused.is_some() || !findings.lacks.is_empty() {
             Verdict::Incompatible
         } else if report.differ > 0 {
             Verdict::Different

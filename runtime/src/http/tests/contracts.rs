@@ -246,6 +246,52 @@ async fn a_version_that_expects_what_is_not_emitted_set_or_stored_is_refused() {
 }
 
 #[tokio::test]
+async fn what_a_version_would_break_is_told_without_deciding_on_it() {
+    let bed = Bed::new();
+    let expects = declares(false, "order.placed", &needs("cents"));
+    bed.deploy_declaring("payments", "order.placed", &[], vec![expects], idle());
+    let stored = bed.publish(&with_data("a", &json!({"cents": -1}))).await;
+    bed.settled("payments", stored).await;
+    let last = bed.get("/v1/log").await.ok()["last"].clone();
+    let ask = async |plugin: &str, body: Value| {
+        let path = format!("/v1/plugins/{plugin}/contracts");
+        bed.send(request("POST", &path, &[], body.to_string())).await
+    };
+    let emits = [declares(true, "order.placed", &order("amount"))];
+    let found = ask("carts", json!({"schemas": emits})).await.ok();
+    assert_eq!(
+        found["refused"],
+        bed.decide("carts", &emits, Mode::Enforce).unwrap_err(),
+        "one and the same decision"
+    );
+    let breach = &found["breaches"][0];
+    assert_eq!(
+        (&breach["plugin"], &breach["event_type"], &breach["at"]),
+        (&json!("payments"), &json!("order.placed"), &json!("/cents"))
+    );
+    assert!(breach["example"]["amount"].is_u64(), "{breach}");
+    let warned = ask("carts", json!({"schemas": emits, "mode": "warn"})).await.ok();
+    assert_eq!(
+        (&warned["refused"], &warned["breaches"]),
+        (&Value::Null, &found["breaches"])
+    );
+    // Stored events, for a plugin that would get them.
+    let expects = [declares(false, "order.placed", &needs("cents"))];
+    let offer = json!({"schemas": expects, "from_beginning": true});
+    let breach = ask("new", offer).await.ok()["breaches"][0].clone();
+    assert_eq!(
+        (&breach["plugin"], &breach["at"]),
+        (&Value::Null, &json!("/cents"))
+    );
+    let problem = breach["problem"].as_str().unwrap();
+    assert!(problem.contains(&format!("at offset {stored}")), "{breach}");
+    ask("new", json!({"schema": 1}))
+        .await
+        .problem(400, "query-invalid");
+    assert_eq!(bed.get("/v1/log").await.ok()["last"], last, "nothing is recorded");
+}
+
+#[tokio::test]
 async fn an_operators_schema_that_breaks_a_live_consumer_is_refused_unless_it_is_forced() {
     let bed = Bed::new();
     let expects = declares(false, "order.placed", &needs("cents"));

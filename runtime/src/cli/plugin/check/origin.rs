@@ -8,6 +8,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::cli::api::{Api, escaped};
+use crate::contract::{Found, Offered};
 use crate::host::{self, AtRest};
 use crate::trial::history::{self, BadHistory, Part};
 use crate::trial::read::Asked;
@@ -44,6 +45,18 @@ impl<'a> Origin<'a> {
         let data = made.path().join("data");
         host::restore(file, &data, &made.path().join("plugins"))?;
         Ok(Self::Backup(Arc::new(AtRest::open(&data)?), made))
+    }
+
+    /// What a version of `plugin` that declares what is `offered` would break.
+    pub(super) fn would_break(&self, plugin: &str, offered: Offered<'_>) -> anyhow::Result<Found> {
+        match self {
+            Self::Host(api) => {
+                let path = format!("/v1/plugins/{}/contracts", escaped(plugin));
+                let found = api.post(&path, "application/json", &serde_json::to_vec(&offered)?)?;
+                Ok(serde_json::from_value(found)?)
+            }
+            Self::Folder(folder) | Self::Backup(folder, _) => Ok(folder.would_break(plugin, offered)),
+        }
     }
 
     /// What the history of `plugin` is about, and what is asked for of it.

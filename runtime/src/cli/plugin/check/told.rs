@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Findings, Verdict};
 use crate::cli::output::table;
+use crate::contract::Found;
 use crate::plugin::grants;
 use crate::plugin::v1::log::escaped;
 use crate::trial::differ::{Change, Difference, What};
@@ -49,6 +50,9 @@ pub(super) fn told(findings: &Findings, file: &Path) -> String {
             grants::in_words(&findings.asks_more)
         ));
     }
+    if findings.refused.is_some() {
+        out.push(format!("\n{}", outcome(findings)));
+    }
     let mut before = None;
     for group in report.groups.iter().take(SHOWN) {
         out.push(String::new());
@@ -77,11 +81,32 @@ pub(super) fn told(findings: &Findings, file: &Path) -> String {
 }
 
 pub(super) fn headline(findings: &Findings) -> String {
+    let Findings { plugin, breaks, .. } = findings;
+    match &findings.refused {
+        None => outcome(findings),
+        Some(refused) if breaks.is_empty() => format!("{plugin}: this version would be refused\n  {refused}"),
+        Some(_) => {
+            let noun = if breaks.len() == 1 {
+                "contract"
+            } else {
+                "contracts"
+            };
+            let count = breaks.len();
+            let mut out = vec![format!(
+                "{plugin}: this version would be refused: it breaks {count} {noun}"
+            )];
+            let shown = breaks.iter().take(SHOWN);
+            out.extend(shown.map(|breach| format!("  {}", escaped(breach.problem.clone()))));
+            out.extend((count > SHOWN).then(|| format!("  and {} more", count - SHOWN)));
+            out.join("\n")
+        }
+    }
+}
+
+/// What running it on the history came to.
+fn outcome(findings: &Findings) -> String {
     let Findings { plugin, report, .. } = findings;
     let events = number(report.events);
-    if let Some(refused) = &findings.refused {
-        return format!("{plugin}: this version would be refused\n  {refused}");
-    }
     let cut_short = if findings.cut_short {
         ", before the time was up"
     } else {
@@ -268,6 +293,17 @@ fn beside(report: &Report) -> String {
         true,
     );
     table(&rows)
+}
+
+/// What is to be said of contracts that does not refuse the version.
+pub(super) fn of_contracts(found: &Found) -> Vec<String> {
+    let let_through = found.breaches.iter().filter(|_| found.refused.is_none());
+    let let_through = let_through.map(|breach| format!("It breaks a contract, and may: {}", breach.problem));
+    let unclear = found
+        .warnings
+        .iter()
+        .map(|warning| format!("Contracts: {warning}"));
+    let_through.chain(unclear).map(escaped).collect()
 }
 
 /// What one should know of how it was found.
