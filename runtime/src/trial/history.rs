@@ -49,6 +49,9 @@ pub struct Beginning {
     pub steps: u64,
     /// The first offset of the log, where the range begins before it: what is older was dropped.
     pub cut_at: Option<u64>,
+    /// The record that replaced the plugin's state as a whole, where one did: the steps are those behind it.
+    #[serde(default)]
+    pub replaced_at: Option<u64>,
 }
 
 /// One delivery, or an event that nobody delivered.

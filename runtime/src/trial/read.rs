@@ -17,7 +17,7 @@ use crate::delivery::kept::Kept;
 use crate::delivery::subscription::Pattern;
 use crate::host::Stopped;
 use crate::log::record::{self, DecodeError, Kind, LiveVersion, Outcome, Record, Verdict};
-use crate::state::{PluginState, history};
+use crate::state::{KeyValues, PluginState, history};
 
 /// Bytes that are read of the log at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -76,6 +76,9 @@ struct Range {
     steps: u64,
 }
 
+/// The range with the state before it, and the last record that replaced the state, where it had to be cut for that.
+type Begun = (Option<(Range, KeyValues)>, Option<Offset>);
+
 impl Source<'_> {
     /// Hand what the history is about to `sink`, and then what is asked for of it. Blocks.
     pub fn read(mut self, asked: Option<Asked<'_>>, sink: Sink<'_>) -> Result<(), HistoryError> {
@@ -119,39 +122,46 @@ impl Source<'_> {
         let running: Vec<Pattern> = running.filter_map(|text| text.parse().ok()).collect();
         let matches = |patterns: &[Pattern], name: &str| patterns.iter().any(|one| one.matches(name));
 
-        let settled = self.find(against, &|entry| {
+        let settled = |entry: &Entry| -> Result<_, HistoryError> {
             let outcome = outcome(entry, self.plugin)?;
             Ok(outcome.map(|outcome| Found {
                 event: outcome.event(),
                 counts: !matches!(outcome.verdict, Verdict::Retry { .. }),
                 low: Offset(outcome.low_water),
             }))
-        })?;
-        let is_settled = settled.is_some();
-        let range = match settled {
-            Some(range) => Some(range),
-            None => self.find(against, &|entry| {
-                let event = record::event(&entry.payload)?;
-                let event =
-                    event.filter(|event| matches(&running, event.r#type) || matches(patterns, event.r#type));
-                Ok(event.map(|_| Found {
-                    event: entry.offset,
-                    counts: true,
-                    low: entry.offset,
-                }))
-            })?,
+        };
+        let published = |entry: &Entry| -> Result<_, HistoryError> {
+            let event = record::event(&entry.payload)?;
+            let event =
+                event.filter(|event| matches(&running, event.r#type) || matches(patterns, event.r#type));
+            Ok(event.map(|_| Found {
+                event: entry.offset,
+                counts: true,
+                low: entry.offset,
+            }))
+        };
+        let found = self.find(against, &settled)?;
+        let is_settled = found.is_some();
+        let (found, is): (_, Find<'_>) = match found {
+            Some(range) => (Some(range), &settled),
+            None => (self.find(against, &published)?, &published),
+        };
+        let (begun, replaced_at) = match found {
+            Some(range) => self.begun(range, is)?,
+            None => (None, None),
         };
         let cut_at = matches!(against, Against::Offsets(from, _) if from < bounds.first && from > Offset(1));
         let about = Beginning {
             live,
             settled: is_settled,
-            steps: range.as_ref().map_or(0, |range| range.steps),
+            steps: begun.as_ref().map_or(0, |(range, _)| range.steps),
             cut_at: cut_at.then_some(bounds.first.0),
+            replaced_at: replaced_at.map(|at| at.0),
             ..about
         };
         sink(Part::begins(about))?;
-        if let Some(range) = range {
-            self.state_before(range.first, sink)?;
+        if let Some((range, before)) = begun {
+            hand_over_state(&before, sink)?;
             self.steps(range, sink, &|name| {
                 let (old, new) = (matches(&running, name), matches(patterns, name));
                 if is_settled { new && !old } else { new || old }
@@ -246,29 +256,40 @@ impl Source<'_> {
         Ok(range)
     }
 
-    /// The state as it was before the record at `first`.
-    fn state_before(&self, first: Offset, sink: Sink<'_>) -> Result<(), HistoryError> {
-        let Some(state) = &self.state else {
-            return Ok(());
-        };
-        let before = history::before(self.log, self.plugin, &state.key_values, self.through, first)?;
-        let (mut part, mut bytes, mut after) = (Vec::new(), 0, None::<Box<str>>);
+    /// `range` with the state before it. Where the state was replaced as a whole in it or after it, nobody knows what it was
+    /// before: then the range is what lies behind the last record that did it, which is the other answer.
+    fn begun(&self, mut range: Range, is: Find<'_>) -> Result<Begun, HistoryError> {
+        let nothing = KeyValues::default();
+        let now = self.state.as_ref().map_or(&nothing, |state| &state.key_values);
+        let mut replaced_at = None;
         loop {
-            let page = before.scan("", after.as_deref(), 1000);
-            after = page.last().map(|(key, _)| key.clone());
-            for (key, value) in page {
-                bytes += key.len() + value.len();
-                part.push((key.into(), ByteBuf::from(value.to_vec())));
-                if bytes >= STATE_BYTES {
-                    sink(Part::State(std::mem::take(&mut part)))?;
-                    bytes = 0;
-                }
-            }
-            if after.is_none() {
-                sink(Part::State(part))?;
-                return Ok(());
+            let at = match history::before(self.log, self.plugin, now, self.through, range.first) {
+                Err(history::HistoryError::Replaced { at, .. }) => at,
+                before => return Ok((Some((range, before?)), replaced_at)),
+            };
+            replaced_at = Some(at);
+            match self.behind(range, at, is)? {
+                Some(rest) => range = rest,
+                None => return Ok((None, replaced_at)),
             }
         }
+    }
+
+    /// What of `range` lies behind the record at `at`.
+    fn behind(&self, range: Range, at: Offset, is: Find<'_>) -> Result<Option<Range>, HistoryError> {
+        let mut rest: Option<Range> = None;
+        self.each(at.next(), range.last, &mut |entry| {
+            if let Some(found) = is(entry)? {
+                let rest = rest.get_or_insert(Range {
+                    first: entry.offset,
+                    last: range.last,
+                    steps: 0,
+                });
+                rest.steps += u64::from(found.counts);
+            }
+            Ok(true)
+        })?;
+        Ok(rest)
     }
 
     /// Hand over the steps in `range`; `unsettled` says which events are steps that nobody settled.
@@ -395,6 +416,27 @@ impl Source<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Hand over a state.
+fn hand_over_state(state: &KeyValues, sink: Sink<'_>) -> Result<(), HistoryError> {
+    let (mut part, mut bytes, mut after) = (Vec::new(), 0, None::<Box<str>>);
+    loop {
+        let page = state.scan("", after.as_deref(), 1000);
+        after = page.last().map(|(key, _)| key.clone());
+        for (key, value) in page {
+            bytes += key.len() + value.len();
+            part.push((key.into(), ByteBuf::from(value.to_vec())));
+            if bytes >= STATE_BYTES {
+                sink(Part::State(std::mem::take(&mut part)))?;
+                bytes = 0;
+            }
+        }
+        if after.is_none() {
+            sink(Part::State(part))?;
+            return Ok(());
+        }
     }
 }
 

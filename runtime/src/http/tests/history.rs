@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::bed::{Bed, Script, event, failed};
+use super::bed::{Bed, Script, event, failed, request};
 use crate::delivery::handler::{Emit, Handled};
 use crate::log::record::{self, FailureClass, Record, Verdict};
 use crate::trial::history::{Beginning, Logged, Part, Step, parts};
@@ -168,4 +168,38 @@ async fn what_names_no_events_or_no_types_is_refused() {
         answer.problem(400, "query-invalid");
     }
     assert_eq!(json!(history(&bed, "p", "").await.about.plugin), "p");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_begins_behind_the_record_that_replaced_the_state_where_one_did() {
+    let bed = Bed::new();
+    bed.deploy("p", "a.*", counting());
+    let mut at = Vec::new();
+    for n in 0..2 {
+        at.push(bed.publish(&event(&format!("e{n}"), "a.b")).await);
+        bed.settled("p", at[n]).await;
+    }
+    let rewind = "/v1/plugins/p/rewind?to=start&fresh=true&mute=emit";
+    bed.send(request("POST", rewind, &[], "")).await.ok();
+    let mut durable = bed.host.watch_durable();
+    while bed.get("/v1/plugins/p").await.ok()["rewind"].is_object() {
+        durable.changed().await.unwrap();
+    }
+    let none = history(&bed, "p", "?against=last:9&types=a.*").await;
+    let swapped = none.about.replaced_at.expect("the state was replaced");
+    assert!(swapped > at[1]);
+    assert_eq!((none.about.steps, none.steps.len(), none.state.len()), (0, 0, 0));
+
+    for n in 2..4 {
+        at.push(bed.publish(&event(&format!("e{n}"), "a.b")).await);
+        bed.settled("p", at[n]).await;
+    }
+    let rest = history(&bed, "p", "?against=last:9&types=a.*").await;
+    assert_eq!(told(&rest), [(at[2], "done"), (at[3], "done")]);
+    assert_eq!(rest.about.replaced_at, Some(swapped));
+    assert_eq!((rest.about.settled, rest.about.steps), (true, 2));
+    assert_eq!(rest.state.last(), Some(&("last".to_owned(), at[1].to_string())));
+    let behind = history(&bed, "p", "?against=last:1&types=a.*").await;
+    assert_eq!(told(&behind), [(at[3], "done")]);
+    assert_eq!(behind.about.replaced_at, None, "it does not reach that far back");
 }

@@ -318,6 +318,11 @@ pub(super) fn notes(begins: &Beginning, report: &Report) -> Vec<String> {
     if let Some(first) = begins.cut_at {
         notes.push(format!("What lies before @{first} was dropped from the log."));
     }
+    if let Some(at) = begins.replaced_at {
+        notes.push(format!(
+            "The record at @{at} replaced the plugin's state as a whole: only what it settled behind that was tried."
+        ));
+    }
     if report.lost > 0 {
         let lost = number(report.lost);
         notes.push(format!(
