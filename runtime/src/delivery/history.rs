@@ -5,11 +5,11 @@
 //! - Two events of one key never run at once: what one queue delivers, the other waits for.
 //! - An event is history when the plugin has settled it. One that is under way, or that is or waits behind a parked key,
 //!   waits here too, until it is settled.
-//! - Live events go first; but where there is always another one, every [`SHARE`]th delivery is history's.
+//! - Live events go first; but where there is always another one, every eighth delivery is history's.
 //!
 //! A rewind that builds a state of its own has caught up when everything that the plugin has settled is settled here
 //! as well. The states are exchanged while nothing is under way: with several lanes the live events are held back for
-//! that moment, and for retries of history that are due within [`PATIENCE`].
+//! that moment, and for retries of history that are due within a second.
 
 use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 
