@@ -12,7 +12,7 @@ const AT_A_TIME: usize = 20;
 const KIND: &str = "page.viewed";
 
 pub(super) fn tell(stage: &mut Stage) -> Done {
-    stage.chapter("(i) Analytics is rebuilt from the start of the log, while events flow.");
+    stage.chapter("(j) Analytics is rebuilt from the start of the log, while events flow.");
     let offset = views(stage, 0)?;
     let before = count(stage, offset)?;
     let trouble = stage.plugin("analytics")?["dead_letters"].clone();
