@@ -213,7 +213,14 @@ fn the_proof_of_sigkill_notices_what_is_lost_doubled_reordered_or_made_up() {
         &ledger,
         |fact| matches!(fact, Fact::Outcome(o) if o.verdict == "done"),
     );
-    let emitting = offsets(&ledger, |fact| matches!(fact, Fact::Outcome(o) if o.emitted > 0))[0];
+    // One whose last effect is not followed by another event, which would be taken for it.
+    let effect_of = |at: u64| match &ledger.facts[&at] {
+        Fact::Outcome(outcome) => at + outcome.emitted,
+        _ => at,
+    };
+    let is_followed = |at: u64| matches!(ledger.facts.get(&(effect_of(at) + 1)), Some(Fact::Event(_)));
+    let emitting = offsets(&ledger, |fact| matches!(fact, Fact::Outcome(o) if o.emitted > 0));
+    let emitting = emitting.into_iter().find(|at| !is_followed(*at)).unwrap();
     let fired = offsets(&ledger, |fact| matches!(fact, Fact::Fired { .. }))[0];
     doctored("and is lost", &|ledger, _, _| {
         ledger
@@ -244,7 +251,7 @@ fn the_proof_of_sigkill_notices_what_is_lost_doubled_reordered_or_made_up() {
         one_key(ledger);
     });
     doctored("is missing", &|ledger, _, _| {
-        drop(ledger.facts.remove(&(emitting + 1)));
+        drop(ledger.facts.remove(&effect_of(emitting)));
     });
     doctored("an effect of nothing", &|ledger, _, _| {
         let Some(Fact::Outcome(outcome)) = ledger.facts.get_mut(&emitting) else {
