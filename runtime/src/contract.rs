@@ -10,6 +10,7 @@ mod deployment;
 mod example;
 mod given;
 mod live;
+mod registry;
 mod schema;
 mod value;
 
@@ -19,5 +20,6 @@ mod tests;
 pub use check::{Checked, Violation};
 pub use compare::{Difference, Rule, Verdict, accepts};
 pub use deployment::{Breach, Decided, Found, Offered, look_at_rest};
-pub use live::{BrokenContract, Contracts, SetRefused, TypeContract, Types, of_live};
+pub use live::{Holding, Parsed, TypeContract, Types, of_running};
+pub use registry::{BrokenContract, Contracts, SetRefused};
 pub use schema::{BadSchema, Schema};

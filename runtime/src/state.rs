@@ -10,6 +10,7 @@ pub mod history;
 mod key_values;
 mod plugin_state;
 mod rewinding;
+mod running;
 mod versions;
 
 pub use fold::Fold;

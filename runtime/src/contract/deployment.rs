@@ -1,4 +1,4 @@
-//! Whether a version may go live, by the contracts of those that are.
+//! Whether a version may run, by the contracts of those that are.
 //!
 //! What it emits must be accepted by every live consumer, and what it expects must accept what live producers and
 //! operators say of the type. Stored events are looked at too: they refuse a version that will get them, or whose type
@@ -12,8 +12,7 @@ use parking_lot::MutexGuard;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::live::{TypeContract, Types};
-use super::{Checked, Contracts, Difference, Schema, Verdict, accepts};
+use super::{Checked, Contracts, Difference, Holding, Schema, TypeContract, Types, Verdict, accepts};
 use crate::ingest::message_pack;
 use crate::log::index::TypeIndex;
 use crate::log::record::{self, DeclaredSchema, Mode};
@@ -63,11 +62,9 @@ pub struct Breach {
     pub problem: String,
 }
 
-/// What a version is held against: what holds for each event type, and the stored events.
-struct Ground<'a> {
-    /// What holds.
-    types: &'a Types,
-    /// Where the events are.
+/// The stored events.
+struct Stored<'a> {
+    /// Where they are.
     log: &'a dyn Log,
     /// The newest offsets of a type that the index has, so many at most.
     newest: &'a dyn Fn(&str, usize) -> Vec<Offset>,
@@ -75,24 +72,17 @@ struct Ground<'a> {
     will_get: &'a dyn Fn(&str, Offset) -> bool,
 }
 
-/// A version may go live: until this is dropped nobody else is decided on, and then its contracts hold.
+/// A version may run: until this is dropped nobody else is decided on.
 pub struct Decided<'a> {
-    contracts: &'a Contracts,
     /// What was found and let through.
     pub warnings: Vec<String>,
-    deciding: Option<MutexGuard<'a, ()>>,
-}
-
-impl Drop for Decided<'_> {
-    fn drop(&mut self) {
-        self.contracts.refresh();
-        drop(self.deciding.take());
-    }
+    _deciding: MutexGuard<'a, ()>,
 }
 
 /// One look at what a version would break.
 struct Look<'a> {
-    ground: &'a Ground<'a>,
+    types: &'a Types,
+    stored: Option<&'a Stored<'a>>,
     plugin: &'a str,
     offered: Offered<'a>,
     until: Instant,
@@ -101,29 +91,24 @@ struct Look<'a> {
 }
 
 impl Contracts {
-    /// Decide whether a version of `plugin` that declares what is `offered` may go live; otherwise why not, in words.
-    /// Blocks: compares schemas and reads stored events.
-    pub fn decide(&self, plugin: &str, offered: Offered<'_>) -> Result<Decided<'_>, String> {
-        let deciding = Some(self.deciding());
+    /// Decide whether a version of `plugin` that declares what is `offered` may run; otherwise what is found, with why it is
+    /// refused. Blocks: compares schemas and reads stored events.
+    pub fn decide(&self, plugin: &str, offered: Offered<'_>) -> Result<Decided<'_>, Found> {
+        let deciding = self.deciding();
         let found = self.look(plugin, offered);
-        if let Some(reason) = found.refused {
-            return Err(reason);
+        if found.refused.is_some() {
+            return Err(found);
         }
-        let mut warnings: Vec<String> = found.breaches.into_iter().map(|breach| breach.problem).collect();
-        warnings.extend(found.warnings);
         Ok(Decided {
-            contracts: self,
-            warnings,
-            deciding,
+            warnings: found.in_words(),
+            _deciding: deciding,
         })
     }
 
     /// What a version of `plugin` that declares what is `offered` would break if it were deployed now. Decides nothing.
     /// Blocks as `decide` does.
     pub fn look(&self, plugin: &str, offered: Offered<'_>) -> Found {
-        self.refresh();
-        let ground = Ground {
-            types: &self.types(),
+        let stored = Stored {
             log: &**self.sequencer.log(),
             newest: &|name, limit| self.sequencer.newest(name, limit),
             will_get: &|name, offset| {
@@ -132,7 +117,28 @@ impl Contracts {
                 will_get(state.as_deref(), offered, name, offset)
             },
         };
-        ground.look(plugin, offered)
+        look(&self.types(), Some(&stored), plugin, offered)
+    }
+}
+
+impl Holding {
+    /// What the version of `plugin` that declares these `schemas` breaks, whatever is stored: what is said of one that runs
+    /// again without being asked.
+    pub fn broken_by(&self, plugin: &str, schemas: &[DeclaredSchema]) -> Vec<Breach> {
+        let offered = Offered {
+            schemas,
+            from_beginning: false,
+            mode: Mode::Warn,
+        };
+        look(&self.types(), None, plugin, offered).breaches
+    }
+}
+
+impl Found {
+    /// What was let through.
+    fn in_words(self) -> Vec<String> {
+        let breaches = self.breaches.into_iter().map(|breach| breach.problem);
+        breaches.chain(self.warnings).collect()
     }
 }
 
@@ -145,13 +151,12 @@ pub fn look_at_rest(
     plugin: &str,
     offered: Offered<'_>,
 ) -> Found {
-    let ground = Ground {
-        types,
+    let stored = Stored {
         log,
         newest: &|name, limit| index.newest(name, limit),
         will_get: &|name, offset| will_get(plugins.get(plugin), offered, name, offset),
     };
-    ground.look(plugin, offered)
+    look(types, Some(&stored), plugin, offered)
 }
 
 /// Whether a version would get the event at `offset`, by what the fold knows of its plugin.
@@ -162,40 +167,43 @@ fn will_get(state: Option<&PluginState>, offered: Offered<'_>, name: &str, offse
     }
 }
 
-impl Ground<'_> {
-    fn look(&self, plugin: &str, offered: Offered<'_>) -> Found {
-        let mut look = Look {
-            ground: self,
-            plugin,
-            offered,
-            until: Instant::now() + SAMPLE_TIME,
-            breaches: Vec::new(),
-            warnings: Vec::new(),
-        };
-        if offered.mode != Mode::Off {
-            look.at_all();
-        }
-        let Look {
-            breaches, warnings, ..
-        } = look;
-        let problems: Vec<&str> = breaches.iter().map(|breach| &*breach.problem).collect();
-        let refused = !breaches.is_empty() && offered.mode == Mode::Enforce;
-        let refused = refused.then(|| {
-            format!(
-                "contract: {}. Keep what is needed beside the new, emit a new type beside the old one, or write \
-                 `deploy = \"warn\"` under `[contracts]` into {plugin}.toml",
-                problems.join("; ")
-            )
-        });
-        Found {
-            refused,
-            breaches,
-            warnings,
-        }
+/// What a version of `plugin` that declares what is `offered` breaks, by what holds for each of the `types` and by the
+/// `stored` events.
+fn look(types: &Types, stored: Option<&Stored<'_>>, plugin: &str, offered: Offered<'_>) -> Found {
+    let mut look = Look {
+        types,
+        stored,
+        plugin,
+        offered,
+        until: Instant::now() + SAMPLE_TIME,
+        breaches: Vec::new(),
+        warnings: Vec::new(),
+    };
+    if offered.mode != Mode::Off {
+        look.at_all();
     }
+    let Look {
+        breaches, warnings, ..
+    } = look;
+    let problems: Vec<&str> = breaches.iter().map(|breach| &*breach.problem).collect();
+    let refused = !breaches.is_empty() && offered.mode == Mode::Enforce;
+    let refused = refused.then(|| {
+        format!(
+            "contract: {}. Keep what is needed beside the new, emit a new type beside the old one, or write \
+             `deploy = \"warn\"` under `[contracts]` into {plugin}.toml",
+            problems.join("; ")
+        )
+    });
+    Found {
+        refused,
+        breaches,
+        warnings,
+    }
+}
 
+impl Stored<'_> {
     /// Show `each` stored events of type `name`: the newest ones in memory, then the oldest, while there is time.
-    fn stored(&self, name: &str, until: Instant, each: &mut dyn FnMut(Offset, &record::Event<'_>)) {
+    fn each(&self, name: &str, until: Instant, each: &mut dyn FnMut(Offset, &record::Event<'_>)) {
         let log = self.log;
         let newest = (self.newest)(name, SAMPLE);
         let mut left = SAMPLE - newest.len();
@@ -231,7 +239,7 @@ impl Ground<'_> {
 
 impl Look<'_> {
     fn at_all(&mut self) {
-        let types = self.ground.types;
+        let types = self.types;
         for declared in self.offered.schemas {
             let name = &declared.event_type;
             let schema = match declared.json.parse::<Schema>() {
@@ -298,8 +306,9 @@ impl Look<'_> {
 
     /// What is stored of what it expects.
     fn at_stored(&mut self, name: &str, expected: &Schema, is_described: bool) {
+        let Some(stored) = self.stored else { return };
         let (mut first, mut worst, mut looked_at) = (None, None, 0);
-        self.ground.stored(name, self.until, &mut |offset, event| {
+        stored.each(name, self.until, &mut |offset, event| {
             looked_at += 1;
             let problem = if message_pack::is_json(event.content_type) {
                 match expected.check(event.data) {
@@ -310,7 +319,7 @@ impl Look<'_> {
                 let problem = format!("it is {}, and not JSON", event.content_type);
                 (problem, String::new())
             };
-            if worst.is_none() && (!is_described || (self.ground.will_get)(name, offset)) {
+            if worst.is_none() && (!is_described || (stored.will_get)(name, offset)) {
                 worst = Some((offset, problem));
             } else {
                 first.get_or_insert((offset, problem));

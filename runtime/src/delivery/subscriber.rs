@@ -12,6 +12,7 @@ use super::handler::Version;
 use super::lane::Shared;
 use super::pace::Pace;
 use super::probation::Probation;
+use crate::contract::Holding;
 use crate::log::index::{Bell, Next, SubscriberId};
 use crate::log::record::VersionId;
 use crate::log::sequencer::Sequencer;
@@ -50,6 +51,8 @@ pub struct Subscriber {
     pub(super) looked: AtomicU64,
     /// Rung when a timer is set to fire before every other one of the plugin.
     pub timer_bell: Bell,
+    /// What a version is held against that runs again without being asked.
+    pub(super) contracts: Arc<Holding>,
     /// How far it is ahead of the disk.
     pub(super) pace: Pace,
     settled: Notify,
@@ -125,7 +128,15 @@ pub fn writer(name: &str) -> Box<str> {
 
 impl Subscriber {
     /// A plugin with nothing running yet.
-    pub fn new(name: &str, state: PluginState, sequencer: &Sequencer, timer_bell: Bell) -> Arc<Self> {
+    pub fn new(
+        name: &str,
+        mut state: PluginState,
+        sequencer: &Sequencer,
+        timer_bell: Bell,
+        contracts: Arc<Holding>,
+    ) -> Arc<Self> {
+        let (told, plugin) = (contracts.clone(), Box::<str>::from(name));
+        state.tell_of_versions(move |versions| told.runs(&plugin, versions));
         let bell = Bell::default();
         let id = sequencer.add_subscriber(bell.clone());
         Arc::new(Self {
@@ -144,6 +155,7 @@ impl Subscriber {
             state: Mutex::new(state),
             trouble: Mutex::default(),
             timer_bell,
+            contracts,
             pace: Pace::default(),
             settled: Notify::new(),
             waiters: Mutex::default(),

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::lane::{Lane, Rest};
 use super::subscriber::{self, Subscriber};
 use super::timer;
+use crate::contract::Holding;
 use crate::log::index::Bell;
 use crate::log::sequencer::Sequencer;
 use crate::state::PluginState;
@@ -28,19 +29,21 @@ pub struct Subscribers {
     clock: Arc<dyn Clock>,
     by_name: RwLock<BTreeMap<Box<str>, Arc<Subscriber>>>,
     timer_bell: Bell,
+    contracts: Arc<Holding>,
     lanes: TaskTracker,
     stop: CancellationToken,
     stopping: Arc<AtomicBool>,
 }
 
 impl Subscribers {
-    /// No plugins yet. Must be called within a tokio runtime.
-    pub fn new(sequencer: Arc<Sequencer>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    /// No plugins yet, whose versions will be told to `contracts`. Must be called within a tokio runtime.
+    pub fn new(sequencer: Arc<Sequencer>, clock: Arc<dyn Clock>, contracts: Arc<Holding>) -> Arc<Self> {
         let subscribers = Arc::new(Self {
             sequencer,
             clock,
             by_name: RwLock::default(),
             timer_bell: Bell::default(),
+            contracts,
             lanes: TaskTracker::new(),
             stop: CancellationToken::new(),
             stopping: Arc::default(),
@@ -52,6 +55,11 @@ impl Subscribers {
     /// The plugin called `name`.
     pub fn get(&self, name: &str) -> Option<Arc<Subscriber>> {
         self.by_name.read().get(name).cloned()
+    }
+
+    /// What holds by the versions that run.
+    pub fn contracts(&self) -> &Arc<Holding> {
+        &self.contracts
     }
 
     /// All plugins, by name.
@@ -70,7 +78,13 @@ impl Subscribers {
         // One of this name that was forgotten has written before.
         let written = self.sequencer.log().written_by(&subscriber::writer(name));
         state.settled_at = state.settled_at.max(written);
-        let subscriber = Subscriber::new(name, state, &self.sequencer, self.timer_bell.clone());
+        let subscriber = Subscriber::new(
+            name,
+            state,
+            &self.sequencer,
+            self.timer_bell.clone(),
+            self.contracts.clone(),
+        );
         self.sequencer.subscribe(subscriber.id, subscription);
         by_name.insert(name.into(), subscriber.clone());
         self.timer_bell.notify_one();

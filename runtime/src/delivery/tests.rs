@@ -4,6 +4,7 @@ mod bed;
 mod breaker;
 mod canary;
 mod conflicts;
+mod contracts;
 mod lanes;
 mod outside;
 mod probation;

@@ -10,7 +10,7 @@ use nerve_eventlog::storage::{FsStorage, Storage, Untouched};
 use nerve_eventlog::{FileLog, Log};
 
 use super::open::{HostOptions, OpenError, rebuild};
-use crate::contract::{self, Found, Offered};
+use crate::contract::{self, Found, Offered, Parsed};
 use crate::log::index::TypeIndex;
 use crate::log::record::{Mode, TypeSchema};
 use crate::plugin::components::Components;
@@ -56,11 +56,9 @@ impl AtRest {
 
     /// What a version of `plugin` that declares what is `offered` would break if a host were started and it were deployed.
     pub fn would_break(&self, plugin: &str, offered: Offered<'_>) -> Found {
-        let live = self.plugins.iter().filter_map(|(name, state)| {
-            let live = state.live.as_ref().filter(|_| !state.removed)?;
-            Some((name.as_str().into(), live.version.clone()))
-        });
-        let types = contract::of_live(Mode::default(), &self.schemas, live);
+        let all = self.plugins.iter();
+        let all = all.flat_map(|(name, state)| state.running().map(|version| (name.as_str(), version)));
+        let types = contract::of_running(Mode::default(), &self.schemas, all, &mut Parsed::default());
         let types = types.into_iter().map(|(name, of)| (name, Arc::new(of)));
         let log = (&self.log as &dyn Log, &self.index);
         contract::look_at_rest(log, &self.plugins, &types.collect(), plugin, offered)

@@ -85,7 +85,7 @@ impl Host {
             window: Cow::Owned(remembered.to_bytes()),
             window_through,
             plugins,
-            schemas: inner.contracts.set_schemas(),
+            schemas: inner.contracts.holding().set(),
         };
         self.log()
             .wait_durable(self.log().bounds().last)

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::checkpoint::Checkpoints;
 use super::{Host, Inner, Retention, ScrubOptions};
-use crate::contract::Contracts;
+use crate::contract::{Contracts, Holding};
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{self, Acceptor, Identity, SourceRate, SourceRates};
 use crate::log::index::TypeIndex;
@@ -173,12 +173,12 @@ impl Host {
         } = rebuilt;
         order.index.forget_below(log.bounds().hot_first);
         let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), order);
-        let subscribers = Subscribers::new(sequencer.clone(), options.clock.clone());
-        let schemas = fold.schemas().clone();
+        let holding = Holding::new(options.contracts, fold.schemas().clone());
+        let subscribers = Subscribers::new(sequencer.clone(), options.clock.clone(), holding);
         for (name, state) in fold.into_plugins() {
             subscribers.get_or_start(&name, state);
         }
-        let contracts = Contracts::new(options.contracts, schemas, &sequencer, &subscribers);
+        let contracts = Contracts::new(&sequencer, &subscribers);
         let deployer = match &options.data {
             Some(data) => Some(Arc::new(deployer(
                 data,

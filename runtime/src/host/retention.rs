@@ -255,6 +255,7 @@ impl Host {
                 pair: None,
                 action: DeploymentAction::Forgotten,
                 by: AskedBy::Retention,
+                warnings: Vec::new(),
             };
             let mut batch = Batch::new();
             batch.push_with(|out| Record::Deployment(forgotten.clone()).encode(out));

@@ -35,7 +35,6 @@ pub enum SetSchemaError {
 impl Host {
     /// What holds for each event type that a live plugin names or an operator set.
     pub async fn schemas(&self) -> Result<Arc<Types>, AskError> {
-        self.inner.contracts.refresh();
         let types = self.inner.contracts.types();
         self.durable_now().await?;
         Ok(types)

@@ -41,24 +41,31 @@ impl Host {
         Ok((came, self.plugin(name).await?))
     }
 
-    /// Let the version `to` of a plugin go live again, or, where none is named, the one before the live one. Answers
-    /// which, once that is durable.
+    /// Let the version `to` of a plugin go live again, or, where none is named, the one before the live one; one that breaks
+    /// a contract only where it is `forced`. Answers which, once that is durable.
     pub async fn roll_back_plugin(
         &self,
         name: &str,
         to: Option<String>,
+        forced: bool,
     ) -> Result<(VersionId, PluginStatus), AskError> {
         let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
-        let back = tokio::task::spawn_blocking(move || deployer.roll_back(&subscriber, to.as_deref())).await;
+        let roll_back = move || deployer.roll_back(&subscriber, to.as_deref(), forced);
+        let back = tokio::task::spawn_blocking(roll_back).await;
         let back = back.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
         let back = back.map_err(|refused| roll_back_refused(name, refused))?;
         Ok((back, self.plugin(name).await?))
     }
 
-    /// Let the canary of a plugin run for all keys; answers which it is, once that is durable.
-    pub async fn promote_plugin(&self, name: &str) -> Result<(VersionId, PluginStatus), AskError> {
+    /// Let the canary of a plugin run for all keys, one that breaks a contract only where it is `forced`; answers which it
+    /// is, once that is durable.
+    pub async fn promote_plugin(
+        &self,
+        name: &str,
+        forced: bool,
+    ) -> Result<(VersionId, PluginStatus), AskError> {
         let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
-        let promoted = tokio::task::spawn_blocking(move || deployer.promote(&subscriber)).await;
+        let promoted = tokio::task::spawn_blocking(move || deployer.promote(&subscriber, forced)).await;
         let promoted = promoted.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
         let version = promoted.map_err(|refused| roll_back_refused(name, refused))?;
         Ok((version, self.plugin(name).await?))

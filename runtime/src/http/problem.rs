@@ -197,6 +197,9 @@ impl From<AskError> for Problem {
                 RollBackError::Ambiguous { .. } => {
                     Self::query(detail).hint("write more digits of the version")
                 }
+                RollBackError::Contract { .. } => Self::new(StatusCode::CONFLICT, "version-breaks", detail).hint(
+                    "take back what needs the other shape first, or insist: `--force`, ?force=true",
+                ),
                 RollBackError::Load { .. } => Self::new(StatusCode::CONFLICT, "rollback-refused", detail)
                     .hint("deploy its component again, or roll back to another version"),
                 _ => Self::new(StatusCode::CONFLICT, "rollback-refused", detail).hint(

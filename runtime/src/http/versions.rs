@@ -57,22 +57,32 @@ pub(super) async fn deploy(
 #[serde(deny_unknown_fields)]
 pub(super) struct To {
     version: Option<String>,
+    #[serde(default)]
+    force: bool,
 }
 
 pub(super) async fn roll_back(
     State(host): State<Host>,
     Path(name): Path<String>,
-    Query(To { version }): Query<To>,
+    Query(To { version, force }): Query<To>,
 ) -> Result<Json<Value>, Problem> {
-    let (_, status) = host.roll_back_plugin(&name, version).await?;
+    let (_, status) = host.roll_back_plugin(&name, version, force).await?;
     Ok(Json(shown(&status)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Insist {
+    #[serde(default)]
+    force: bool,
 }
 
 pub(super) async fn promote(
     State(host): State<Host>,
     Path(name): Path<String>,
+    Query(Insist { force }): Query<Insist>,
 ) -> Result<Json<Value>, Problem> {
-    let (_, status) = host.promote_plugin(&name).await?;
+    let (_, status) = host.promote_plugin(&name, force).await?;
     Ok(Json(shown(&status)))
 }
 

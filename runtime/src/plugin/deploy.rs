@@ -321,17 +321,16 @@ impl Deployer {
         self.record(name, &mut state, None, DeploymentAction::Removed, by)?;
         drop(state);
         between.swap(None);
-        self.contracts.refresh();
         tracing::info!(plugin = name, "removed; its cursor and state are kept");
         Ok(())
     }
 
     /// The swap: between two events, the record first.
     fn go_live(&self, name: &str, request: &Request, loaded: Loaded) -> Result<Deployed, Stopped> {
-        // Held until its contracts hold.
         let decided = match self.contracts.decide(name, loaded.offered()) {
             Ok(decided) => decided,
-            Err(reason) => {
+            Err(found) => {
+                let reason = found.refused.unwrap_or_default();
                 self.refuse(name, request.pending.pair(), reason.clone(), request.by)?;
                 return Ok(Deployed::Refused { reason });
             }
@@ -391,19 +390,26 @@ impl Deployer {
         action: DeploymentAction,
         by: AskedBy,
     ) -> Result<Appended, Stopped> {
-        let deployment = Deployment {
-            plugin: name.to_owned(),
-            pair,
-            action,
-            by,
-        };
+        self.append(
+            state,
+            &Deployment {
+                plugin: name.to_owned(),
+                pair,
+                action,
+                by,
+                warnings: Vec::new(),
+            },
+        )
+    }
+
+    fn append(&self, state: &mut PluginState, deployment: &Deployment) -> Result<Appended, Stopped> {
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
         let appended = self
             .sequencer
             .append(batch, None, std::iter::empty())
             .map_err(|refused| stopped(&refused))?;
-        state.apply_deployment(appended.first, appended.time, &deployment);
+        state.apply_deployment(appended.first, appended.time, deployment);
         Ok(appended)
     }
 }

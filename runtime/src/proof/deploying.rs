@@ -157,6 +157,7 @@ impl World {
             pair: None,
             action,
             by: AskedBy::Api,
+            warnings: Vec::new(),
         };
         let mut state = subscriber.state.lock();
         let mut batch = Batch::new();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
 use serde::{Deserialize, Serialize};
 
+use super::running::Tells;
 use super::versions::{FolderPair, Ran};
 use super::{KeyValues, OfRewind, Rewinding};
 use crate::delivery::breaker::Breaker;
@@ -85,6 +86,9 @@ pub struct PluginState {
     /// The rewind that runs.
     #[serde(default)]
     pub rewinding: Option<Box<Rewinding>>,
+    /// Who is told of the versions that run.
+    #[serde(skip)]
+    pub(super) tells: Tells,
 }
 
 /// An attempt that has called somebody outside and has no outcome yet: after a crash it goes on.
@@ -268,7 +272,7 @@ impl PluginState {
                 (self.refused, self.pair, self.waiting) = (None, deployment.pair, None);
             }
             DeploymentAction::RolledBack(back) => self.roll_back(offset, time, back, deployment.by),
-            DeploymentAction::Promoted(version) => self.promote(*version),
+            DeploymentAction::Promoted(version) => self.promote(*version, &deployment.warnings),
             DeploymentAction::Collected(versions) => self.collect(versions),
             DeploymentAction::Refused { reason } => {
                 self.refused = Some((time, reason.clone()));
@@ -290,6 +294,7 @@ impl PluginState {
                 self.waiting = Some((time, (**version).clone()));
             }
         }
+        self.tell();
     }
 
     /// What the gap, appended at `time`, does. What is parked or a dead letter stays: it has its event.
@@ -305,8 +310,11 @@ impl PluginState {
         let heads: BTreeSet<Offset> = heads.map(|head| head.event).collect();
         self.attempts
             .retain(|event, _| *event > through || heads.contains(event) || self.dead.contains_key(event));
-        if let Some(probation) = &mut self.probation {
+        if let Some(probation) = &mut self.probation
+            && probation.minds_keys()
+        {
             probation.retain_held(|key| self.cursor.parked.contains_key(key));
+            self.tell();
         }
     }
 

@@ -222,16 +222,21 @@ impl PluginState {
         let Some(probation) = &mut self.probation else {
             return;
         };
+        let minded_keys = probation.minds_keys();
         if !self.cursor.parked.contains_key(key) {
             probation.free(key);
         }
+        let minds_keys = probation.minds_keys();
         if probation.has_ended(time) {
             self.probation = None;
         }
+        if minded_keys && !minds_keys {
+            self.tell();
+        }
     }
 
-    /// The canary `version` runs for all keys.
-    pub(super) fn promote(&mut self, version: VersionId) {
+    /// The canary `version` runs for all keys, with these `warnings` about its contracts.
+    pub(super) fn promote(&mut self, version: VersionId, warnings: &[String]) {
         let Some(probation) = &mut self.probation else {
             return;
         };
@@ -242,6 +247,9 @@ impl PluginState {
                 (key, event.map(|event| own_name(&event)))
             });
             probation.promote(parked);
+            if let Some(live) = &mut self.live {
+                live.version.warnings = warnings.to_vec();
+            }
         }
     }
 
@@ -288,6 +296,7 @@ mod tests {
                 },
                 action,
                 by,
+                warnings: Vec::new(),
             };
             state.apply_deployment(Offset(at.into()), Micros(u64::from(at) * 1_000_000), &deployment);
         }

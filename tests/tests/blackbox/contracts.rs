@@ -194,3 +194,93 @@ fn the_command_line_sets_checks_and_shows_schemas() {
         "{all}"
     );
 }
+
+#[test]
+fn an_operators_rollback_is_held_against_contracts_and_happens_all_the_same_where_they_insist() {
+    let mut host = Host::start(&[]);
+    host.drop_built_as("carts", "renamed/carts");
+    host.until("it is live", |host| !host.plugin("carts")["version"].is_null());
+    let renamed = host.plugin("carts")["version"].clone();
+    host.drop_built_as("carts", "plugins/carts");
+    host.until("the other one is live", |host| {
+        host.plugin("carts")["version"] != renamed
+    });
+    let good = host.plugin("carts")["version"].clone();
+    host.drop_built_as("orders", "plugins/orders");
+    host.until("its consumer is live", |host| {
+        !host.plugin("orders")["version"].is_null()
+    });
+
+    let (code, said) = run(&host, &["plugin", "rollback", "carts"]);
+    assert_eq!(
+        (code, &said["error"]["code"]),
+        (Some(4), &json!("version-breaks")),
+        "{said}"
+    );
+    let detail = said["error"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("plugin orders does not accept its \"order.placed\": /cents"),
+        "{detail}"
+    );
+    assert_eq!(host.plugin("carts")["version"], good, "what was live goes on");
+
+    let (code, said) = run(&host, &["plugin", "rollback", "carts", "--force"]);
+    assert_eq!((code, &said["version"]), (Some(0), &renamed), "{said}");
+    assert!(
+        said["warnings"][0].as_str().unwrap().contains("plugin orders"),
+        "{said}"
+    );
+    let holds =
+        |host: &Host| run(host, &["schema", "show", "order.placed"]).1["producers"][0]["schema"].clone();
+    assert_eq!(
+        holds(&host)["properties"].get("cents"),
+        None,
+        "what holds is what runs"
+    );
+    let (code, said) = run(&host, &["plugin", "rollback", "carts", good.as_str().unwrap()]);
+    assert_eq!((code, &said["warnings"]), (Some(0), &json!([])), "{said}");
+    assert!(holds(&host)["properties"].get("cents").is_some());
+}
+
+#[test]
+fn a_canary_binds_beside_the_live_version_and_is_held_against_contracts_when_it_is_promoted() {
+    let mut host = Host::start(&["plugins/carts"]);
+    let good = host.plugin("carts")["version"].clone();
+    std::fs::write(host.path("carts.toml"), "canary = \"50%\"\n").unwrap();
+    std::fs::write(host.path("carts.wasm"), built("renamed/carts")).unwrap();
+    let (component, settings) = (host.path("carts.wasm"), host.path("carts.toml"));
+    let (component, settings) = (component.to_str().unwrap(), settings.to_str().unwrap());
+    let (code, said) = run(&host, &["plugin", "deploy", component, "--settings", settings]);
+    assert_eq!((code, &said["deployed"]), (Some(0), &json!("live")), "{said}");
+
+    // Whoever comes now must accept what either emits.
+    host.drop_built_as("orders", "plugins/orders");
+    host.until("it is refused", |host| {
+        !host.plugin("orders")["refused"].is_null()
+    });
+    std::fs::write(
+        host.path("plugins/orders.toml"),
+        "[contracts]\ndeploy = \"warn\"\n",
+    )
+    .unwrap();
+    host.until("it is live", |host| !host.plugin("orders")["version"].is_null());
+
+    let (code, said) = run(&host, &["plugin", "promote", "carts"]);
+    assert_eq!(
+        (code, &said["error"]["code"]),
+        (Some(4), &json!("version-breaks")),
+        "{said}"
+    );
+    let (code, said) = run(&host, &["plugin", "promote", "carts", "--force"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said["warnings"][0].as_str().unwrap().contains("plugin orders"),
+        "{said}"
+    );
+    let (code, said) = run(&host, &["plugin", "rollback", "carts"]);
+    assert_eq!((code, &said["version"]), (Some(0), &good), "{said}");
+    std::fs::remove_file(host.path("plugins/orders.toml")).unwrap();
+    host.until("it is bound again, and agrees", |host| {
+        host.plugin("orders")["warnings"] == json!([])
+    });
+}

@@ -20,6 +20,9 @@ pub(in crate::cli) struct Rollback {
     name: String,
     /// The version, or its first digits [default: the one before]
     version: Option<String>,
+    /// Even where it breaks a contract of a plugin that runs
+    #[arg(long)]
+    force: bool,
 }
 
 /// Let the canary of a plugin run for all keys
@@ -27,11 +30,14 @@ pub(in crate::cli) struct Rollback {
 pub(in crate::cli) struct Promote {
     /// Its name
     name: String,
+    /// Even where it breaks a contract of a plugin that runs
+    #[arg(long)]
+    force: bool,
 }
 
 impl Promote {
     pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
-        let path = format!("/v1/plugins/{}/promote", escaped(&self.name));
+        let path = format!("/v1/plugins/{}/promote?force={}", escaped(&self.name), self.force);
         let plugin = api.post(&path, "application/json", b"")?;
         printer.print(&plugin, || {
             let version = text_at(&plugin, "/version");
@@ -51,9 +57,13 @@ impl Versions {
 
 impl Rollback {
     pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
-        let mut path = format!("/v1/plugins/{}/rollback", escaped(&self.name));
+        let mut path = format!(
+            "/v1/plugins/{}/rollback?force={}",
+            escaped(&self.name),
+            self.force
+        );
         if let Some(version) = &self.version {
-            path = format!("{path}?version={}", escaped(version));
+            path = format!("{path}&version={}", escaped(version));
         }
         let plugin = api.post(&path, "application/json", b"")?;
         printer.print(&plugin, || {

@@ -24,15 +24,24 @@ impl Lane {
             between.let_go_of_before();
             return Ok(());
         };
-        let Some(back) = fallen(&state).filter(|_| between.find(probation.before).is_some()) else {
+        let Some(mut back) = fallen(&state).filter(|_| between.find(probation.before).is_some()) else {
             return Ok(());
         };
+        // A version that fails goes, whatever that breaks: but it is said.
+        let broken = subscriber
+            .contracts
+            .broken_by(&subscriber.name, &back.version.schemas);
+        back.version.warnings = broken.into_iter().map(|breach| breach.problem).collect();
+        for problem in &back.version.warnings {
+            tracing::warn!(plugin = %subscriber.name, "version {}, which runs again, breaks a contract: {problem}", back.version.version);
+        }
         tracing::warn!(plugin = %subscriber.name, "version {} is rolled back: {}", back.from, back.why);
         let deployment = Deployment {
             plugin: subscriber.name.to_string(),
             pair: state.pair,
             action: DeploymentAction::RolledBack(Box::new(back)),
             by: AskedBy::Probation,
+            warnings: Vec::new(),
         };
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));

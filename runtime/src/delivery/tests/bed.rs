@@ -17,8 +17,8 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer::TimerLimits;
 use crate::log::index::{Bell, TypeIndex};
 use crate::log::record::{
-    AskedBy, Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Mute, Operator, OperatorAction,
-    Record, Rewind, Terms, VersionId,
+    AskedBy, DeclaredSchema, Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Mute, Operator,
+    OperatorAction, Record, Rewind, Terms, VersionId,
 };
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
@@ -168,6 +168,8 @@ pub(super) struct Bed {
     policy: RetryPolicy,
     /// How the next versions are watched.
     pub(super) terms: Option<Terms>,
+    /// What the next version declares to emit.
+    pub(super) emits: Vec<DeclaredSchema>,
     reins: Arc<Reins>,
 }
 
@@ -313,7 +315,7 @@ impl Bed {
         index.forget_below(log.bounds().hot_first);
         let sequencer = Sequencer::new(&(log.clone() as Arc<dyn Log>), Order { index, window });
         let subscription = state.subscription.clone();
-        let subscriber = Subscriber::new("p", state, &sequencer, Bell::default());
+        let subscriber = Subscriber::new("p", state, &sequencer, Bell::default(), Arc::default());
         sequencer.subscribe(subscriber.id, subscription);
         let stopping = Arc::new(AtomicBool::new(false));
         let lane = |number| {
@@ -345,6 +347,7 @@ impl Bed {
             version: 0,
             policy: POLICY,
             terms: None,
+            emits: Vec::new(),
             reins: Arc::new(reins),
         }
     }
@@ -362,6 +365,12 @@ impl Bed {
         let live = LiveVersion {
             version: VersionId([self.version; 8]),
             subscriptions: vec!["in.>".into()],
+            emits: self
+                .emits
+                .iter()
+                .map(|emitted| emitted.event_type.clone())
+                .collect(),
+            schemas: self.emits.clone(),
             probation: self.terms,
             ..LiveVersion::default()
         };
@@ -371,6 +380,7 @@ impl Bed {
             pair: None,
             action,
             by: AskedBy::Folder,
+            warnings: Vec::new(),
         };
         let mut state = self.subscriber.state.lock();
         let mut batch = Batch::new();

@@ -9,7 +9,7 @@ use crate::log::record::{
 };
 
 /// Half of the keys.
-const HALF: Terms = Terms {
+pub(super) const HALF: Terms = Terms {
     share: 5_000,
     ..TERMS
 };
@@ -48,13 +48,14 @@ fn in_order(bed: &Bed) {
     }
 }
 
-fn record(bed: &Bed, action: DeploymentAction) {
+pub(super) fn record(bed: &Bed, action: DeploymentAction) {
     let between = bed.subscriber.between_events();
     let deployment = Deployment {
         plugin: "p".into(),
         pair: None,
         action,
         by: AskedBy::Operator,
+        warnings: Vec::new(),
     };
     let mut state = bed.subscriber.state.lock();
     let mut batch = nerve_eventlog::Batch::new();

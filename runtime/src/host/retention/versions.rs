@@ -47,6 +47,7 @@ impl Host {
             pair: state.pair,
             action: DeploymentAction::Collected(old),
             by: AskedBy::Retention,
+            warnings: Vec::new(),
         };
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Deployment(collected.clone()).encode(out));

@@ -149,7 +149,6 @@ impl Bed {
             ..LiveVersion::default()
         };
         self.go_live(name, pattern, declares, 1, script);
-        self.host.contracts().refresh();
     }
 
     fn deploy_as(
@@ -200,6 +199,7 @@ impl Bed {
             pair: None,
             action,
             by: AskedBy::Folder,
+            warnings: Vec::new(),
         };
         let subscriber = self.host.subscribers().get_or_start(name, PluginState::default());
         let between = subscriber.between_events();

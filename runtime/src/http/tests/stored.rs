@@ -145,6 +145,7 @@ fn deployment(plugin: &str, action: DeploymentAction) -> Record<'static> {
         pair: Some(Hash::of(b"pair")),
         action,
         by: AskedBy::Folder,
+        warnings: Vec::new(),
     })
 }
 

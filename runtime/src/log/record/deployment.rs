@@ -20,6 +20,9 @@ pub struct Deployment {
     /// Who asked for it.
     #[serde(default)]
     pub by: AskedBy,
+    /// What was found of the contracts of a canary that is promoted, and let through.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Who asks for a deployment.

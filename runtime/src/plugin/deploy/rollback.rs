@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::Deployer;
+use crate::contract::{Decided, Offered};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
-use crate::log::record::{AskedBy, DeploymentAction, LiveVersion, RolledBack, VersionId};
+use crate::log::record::{AskedBy, DeploymentAction, LiveVersion, Mode, RolledBack, VersionId};
 use crate::state::PluginState;
 
 /// Why nothing was rolled back. What was live goes on.
@@ -52,20 +53,35 @@ pub enum RollBackError {
         /// Why.
         reason: String,
     },
+    /// It breaks a contract of one that runs.
+    #[error("version {version} breaks a contract: {}", problems.join("; "))]
+    Contract {
+        /// The version.
+        version: VersionId,
+        /// What it breaks.
+        problems: Vec<String>,
+    },
     /// The host is stopping or the log is poisoned.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
 impl Deployer {
-    /// Let the version `to` go live again, or, where none is named, the one before the live one; answers which. Blocks: it
-    /// loads, and waits for the event that is being delivered.
-    pub fn roll_back(&self, subscriber: &Subscriber, to: Option<&str>) -> Result<VersionId, RollBackError> {
-        let (from, target) = target(&subscriber.state.lock(), to)?;
+    /// Let the version `to` go live again, or, where none is named, the one before the live one; answers which. One that
+    /// breaks a contract does not, unless it is `forced`. Blocks: it loads, and waits for the event that is being delivered.
+    pub fn roll_back(
+        &self,
+        subscriber: &Subscriber,
+        to: Option<&str>,
+        forced: bool,
+    ) -> Result<VersionId, RollBackError> {
+        let (from, mut target) = target(&subscriber.state.lock(), to)?;
         let version = target.version;
         let loaded = self
             .load_kept(&subscriber.name, &target)
             .map_err(|reason| RollBackError::Load { version, reason })?;
+        let decided = self.hold_against_contracts(subscriber, version, loaded.offered(), forced)?;
+        target.warnings.clone_from(&decided.warnings);
         let between = subscriber.between_events();
         let mut state = subscriber.state.lock();
         let lives_on = state
@@ -90,6 +106,27 @@ impl Deployer {
         tracing::info!(plugin = %subscriber.name, %version, "rolled back from {from}");
         between.swap(Some(Arc::new(loaded)));
         Ok(version)
+    }
+
+    /// Decide whether a `version` that an operator asks for may run by the contracts of others, as for a deployment.
+    pub(super) fn hold_against_contracts(
+        &self,
+        subscriber: &Subscriber,
+        version: VersionId,
+        mut offered: Offered<'_>,
+        forced: bool,
+    ) -> Result<Decided<'_>, RollBackError> {
+        if forced && offered.mode == Mode::Enforce {
+            offered.mode = Mode::Warn;
+        }
+        let decided = self.contracts.decide(&subscriber.name, offered);
+        decided.map_err(|found| {
+            let problems = found.breaches.into_iter().map(|breach| breach.problem);
+            RollBackError::Contract {
+                version,
+                problems: problems.collect(),
+            }
+        })
     }
 }
 

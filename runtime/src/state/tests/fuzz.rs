@@ -50,6 +50,7 @@ fn records() -> Vec<Vec<u8>> {
             pair: None,
             action,
             by: AskedBy::Folder,
+            warnings: Vec::new(),
         })
     };
     let operator = |action| {

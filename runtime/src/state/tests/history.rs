@@ -141,6 +141,7 @@ fn what_retention_took_or_was_given_up_is_said_with_the_offset_that_can_be_had()
                 pair: None,
                 action: DeploymentAction::Forgotten,
                 by: AskedBy::Retention,
+                warnings: Vec::new(),
             }),
         )
     };
