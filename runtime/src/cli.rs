@@ -11,6 +11,7 @@ mod events;
 mod exit;
 mod init;
 mod log;
+mod map;
 mod output;
 mod plugin;
 mod publish;
@@ -67,6 +68,8 @@ enum Command {
     Events(events::Events),
     /// Show the way of an event through all plugins
     Trace(trace::Trace),
+    /// Show who emits and who consumes what, as declared and as seen, and what is odd about it
+    Map(map::Map),
     /// Tell the story of a shop on a host of its own, checking every claim
     Demo(demo::Demo),
     /// Measure this machine
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Publish(command) => command.run(&api, &printer),
         Command::Events(command) => command.run(&api, &printer),
         Command::Trace(command) => command.run(&api, &printer),
+        Command::Map(command) => command.run(&api, &printer),
         Command::Demo(command) => command.run(&printer),
         Command::Bench(command) => command.run(&printer),
         Command::Plugin(command) => command.run(&api, &printer),

@@ -12,6 +12,7 @@ mod checkpoint;
 mod error;
 mod history;
 mod inspect;
+mod map;
 mod open;
 mod operate;
 mod repair;
@@ -39,6 +40,7 @@ use crate::ingest::{Acceptor, SourceRates, ValidEvent};
 use crate::log::sequencer::Sequencer;
 use crate::plugin::deploy::Deployer;
 use crate::plugin::watcher::Watcher;
+use crate::trace::map::Observed;
 
 pub use at_rest::AtRest;
 pub use backup::{BackupError, Check, RestoreError, check, restore};
@@ -79,6 +81,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     watcher: Mutex<Option<Watcher>>,
     waits: wait::Waits,
+    observed: Arc<Mutex<Observed>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }

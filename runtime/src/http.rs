@@ -12,6 +12,7 @@ mod guard;
 mod health;
 mod history;
 mod log;
+mod map;
 mod plugins;
 pub mod problem;
 mod publish;
@@ -95,6 +96,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
             "/v1/schemas/{type}",
             get(schemas::show).put(schemas::set).delete(schemas::take_back),
         )
+        .route("/v1/map", get(map::show))
         .route("/v1/log", get(log::show))
         .route("/v1/log/backup", get(backup::show))
         .route("/livez", get(health::live))

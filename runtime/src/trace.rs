@@ -1,12 +1,15 @@
 //! 7 OBSERVE: what records say about the way of an event. Reads only; never blocks or fails the way.
 
 mod find;
+pub mod map;
 pub mod routes;
 pub mod settled;
 mod tree;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod written;
 
 pub use find::find;
 pub use tree::{Delivery, Node, Tree, tree};

@@ -33,6 +33,8 @@ mod lanes;
 mod limits;
 #[path = "blackbox/log_tools.rs"]
 mod log_tools;
+#[path = "blackbox/map.rs"]
+mod map;
 #[path = "blackbox/outgoing.rs"]
 mod outgoing;
 #[path = "blackbox/retention.rs"]

@@ -95,6 +95,11 @@ impl std::fmt::Display for Pattern {
 }
 
 impl Pattern {
+    /// The one type that it names, where it has no wildcard.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.0.contains(['*', '>'])).then_some(&*self.0)
+    }
+
     /// Whether an event of type `name` matches.
     pub fn matches(&self, name: &str) -> bool {
         let mut have = name.split('.');

@@ -15,6 +15,7 @@ use crate::log::index::TypeIndex;
 use crate::log::record::{Mode, TypeSchema};
 use crate::plugin::components::Components;
 use crate::state::PluginState;
+use crate::trace::map::{Map, Observed, Wanted, draw};
 use crate::trial::read::{Asked, HistoryError, Sink, Source};
 
 /// A data folder that no host uses. Its lock is held, so that none does meanwhile.
@@ -24,6 +25,7 @@ pub struct AtRest {
     schemas: BTreeMap<String, TypeSchema>,
     index: TypeIndex,
     components: Components,
+    observed: Observed,
 }
 
 impl AtRest {
@@ -44,13 +46,14 @@ impl AtRest {
             cause,
         })?;
         let (rebuilt, log, _) = rebuild(&log, &untouched(checkpoints), &HostOptions::default())?;
-        let (plugins, schemas, index) = rebuilt.at_rest(&log);
+        let (plugins, schemas, index, observed) = rebuilt.at_rest(&log);
         Ok(Self {
             log,
             plugins,
             schemas,
             index,
             components: Components::at(&data.join("components")),
+            observed,
         })
     }
 
@@ -62,6 +65,20 @@ impl AtRest {
         let types = types.into_iter().map(|(name, of)| (name, Arc::new(of)));
         let log = (&self.log as &dyn Log, &self.index);
         contract::look_at_rest(log, &self.plugins, &types.collect(), plugin, offered)
+    }
+
+    /// The part of the map that is `wanted`, as it was when the host ended.
+    pub fn map(&self, wanted: &Wanted) -> Map {
+        let mut observed = self.observed.clone();
+        while observed.step(&self.log) {}
+        let declared = self
+            .plugins
+            .iter()
+            .map(|(name, state)| super::map::declared(name, state, 0));
+        let declared: Vec<_> = declared.collect();
+        let set = self.schemas.keys().cloned().collect();
+        let at = observed.time;
+        draw(&declared, &set, &observed, at, wanted)
     }
 
     /// Hand what the history of `plugin` is about to `sink`, with its component, or else what is asked for of it.

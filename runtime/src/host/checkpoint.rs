@@ -86,6 +86,7 @@ impl Host {
             window_through,
             plugins,
             schemas: inner.contracts.holding().set(),
+            observed: inner.observed.lock().clone(),
         };
         self.log()
             .wait_durable(self.log().bounds().last)

@@ -26,6 +26,7 @@ use crate::plugin::stack::Stack;
 use crate::plugin::watcher::{WatchError, Watcher};
 use crate::state::checkpoint::{self, Checkpoint, Unusable};
 use crate::state::{Fold, PluginState};
+use crate::trace::map::Observed;
 
 /// How to start a host.
 #[derive(Clone)]
@@ -151,6 +152,7 @@ impl Host {
         let log: Arc<dyn Storage> = Arc::new(FsStorage::new(data.join("log")));
         let host = Self::open_on(&log, Arc::new(FsStorage::new(folder)), options)?;
         host.inner.tasks.spawn(super::retention::keep(host.clone()));
+        host.inner.tasks.spawn(super::map::keep(host.clone()));
         Ok(host)
     }
 
@@ -169,6 +171,7 @@ impl Host {
             mut order,
             through,
             passed_over,
+            observed,
             ..
         } = rebuilt;
         order.index.forget_below(log.bounds().hot_first);
@@ -179,6 +182,7 @@ impl Host {
             subscribers.get_or_start(&name, state);
         }
         let contracts = Contracts::new(&sequencer, &subscribers);
+        let observed = Arc::new(Mutex::new(observed));
         let deployer = match &options.data {
             Some(data) => Some(Arc::new(deployer(
                 data,
@@ -187,6 +191,7 @@ impl Host {
                 &sequencer,
                 &subscribers,
                 &contracts,
+                &observed,
             )?)),
             None => None,
         };
@@ -210,6 +215,7 @@ impl Host {
                 stop: CancellationToken::new(),
                 watcher: Mutex::default(),
                 waits: super::wait::Waits::default(),
+                observed,
             }),
         };
         host.start_plugins()?;
@@ -324,10 +330,13 @@ pub(super) struct Rebuilt {
     window_through: Offset,
     passed_over: Vec<String>,
     unreadable: Option<(Offset, DecodeError)>,
+    /// What the checkpoint says of the map.
+    observed: Observed,
 }
 
 impl Rebuilt {
-    /// The states of the plugins by name, what operators set for event types, and the index of what `log` has in memory.
+    /// The states of the plugins by name, what operators set for event types, the index of what `log` has in memory, and
+    /// what the checkpoint says of the map.
     pub(super) fn at_rest(
         mut self,
         log: &FileLog,
@@ -335,20 +344,22 @@ impl Rebuilt {
         BTreeMap<String, PluginState>,
         BTreeMap<String, TypeSchema>,
         TypeIndex,
+        Observed,
     ) {
         self.order.index.forget_below(log.bounds().hot_first);
         let schemas = self.fold.schemas().clone();
-        (self.fold.into_plugins(), schemas, self.order.index)
+        (self.fold.into_plugins(), schemas, self.order.index, self.observed)
     }
 
     fn new(options: &HostOptions, checkpoint: Option<Checkpoint<'_>>, passed_over: Vec<String>) -> Self {
-        let (acceptor, window, fold, through, window_through) = match checkpoint {
+        let (acceptor, window, fold, through, window_through, observed) = match checkpoint {
             Some(found) => (
                 Acceptor::with_key(options.accept.clone(), found.key),
                 Window::from_bytes(options.window, &found.window),
                 Fold::new(found.plugins, found.schemas),
                 found.through,
                 found.window_through,
+                found.observed,
             ),
             None => (
                 Acceptor::new(options.accept.clone()),
@@ -356,6 +367,7 @@ impl Rebuilt {
                 Fold::default(),
                 Offset(0),
                 Offset(0),
+                Observed::default(),
             ),
         };
         Self {
@@ -369,6 +381,7 @@ impl Rebuilt {
             window_through,
             passed_over,
             unreadable: None,
+            observed,
         }
     }
 
@@ -398,6 +411,7 @@ fn deployer(
     sequencer: &Arc<Sequencer>,
     subscribers: &Arc<Subscribers>,
     contracts: &Arc<Contracts>,
+    observed: &Arc<Mutex<Observed>>,
 ) -> Result<Deployer, OpenError> {
     let engine = Engine::new(Some(data.join("cache")), compiler, stack)?;
     let components = Components::open(&data.join("components"))?;
@@ -407,6 +421,7 @@ fn deployer(
         sequencer.clone(),
         subscribers.clone(),
         contracts.clone(),
+        observed.clone(),
     ))
 }
 

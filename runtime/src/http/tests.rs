@@ -7,6 +7,7 @@ mod fuzz;
 mod history;
 mod kept;
 mod lanes;
+mod map;
 mod plugins;
 mod refusals;
 mod restart;

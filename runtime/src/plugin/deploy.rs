@@ -8,12 +8,15 @@
 
 mod approval;
 mod canary;
+mod cycles;
+mod loaded;
 mod rollback;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use nerve_eventlog::{Appended, Batch};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,15 +27,15 @@ use super::loader::{self, Loaded};
 use super::name::PluginName;
 use super::settings::Start;
 use super::watcher::{FolderChange, Pair, pair};
-use crate::contract::{Contracts, Offered};
+use crate::contract::Contracts;
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscribers::Subscribers;
-use crate::delivery::timer::TimerLimits;
 use crate::host::Stopped;
 use crate::log::record::{AskedBy, Asks, Deployment, DeploymentAction, Hash, LiveVersion, Record, VersionId};
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::state::PluginState;
+use crate::trace::map::Observed;
 
 pub use approval::ApproveError;
 pub use rollback::RollBackError;
@@ -45,6 +48,7 @@ pub struct Deployer {
     sequencer: Arc<Sequencer>,
     subscribers: Arc<Subscribers>,
     contracts: Arc<Contracts>,
+    observed: Arc<Mutex<Observed>>,
 }
 
 /// What came of a request to deploy.
@@ -111,6 +115,7 @@ impl Deployer {
         sequencer: Arc<Sequencer>,
         subscribers: Arc<Subscribers>,
         contracts: Arc<Contracts>,
+        observed: Arc<Mutex<Observed>>,
     ) -> Self {
         Self {
             engine,
@@ -118,6 +123,7 @@ impl Deployer {
             sequencer,
             subscribers,
             contracts,
+            observed,
         }
     }
 
@@ -335,6 +341,7 @@ impl Deployer {
                 return Ok(Deployed::Refused { reason });
             }
         };
+        let cycles = self.cycles(name, &loaded);
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let between = subscriber.between_events();
         if subscriber.is_forgotten() {
@@ -355,7 +362,7 @@ impl Deployer {
             approved: request.approved.clone(),
             probation: loaded.settings.probation.terms(loaded.settings.canary),
             schemas: manifest.schemas.clone(),
-            warnings: decided.warnings.clone(),
+            warnings: decided.warnings.iter().cloned().chain(cycles).collect(),
         };
         let mut state = subscriber.state.lock();
         if !request.pending.is_due(&state) {
@@ -432,67 +439,5 @@ fn decided(state: &PluginState, pair: &Pair) -> Option<Deployed> {
     } else {
         let (_, _, why) = rolled_back().filter(|_| is_last)?;
         Some(Deployed::RolledBack { version, why })
-    }
-}
-
-impl Loaded {
-    /// What the contracts of others are held against.
-    pub(crate) fn offered(&self) -> Offered<'_> {
-        Offered {
-            schemas: &self.manifest.schemas,
-            from_beginning: self.settings.start == Start::Beginning,
-            mode: self.settings.contracts.deploy,
-        }
-    }
-}
-
-impl Version for Loaded {
-    fn id(&self) -> crate::log::record::VersionId {
-        self.version
-    }
-
-    fn lanes(&self) -> usize {
-        self.settings.lanes.get()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.settings.limits.state_bytes
-    }
-
-    fn batch_bytes(&self) -> usize {
-        self.settings.limits.batch_bytes
-    }
-
-    fn timer_limits(&self) -> TimerLimits {
-        TimerLimits {
-            count: self.settings.limits.timers,
-            bytes: self.settings.limits.timer_bytes,
-        }
-    }
-
-    fn retry_policy(&self) -> crate::delivery::retry::RetryPolicy {
-        self.settings.retry
-    }
-
-    fn hops(&self) -> u32 {
-        self.settings.limits.hops
-    }
-
-    fn limits(&self) -> Vec<(&'static str, u64)> {
-        let mut limits = self.settings.limits.shown();
-        limits.push(("stack_bytes", self.engine.stack_bytes() as u64));
-        if self.outgoing.is_some() {
-            limits.extend(self.settings.http.shown());
-        }
-        limits.extend(self.settings.lag.shown());
-        limits
-    }
-
-    fn granted(&self) -> Asks {
-        self.grants.shown()
-    }
-
-    fn handler(&self, state: Arc<crate::state::KeyValues>) -> Box<dyn crate::delivery::handler::Handler> {
-        Box::new(Loaded::handler(self, state))
     }
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::PluginState;
 use crate::ingest::IdentityKey;
 use crate::log::record::TypeSchema;
+use crate::trace::map::Observed;
 
 /// The format that this version writes and reads. Magic, both versions, length and hash stay where they are in every
 /// format, so that a version always knows what it does not know.
@@ -60,6 +61,9 @@ pub struct Checkpoint<'a> {
     /// What operators set for event types. Setting it again, as a start does, changes nothing.
     #[serde(default)]
     pub schemas: BTreeMap<String, TypeSchema>,
+    /// What the map has of the log. It goes on where it stands, which may be before or behind the checkpoint's offset.
+    #[serde(default)]
+    pub observed: Observed,
 }
 
 /// Why a checkpoint can't be used.

@@ -51,9 +51,15 @@ impl Deploy {
         printer.print(&plugin, || {
             let version = text_at(&plugin, "/version");
             match plugin["deployed"].as_str() {
-                Some("live") => format!(
-                    "{name} is live, version {version}\nnext: nerve plugin versions {name}, nerve plugin rollback {name}"
-                ),
+                Some("live") => {
+                    let warnings = plugin["warnings"].as_array().into_iter().flatten();
+                    let warnings = warnings.filter_map(|warning| warning.as_str());
+                    let warnings: Vec<String> = warnings.map(|warning| format!("warning: {warning}\n")).collect();
+                    let warnings = warnings.concat();
+                    format!(
+                        "{name} is live, version {version}\n{warnings}next: nerve plugin versions {name}, nerve plugin rollback {name}"
+                    )
+                }
                 _ => format!("{name} runs this version already: {version}"),
             }
         });

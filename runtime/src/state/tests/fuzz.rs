@@ -223,6 +223,7 @@ fn fuzz_checkpoints() {
         window_through: Offset(12),
         schemas: fold.schemas().clone(),
         plugins: fold.into_plugins(),
+        observed: crate::trace::map::Observed::default(),
     };
     made.write(&disk).unwrap();
     let whole = checkpoint::read(&disk, Offset(12)).unwrap();

@@ -1,0 +1,115 @@
+//! The map of a running host: what follows the log for it, and the answer.
+
+use std::collections::BTreeSet;
+
+use nerve_eventlog::Micros;
+
+use super::{AskError, Host, Stopped};
+use crate::state::PluginState;
+use crate::trace::map::{Declared, Map, Wanted, draw};
+
+/// Records behind which the log is followed: nothing is done for the map while less happens.
+const FOLLOW_EVERY: u64 = 1000;
+
+impl Host {
+    /// The part of the map that is `wanted`. What it has of the log is followed to its durable end first.
+    pub async fn map(&self, wanted: Wanted) -> Result<Map, AskError> {
+        let host = self.clone();
+        let asked = tokio::task::spawn_blocking(move || host.draw(&wanted)).await;
+        let map = asked.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
+        self.durable_now().await?;
+        Ok(map)
+    }
+
+    fn draw(&self, wanted: &Wanted) -> Map {
+        let end = self.log().bounds().durable;
+        // In turns with who makes a checkpoint.
+        while self.inner.observed.lock().through < end && self.follow() {}
+        let observed = self.inner.observed.lock().clone();
+        let declared = self.inner.subscribers.all();
+        let declared: Vec<Declared> = declared
+            .iter()
+            .map(|subscriber| {
+                let state = subscriber.state.lock();
+                let fresh = self.inner.sequencer.count(&state.subscription, state.cursor.low);
+                declared_with_lag(&subscriber.name, &state, fresh)
+            })
+            .collect();
+        let set = self.inner.contracts.holding().set().into_keys().collect();
+        draw(
+            &declared,
+            &set,
+            &observed,
+            self.inner.clock.now().max(observed.time),
+            wanted,
+        )
+    }
+
+    /// Follow the log for a chunk; whether there was one.
+    fn follow(&self) -> bool {
+        self.inner.observed.lock().step(&**self.log())
+    }
+}
+
+fn declared_with_lag(name: &str, state: &PluginState, fresh: usize) -> Declared {
+    declared(name, state, fresh.saturating_sub(state.cursor.above.len()) as u64)
+}
+
+/// What the map is to know of a plugin.
+pub(super) fn declared(name: &str, state: &PluginState, lag: u64) -> Declared {
+    let live = state.live.as_ref();
+    let runs = live.is_some() && !state.removed;
+    let patterns = state.subscription.patterns().iter();
+    // Beside a canary runs the version before.
+    let emits: BTreeSet<&String> = state.running().flat_map(|version| &version.emits).collect();
+    Declared {
+        name: name.to_owned(),
+        status: match live {
+            _ if state.removed => "removed",
+            None if state.waiting.is_some() => "waiting",
+            None => "refused",
+            Some(_) if state.breaker.open().is_some() => "paused",
+            Some(_) => "live",
+        },
+        runs,
+        subscriptions: patterns.map(|(pattern, _)| pattern.clone()).collect(),
+        emits: emits.into_iter().cloned().collect(),
+        since: live.map_or(Micros(0), |live| live.since),
+        lag: if runs { lag } else { 0 },
+        dead_letters: state.dead.len(),
+    }
+}
+
+/// Follow the log, until the host stops. What happens last is followed when somebody asks, or by the next start.
+pub(super) async fn keep(host: Host) {
+    let mut durable = host.watch_durable();
+    loop {
+        let through = host.inner.observed.lock().through;
+        let enough = |state: &Result<_, Stopped>| match state {
+            Ok(nerve_eventlog::Offset(durable)) => *durable >= through.0 + FOLLOW_EVERY,
+            Err(_) => true,
+        };
+        let grown = tokio::select! {
+            () = host.inner.stop.cancelled() => return,
+            grown = durable.wait_for(enough) => matches!(grown.as_deref(), Ok(Ok(_))),
+        };
+        if !grown {
+            return;
+        }
+        let following = host.clone();
+        match tokio::task::spawn_blocking(move || following.follow()).await {
+            Ok(true) => {}
+            // There is more, and nothing can be read of it: it is tried again when more has come.
+            Ok(false) => {
+                tokio::select! {
+                    () = host.inner.stop.cancelled() => return,
+                    changed = durable.changed() => if changed.is_err() { return },
+                }
+            }
+            Err(panicked) => {
+                tracing::error!("the map stands still by a fault of the host: {panicked}");
+                return;
+            }
+        }
+    }
+}

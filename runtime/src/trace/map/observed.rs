@@ -1,0 +1,277 @@
+//! What the log shows of who emits and who gets what: a fold of counters.
+//!
+//! An outcome names its event by offset, so the types of the last events are remembered, and older ones are looked up
+//! together. What is counted is bounded in number; what lies beyond is counted as just that.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashMap;
+use nerve_eventlog::{Entry, Log, Micros, Offset, Reach, ReadError};
+use serde::{Deserialize, Serialize};
+
+use super::Flow;
+use crate::delivery::settle::PLUGIN_SOURCE;
+use crate::log::record::{self, DeploymentAction, Event, Outcome, Record, Verdict};
+
+/// Names of types and plugins that are counted, and ways between them.
+const MOST_NAMES: usize = 20_000;
+const MOST_WAYS: usize = 100_000;
+
+/// Events whose types are remembered.
+const REMEMBERED: usize = 65_536;
+
+/// Bytes of the log that are read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Records of a log that was never observed which are read, counted from its end.
+const LOOK_BACK: u64 = 1_000_000;
+
+/// A name: its place in the list of names.
+pub(super) type Id = u32;
+
+/// What was observed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Every record up to here was seen, or is counted as missed.
+    pub through: Offset,
+    /// The time of the first record that was seen.
+    pub since: Option<Micros>,
+    /// The time of the last one.
+    pub time: Micros,
+    /// Records that were gone, or could not be read.
+    pub missed: u64,
+    /// What was not counted, since there was no more room.
+    pub beyond: u64,
+    pub(super) names: Vec<Box<str>>,
+    /// Events by emitter and type; the emitter outside has the empty name.
+    pub(super) emits: BTreeMap<(Id, Id), Flow>,
+    /// Deliveries by plugin and type.
+    pub(super) gets: BTreeMap<(Id, Id), Got>,
+    /// Events by plugin, the type that was delivered and the type that was emitted for it; not those of slow timers,
+    /// which begin anew.
+    pub(super) links: BTreeMap<(Id, Id, Id), u64>,
+    #[serde(skip)]
+    ids: HashMap<Box<str>, Id>,
+    #[serde(skip)]
+    recent: VecDeque<(Offset, Id)>,
+}
+
+/// Attempts of a plugin at events of a type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Got {
+    /// All of them.
+    pub(super) attempts: Flow,
+    /// Those that failed and were tried again.
+    pub(super) retries: u64,
+    /// Those that ended in a dead letter.
+    pub(super) dead: u64,
+    /// How long they took in all, in microseconds.
+    pub(super) took: u64,
+}
+
+/// Something that was seen, whose event is looked up.
+struct Seen<'a> {
+    event: Offset,
+    time: Micros,
+    what: What<'a>,
+}
+
+enum What<'a> {
+    Delivered(&'a str, bool, bool, u64),
+    Emitted(&'a str, Id),
+}
+
+impl Observed {
+    /// Begin where a log that was never observed is begun with: at its first record, or so many before its last.
+    pub fn begin(&mut self, log: &dyn Log) {
+        if self.through == Offset(0) {
+            let bounds = log.bounds();
+            let from = Offset(bounds.durable.0.saturating_sub(LOOK_BACK));
+            self.through = from.max(bounds.first.prev());
+        }
+    }
+
+    /// Follow `log` for one chunk of durable records; whether there was any. What can't be read is passed over.
+    pub fn step(&mut self, log: &dyn Log) -> bool {
+        self.begin(log);
+        match log.read(self.through.next(), CHUNK, Reach::Durable) {
+            Ok(entries) => {
+                self.see(log, &entries);
+                !entries.is_empty()
+            }
+            Err(ReadError::Gone { first, .. }) => self.pass_to(first),
+            Err(_) => self.pass_to(log.bounds().hot_first),
+        }
+    }
+
+    fn pass_to(&mut self, next: Offset) -> bool {
+        let passed = next.prev().0.saturating_sub(self.through.0);
+        self.missed += passed;
+        self.through = self.through.max(next.prev());
+        passed > 0
+    }
+
+    /// What these `entries` of `log` say, which follow what was seen before.
+    pub fn see(&mut self, log: &dyn Log, entries: &[Entry]) {
+        let mut seen = Vec::new();
+        for entry in entries {
+            self.since.get_or_insert(entry.time);
+            (self.through, self.time) = (entry.offset, entry.time);
+            match Record::decode(&entry.payload) {
+                Ok(Record::Event(event)) => self.see_event(entry, &event, &mut seen),
+                Ok(Record::Outcome(outcome)) => see_outcome(entry.time, &outcome, &mut seen),
+                Ok(Record::Deployment(deployment)) if deployment.action == DeploymentAction::Forgotten => {
+                    self.count(log, std::mem::take(&mut seen));
+                    self.forget(&deployment.plugin);
+                }
+                Ok(_) => {}
+                Err(_) => self.missed += 1,
+            }
+        }
+        // The entries outlive what was seen in them.
+        self.count(log, seen);
+    }
+
+    fn see_event<'a>(&mut self, entry: &Entry, event: &Event<'a>, seen: &mut Vec<Seen<'a>>) {
+        let Some(name) = self.id(event.r#type) else {
+            self.beyond += 1;
+            return;
+        };
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((entry.offset, name));
+        let plugin = event.source.strip_prefix(PLUGIN_SOURCE);
+        let Some(by) = self.id(plugin.unwrap_or_default()) else {
+            self.beyond += 1;
+            return;
+        };
+        if let Some(flow) = self.room(|all| all.emits.contains_key(&(by, name))) {
+            flow.emits.entry((by, name)).or_default().add(entry.time);
+        }
+        if let (Some(plugin), Some(cause)) = (plugin, event.cause)
+            && cause.hops > 0
+        {
+            seen.push(Seen {
+                event: Offset(cause.offset),
+                time: entry.time,
+                what: What::Emitted(plugin, name),
+            });
+        }
+    }
+
+    /// Itself, where there is room for one way more or it `has` this one.
+    fn room(&mut self, has: impl FnOnce(&Self) -> bool) -> Option<&mut Self> {
+        let ways = self.emits.len() + self.gets.len() + self.links.len();
+        if ways < MOST_WAYS || has(self) {
+            return Some(self);
+        }
+        self.beyond += 1;
+        None
+    }
+
+    fn count(&mut self, log: &dyn Log, seen: Vec<Seen<'_>>) {
+        let types = self.types_of(log, &seen);
+        for Seen { event, time, what } in seen {
+            let Some(of) = types.get(&event).copied() else {
+                self.beyond += 1;
+                continue;
+            };
+            let (What::Delivered(plugin, ..) | What::Emitted(plugin, _)) = what;
+            let Some(plugin) = self.id(plugin) else {
+                self.beyond += 1;
+                continue;
+            };
+            match what {
+                What::Delivered(_, retry, dead, took) => {
+                    if let Some(all) = self.room(|all| all.gets.contains_key(&(plugin, of))) {
+                        let got = all.gets.entry((plugin, of)).or_default();
+                        got.attempts.add(time);
+                        got.retries += u64::from(retry);
+                        got.dead += u64::from(dead);
+                        got.took = got.took.saturating_add(took);
+                    }
+                }
+                What::Emitted(_, name) => {
+                    if let Some(all) = self.room(|all| all.links.contains_key(&(plugin, of, name))) {
+                        *all.links.entry((plugin, of, name)).or_default() += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The types of the events that were `seen`: those that are remembered, and the others read from `log` at once.
+    fn types_of(&mut self, log: &dyn Log, seen: &[Seen<'_>]) -> HashMap<Offset, Id> {
+        let (mut types, mut unknown) = (HashMap::new(), Vec::new());
+        for one in seen {
+            match self
+                .recent
+                .binary_search_by_key(&one.event, |(offset, _)| *offset)
+            {
+                Ok(at) => drop(types.insert(one.event, self.recent[at].1)),
+                Err(_) => unknown.push(one.event),
+            }
+        }
+        unknown.sort_unstable();
+        unknown.dedup();
+        let mut entries = Vec::new();
+        // What retention took, or is damaged, is known no more.
+        if !unknown.is_empty() && log.read_at(&unknown, &mut entries).is_err() {
+            for offset in &unknown {
+                log.read_at(&[*offset], &mut entries).ok();
+            }
+        }
+        for entry in &entries {
+            if let Ok(Some(event)) = record::event(&entry.payload)
+                && let Some(name) = self.id(event.r#type)
+            {
+                types.insert(entry.offset, name);
+            }
+        }
+        types
+    }
+
+    fn id(&mut self, name: &str) -> Option<Id> {
+        if self.ids.len() != self.names.len() {
+            self.ids = self.names.iter().cloned().zip(0..).collect();
+        }
+        if let Some(id) = self.ids.get(name) {
+            return Some(*id);
+        }
+        let id = Id::try_from(self.names.len())
+            .ok()
+            .filter(|_| self.names.len() < MOST_NAMES)?;
+        self.names.push(name.into());
+        self.ids.insert(name.into(), id);
+        Some(id)
+    }
+
+    /// Nothing is known of `plugin` any more.
+    pub fn forget(&mut self, plugin: &str) {
+        if let Some(id) = self.id(plugin) {
+            self.emits.retain(|(by, _), _| *by != id);
+            self.gets.retain(|(by, _), _| *by != id);
+            self.links.retain(|(by, ..), _| *by != id);
+        }
+    }
+
+    /// The name of `id`.
+    pub(super) fn name(&self, id: Id) -> &str {
+        self.names.get(id as usize).map_or("", |name| name)
+    }
+}
+
+/// History that runs again says nothing of how a plugin fares.
+fn see_outcome<'a>(time: Micros, outcome: &Outcome<'a>, seen: &mut Vec<Seen<'a>>) {
+    if outcome.rewind.as_ref().is_some_and(|of| of.historic) {
+        return;
+    }
+    let retry = matches!(outcome.verdict, Verdict::Retry { .. });
+    let dead = matches!(outcome.verdict, Verdict::Dead { .. });
+    seen.push(Seen {
+        event: outcome.event(),
+        time,
+        what: What::Delivered(outcome.plugin, retry, dead, outcome.took),
+    });
+}
