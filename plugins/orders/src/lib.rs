@@ -62,13 +62,11 @@ struct StockReleased {
     count: u64,
 }
 
-/// The order is to be paid.
+/// The order is to be paid: by whom, and how much, `order.placed` says.
 #[derive(Event, Serialize, Deserialize, Debug, PartialEq)]
 #[event(type = "payment.wanted", key = "order")]
 struct PaymentWanted {
     order: String,
-    user: String,
-    cents: u64,
 }
 
 /// The money is there.
@@ -205,11 +203,7 @@ impl Orders {
             let wait = Duration::from_millis(payment_ms(ctx)?);
             ctx.timer(&timer(&id))
                 .after(wait, &PaymentTimedOut { order: id.clone() })?;
-            ctx.emit(&PaymentWanted {
-                order: id.clone(),
-                user: order.user.clone(),
-                cents: order.cents,
-            })?;
+            ctx.emit(&PaymentWanted { order: id.clone() })?;
         }
         ctx.state().set(&key(&id), &order)?;
         Ok(())

@@ -37,7 +37,8 @@ fn paying() -> Host<Orders> {
         "the chairs are not there yet"
     );
     let outcome = reserve(&mut host, "chair");
-    assert_eq!(outcome.expect_done().emitted::<PaymentWanted>()[0].cents, 700);
+    assert_eq!(outcome.expect_done().emitted::<PaymentWanted>()[0].order, "o-1");
+    assert_eq!(host.state::<Order>("order/o-1").unwrap().cents, 700);
     host
 }
 

@@ -13,11 +13,14 @@ pub(super) fn tell(stage: &mut Stage) -> Done {
     stage.until("it is refused", |stage| {
         Ok(!stage.plugin("carts")?["refused"].is_null())
     })?;
-    let refused = stage.plugin("carts")?["refused"]["reason"].to_string();
+    let plugin = stage.plugin("carts")?;
+    let refused = plugin["refused"]["reason"].as_str().unwrap_or_default();
     stage.say(&format!("  {refused}"));
     stage.claim(
-        refused.contains("plugin orders does not accept its") && refused.contains("/cents"),
-        "it is refused at the door, and the refusal names who needs the field, and an example",
+        ["payments", "orders"].iter().all(|needs| {
+            refused.contains(&format!("plugin {needs} does not accept its \"order.placed\": /cents"))
+        }),
+        "it is refused at the door, since payments and orders need the field; the refusal names them, and an example",
     )?;
     stage.claim(versions(stage)? == good, "what was live goes on, in every plugin")?;
     check_out(stage, "refused")?;
