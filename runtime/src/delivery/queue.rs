@@ -156,10 +156,10 @@ impl Queue {
         turn.or_else(|| self.next_behind(&may))
     }
 
-    /// The next delivery for a probe, retries before they are due included: rather a `fresh` event, or rather
-    /// the retry that waits longest.
+    /// The next delivery for a probe, retries before they are due included: rather a `fresh` event, which was never
+    /// tried, also where it waited behind another of its key; or rather the retry that waits longest.
     pub fn probe(&mut self, fresh: bool, may: impl Fn(Wish<'_>) -> bool) -> Option<Turn> {
-        if fresh && let Some(turn) = self.next_fresh() {
+        if fresh && let Some(turn) = self.next_fresh().or_else(|| self.next_behind(&may)) {
             return Some(turn);
         }
         let retry = self.next_retry(Micros(u64::MAX), &may);

@@ -124,6 +124,28 @@ fn probes_come_one_at_a_time_with_growing_waits() {
 }
 
 #[test]
+fn what_waited_behind_a_settled_event_probes_as_a_fresh_one_does() {
+    let mut bed = Bed::new(Arc::new(|delivery, _| match delivery.event.key {
+        Some("mended") if delivery.offset.0 > 4 => Handled::default(),
+        Some("mended") if delivery.attempt > 1 => failed(FailureClass::Reject),
+        _ => failed(FailureClass::Trap),
+    }));
+    for key in ["mended", "bad", "worse"] {
+        bed.publish(Some(key));
+    }
+    bed.run();
+    assert_eq!(why(&bed), Some(OpenReason::Outage));
+    bed.publish(Some("mended"));
+    run_times(&mut bed, 60);
+    let state = bed.subscriber.state.lock();
+    assert_eq!(
+        (state.counters[0], state.dead.len(), state.breaker.open()),
+        (1, 3, None),
+        "nothing else could tell that there is no outage"
+    );
+}
+
+#[test]
 fn invariant_06_poison_keys_do_not_hold_up_a_plugin_whose_other_keys_succeed() {
     let mut bed = Bed::new(Arc::new(|delivery, _| {
         if delivery.event.key.is_some_and(|key| key.starts_with("bad")) {
