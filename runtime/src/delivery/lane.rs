@@ -24,6 +24,7 @@ use self::interrupted::Interrupted;
 use self::journal::LaneJournal;
 use super::handler::{Delivery, Handled, Handler, Journal, Outside, Version};
 use super::history::History;
+use super::pace::SHARE;
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
 use super::settle;
@@ -268,7 +269,7 @@ impl Lane {
                 return Rest::ForGood;
             }
             // A poisoned log has no more to give, and what would be settled on it is refused.
-            if subscriber.pace.wait(&*self.log).is_err() {
+            if subscriber.pace.wait(&*self.log, SHARE).is_err() {
                 subscriber.shared.lock().halted = true;
                 return Rest::ForGood;
             }

@@ -11,7 +11,11 @@ use parking_lot::Mutex;
 
 /// Bytes of one plugin that may wait for the disk before it appends more: a disk that takes them in a millisecond is busy,
 /// and thousands of ordinary outcomes fit.
-const SHARE: usize = 256 << 10;
+pub const SHARE: usize = 256 << 10;
+
+/// The same for its timers that fire, which come beside what its deliveries append: a torrent of both is hardly more than one of
+/// deliveries.
+pub const TIMERS_SHARE: usize = SHARE / 4;
 
 /// Bytes that are remembered under one offset.
 const STEP: usize = SHARE / 16;
@@ -40,24 +44,24 @@ impl Pace {
         }
     }
 
-    /// Wait until no more than a share of what was appended is not durable. Blocks; must be called without any lock.
-    pub fn wait(&self, log: &dyn Log) -> Result<(), Poisoned> {
-        while let Some(oldest) = self.oldest_of_too_much(log) {
+    /// Wait until no more than `share` bytes of what was appended are not durable. Blocks; must be called without any lock.
+    pub fn wait(&self, log: &dyn Log, share: usize) -> Result<(), Poisoned> {
+        while let Some(oldest) = self.oldest_of_too_much(log, share) {
             log.wait_durable(oldest)?;
         }
         Ok(())
     }
 
-    fn oldest_of_too_much(&self, log: &dyn Log) -> Option<Offset> {
+    fn oldest_of_too_much(&self, log: &dyn Log, share: usize) -> Option<Offset> {
         let mut ahead = self.ahead.lock();
-        if ahead.bytes <= SHARE {
+        if ahead.bytes <= share {
             return None;
         }
         let durable = log.bounds().durable;
         while let Some((_, bytes)) = ahead.appended.pop_front_if(|(last, _)| *last <= durable) {
             ahead.bytes -= bytes;
         }
-        if ahead.bytes <= SHARE {
+        if ahead.bytes <= share {
             return None;
         }
         ahead.appended.front().map(|(last, _)| *last)
@@ -94,7 +98,7 @@ mod tests {
                 .unwrap()
                 .last;
             pace.appended(last, bytes);
-            pace.wait(&log).unwrap();
+            pace.wait(&log, SHARE).unwrap();
             let undurable = turn - log.bounds().durable.0;
             assert!(undurable <= 10, "{undurable} tenths of a share are ahead");
         }

@@ -11,6 +11,7 @@ use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::handler::SetTimer;
+use super::pace::TIMERS_SHARE;
 use super::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{self, Fired, Record, TimerChange};
@@ -160,7 +161,8 @@ impl Timers {
 pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Result<Option<Micros>, Stopped> {
     let poisoned = |poisoned: nerve_eventlog::Poisoned| Stopped::Poisoned(poisoned.to_string());
     loop {
-        subscriber.pace.wait(&**sequencer.log()).map_err(poisoned)?;
+        let log = sequencer.log();
+        subscriber.pace.wait(&**log, TIMERS_SHARE).map_err(poisoned)?;
         let mut state = subscriber.state.lock();
         let names = state.timers.due(now);
         if names.is_empty() {
