@@ -55,7 +55,7 @@ pub use rewind::{RewindError, RewindOrder, RewindStatus, RewindTo};
 pub use schemas::SetSchemaError;
 pub use scrub::{Rot, ScrubOptions, ScrubStatus};
 pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, VersionStatus};
-pub use versions::KeptVersion;
+pub use versions::{AgainStatus, KeptVersion};
 pub use wait::{Behind, Settling, Waited, Why};
 
 /// A handle to a running host.
@@ -77,6 +77,8 @@ struct Inner {
     checkpoints: Checkpoints,
     scrub: scrub::Scrub,
     retention: Retention,
+    /// Held while retention looks at what goes, and while a cursor goes back.
+    retaining: Mutex<()>,
     source_rates: Option<SourceRates>,
     clock: Arc<dyn Clock>,
     watcher: Mutex<Option<Watcher>>,

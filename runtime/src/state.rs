@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod fold;
+mod going_back;
 pub mod history;
 mod key_values;
 mod plugin_state;
@@ -14,6 +15,7 @@ mod running;
 mod versions;
 
 pub use fold::Fold;
+pub use going_back::{Again, Left, MOST_AGAIN};
 pub use key_values::KeyValues;
 pub use plugin_state::{Dead, Live, OpenAttempt, PluginState};
 pub use rewinding::{OfRewind, Rewinding};

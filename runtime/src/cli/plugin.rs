@@ -199,7 +199,8 @@ fn list(plugins: &Value) -> String {
         let refused = plugin.pointer("/refused/reason").and_then(Value::as_str);
         let refused = refused.map(|reason| format!("refused: {reason}"));
         let rewind = rewind::progress(plugin).map(|said| format!("rewind {said}"));
-        let notes = [trouble, paused(plugin), refused, waiting(plugin), rewind];
+        let again = versions::again(plugin).map(|said| format!("delivers again {said}"));
+        let notes = [trouble, paused(plugin), refused, waiting(plugin), rewind, again];
         let note = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
         let parked = plugin["parked"].as_array().map_or(0, Vec::len).to_string();
         vec![
@@ -358,8 +359,7 @@ fn show(plugin: &Value) -> String {
     row("limits hit", joined("/limits_hit"));
     row("retry", joined("/retry"));
     watched(plugin, &mut row);
-    row("paused", paused(plugin).unwrap_or_else(|| "-".into()));
-    row("rewind", rewind::progress(plugin).unwrap_or_else(|| "-".into()));
+    runs(plugin, &mut row);
     for parked in plugin["parked"].as_array().into_iter().flatten() {
         row(
             "parked",
@@ -393,6 +393,17 @@ fn number(value: &Value) -> String {
         }
         Some(number) => number.to_string(),
         None => text_at(value, ""),
+    }
+}
+
+/// What holds its live deliveries up, or runs beside or before them.
+fn runs(plugin: &Value, row: &mut impl FnMut(&str, String)) {
+    for (name, said) in [
+        ("paused", paused(plugin)),
+        ("rewind", rewind::progress(plugin)),
+        ("again", versions::again(plugin)),
+    ] {
+        row(name, said.unwrap_or_else(|| "-".into()));
     }
 }
 

@@ -34,9 +34,9 @@ pub struct Delivery<'a> {
     pub record: &'a [u8],
     /// From 1.
     pub attempt: u32,
-    /// Whether an operator asked for this delivery.
+    /// Whether an operator asked for this delivery, apart from the plugin's others.
     pub replay: bool,
-    /// The rewind that it is of.
+    /// The rewind that it is of, or the rollback that took the state back.
     pub rewind: Option<OfRewind>,
     /// Whether that rewind is under way.
     pub historic: bool,
@@ -46,6 +46,13 @@ pub struct Delivery<'a> {
     pub seed: u64,
     /// Its calls of somebody outside.
     pub outside: Outside<'a>,
+}
+
+impl Delivery<'_> {
+    /// Whether the event was delivered before and an operator let it be delivered again: what the plugin is told.
+    pub fn is_replay(&self) -> bool {
+        self.replay || self.rewind.is_some()
+    }
 }
 
 /// What a delivery may do with the world outside. The default has no answers and calls nobody.

@@ -43,7 +43,8 @@ pub struct Subscriber {
     pub redrive: AtomicBool,
     /// Set when a probation may have come to its end.
     pub(super) judged: AtomicBool,
-    /// The plugin needs nothing that lies below this offset: retention has seen to it.
+    /// The plugin needs nothing that lies below this offset: retention has seen to it. It goes back with the cursor, while
+    /// retention stands still.
     pub needs_nothing_below: AtomicU64,
     forgotten: AtomicBool,
     /// A lane found nothing left to deliver up to here but retries of parked keys. The cursor stays behind where no event
@@ -80,6 +81,17 @@ pub struct Between<'a> {
 }
 
 impl Between<'_> {
+    /// State and cursor went back with `version`, on a log that begins at `first`: put it in place, and let the lanes look at
+    /// the fold anew.
+    pub fn go_back(self, version: Option<Arc<dyn Version>>, first: Offset) {
+        let one = self.subscriber;
+        one.shared.lock().requeue();
+        one.looked.store(0, Ordering::Relaxed);
+        one.needs_nothing_below.store(first.0, Ordering::Relaxed);
+        one.redrive.store(true, Ordering::Relaxed);
+        self.swap(version);
+    }
+
     /// Put `version` in place and wake a lane, which sees it before its next delivery.
     pub fn swap(self, version: Option<Arc<dyn Version>>) {
         self.swap_watched(version, None);
@@ -179,6 +191,11 @@ impl Subscriber {
         self.shown.lock().clone()
     }
 
+    /// Nothing is left to deliver up to here but what waits behind parked keys, where a lane has found that.
+    pub fn looked(&self) -> Offset {
+        Offset(self.looked.load(Ordering::Relaxed))
+    }
+
     /// Stand between two events: no delivery runs while the answer is held.
     pub fn between_events(&self) -> Between<'_> {
         Between {
@@ -211,7 +228,7 @@ impl Subscriber {
     pub fn has_settled(&self, offset: Offset, sequencer: &Sequencer) -> bool {
         let state = self.state.lock();
         let cursor = &state.cursor;
-        let looked = cursor.low.max(Offset(self.looked.load(Ordering::Relaxed)));
+        let looked = cursor.low.max(self.looked());
         let parked_before = cursor.parked.iter().any(|(key, parked)| {
             let head_before = |head: &super::cursor::Head| !head.replay && head.event <= offset;
             parked.head.as_ref().is_some_and(head_before)

@@ -5,6 +5,7 @@ mod breaker;
 mod canary;
 mod conflicts;
 mod contracts;
+mod going_back;
 mod lanes;
 mod outside;
 mod probation;

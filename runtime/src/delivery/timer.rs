@@ -98,6 +98,15 @@ impl Timers {
         }
     }
 
+    /// Those that were set behind `offset` are cancelled.
+    pub fn cancel_since(&mut self, offset: Offset) {
+        let since = self.by_name.iter().filter(|(_, timer)| timer.set_at > offset);
+        let since: Vec<Box<str>> = since.map(|(name, _)| name.clone()).collect();
+        for name in since {
+            self.remove(&name);
+        }
+    }
+
     /// When the next timer fires.
     pub fn next(&self) -> Option<Micros> {
         self.by_due.first().map(|(due, _)| *due)

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use nerve_eventlog::Offset;
 
 use super::{
-    AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, RewindStatus, Standing, VersionStatus,
+    AgainStatus, AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, RewindStatus, Standing,
+    VersionStatus,
 };
 use crate::delivery::subscriber::Subscriber;
 use crate::ingest::SourceRates;
@@ -185,6 +186,7 @@ impl Host {
                 .rewinding
                 .as_ref()
                 .map(|rewinding| RewindStatus::of(rewinding, &state, self.inner.clock.now())),
+            again: AgainStatus::of(&state, subscriber.looked()),
             granted: version.map(|version| version.granted()).unwrap_or_default(),
             probation: state.probation.clone(),
             waiting: state

@@ -207,6 +207,7 @@ impl Host {
                 durability,
                 store: log,
                 retention: options.retention,
+                retaining: Mutex::default(),
                 source_rates: options.source_rate.map(SourceRates::new),
                 clock: options.clock,
                 checkpoints: Checkpoints::new(checkpoints, options.checkpoint_bytes, through),

@@ -108,6 +108,7 @@ impl Host {
     /// Drop what is beyond retention and needed by nobody; answers the first offset that is left. Blocks: it reads
     /// what plugins may need, and waits for deliveries of those that get a gap.
     pub fn retain(&self) -> Result<Offset, RetainError> {
+        let _still = self.inner.retaining.lock();
         let now = self.inner.clock.now();
         self.forget_removed(now)?;
         self.collect_versions(now)?;

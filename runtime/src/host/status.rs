@@ -2,7 +2,7 @@
 
 use nerve_eventlog::{Durability, Entry, Micros, Offset};
 
-use super::{RewindStatus, ScrubStatus};
+use super::{AgainStatus, RewindStatus, ScrubStatus};
 use crate::delivery::breaker::Open;
 use crate::delivery::probation::Probation;
 use crate::delivery::retry::Setting;
@@ -53,6 +53,8 @@ pub struct PluginStatus {
     pub trouble: Option<String>,
     /// The rewind that runs.
     pub rewind: Option<RewindStatus>,
+    /// What is delivered again, since state and cursor went back.
+    pub again: Option<AgainStatus>,
     /// What the version that runs was granted.
     pub granted: Asks,
     /// How the version that runs is watched, where it is.

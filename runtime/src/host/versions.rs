@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nerve_eventlog::{Micros, Offset};
 
 use super::{AskError, Host, PluginStatus, Stopped};
-use crate::log::record::{LiveVersion, VersionId};
+use crate::log::record::{LiveVersion, Mute, VersionId};
 use crate::plugin::deploy::{Deployed, Deployer, RollBackError};
 use crate::plugin::name::PluginName;
-use crate::state::Ran;
+use crate::state::{PluginState, Ran};
 
 /// A version that is live or was.
 #[derive(Debug, Clone)]
@@ -23,6 +24,50 @@ pub struct KeptVersion {
     pub share: Option<u32>,
     /// How long it was live, in microseconds.
     pub lived: u64,
+    /// The offset that a rollback takes the state back to with it, where it is kept.
+    pub state: Option<Offset>,
+}
+
+/// What is delivered again, since state and cursor went back.
+#[derive(Debug, Clone)]
+pub struct AgainStatus {
+    /// The rollback's record.
+    pub generation: Offset,
+    /// When that was.
+    pub since: Micros,
+    /// The record before which state and cursor were what they went back to.
+    pub to: Offset,
+    /// Where the cursor went back to.
+    pub from: Offset,
+    /// How far the plugin is.
+    pub at: Offset,
+    /// The last event that was settled before.
+    pub through: Offset,
+    /// What does not happen again.
+    pub mute: Mute,
+    /// Its outcomes so far: done, retry, dead.
+    pub counters: [u64; 3],
+    /// Effects that did not happen.
+    pub muted: u64,
+}
+
+impl AgainStatus {
+    /// Where something is left of it, for a plugin that has `looked` at everything up to there.
+    pub(super) fn of(state: &PluginState, looked: Offset) -> Option<Self> {
+        let again = state.again.as_deref()?;
+        let is_left = !again.is_over(&state.cursor, looked);
+        is_left.then(|| Self {
+            generation: again.generation,
+            since: again.since,
+            to: again.to,
+            from: again.from,
+            at: state.cursor.low.max(looked).min(again.through),
+            through: again.through,
+            mute: again.mute,
+            counters: again.counters,
+            muted: again.muted,
+        })
+    }
 }
 
 impl Host {
@@ -42,16 +87,22 @@ impl Host {
     }
 
     /// Let the version `to` of a plugin go live again, or, where none is named, the one before the live one; one that breaks
-    /// a contract only where it is `forced`. Answers which, once that is durable.
+    /// a contract only where it is `forced`. Where it is said what is muted, `state` and cursor go back with it to where it
+    /// left, and what was settled since is delivered again. Answers which, once that is durable.
     pub async fn roll_back_plugin(
         &self,
         name: &str,
         to: Option<String>,
         forced: bool,
+        state: Option<Mute>,
     ) -> Result<(VersionId, PluginStatus), AskError> {
         let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
-        let roll_back = move || deployer.roll_back(&subscriber, to.as_deref(), forced);
-        let back = tokio::task::spawn_blocking(roll_back).await;
+        let host = self.clone();
+        let back = tokio::task::spawn_blocking(move || {
+            let _still = state.map(|_| host.inner.retaining.lock());
+            deployer.roll_back(&subscriber, to.as_deref(), forced, state)
+        })
+        .await;
         let back = back.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
         let back = back.map_err(|refused| roll_back_refused(name, refused))?;
         Ok((back, self.plugin(name).await?))
@@ -89,6 +140,7 @@ impl Host {
                     version: version.clone(),
                     lived: ran.lived(if is_live { now } else { ran.since }),
                     is_live: is_live && !state.removed,
+                    state: state.lefts.get(&version.version).map(|left| left.at),
                     share: state
                         .probation
                         .as_ref()

@@ -180,7 +180,7 @@ fn shown(entry: &Entry, event: &Event<'_>, outcome: &Outcome<'_>) -> [(&'static 
     let delivery = json!({
         "version": outcome.version.to_string(),
         "attempt": outcome.attempt,
-        "replay": outcome.replay,
+        "replay": outcome.replay || outcome.rewind.is_some(),
         "started": time::text(Micros(outcome.started)),
         "seed": outcome.seed.map(|seed| seed.to_string()),
         "failure": failure,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::events::{blocking, unreadable};
 use super::extract::{Path, Query};
 use super::problem::Problem;
-use super::{follow, rewind, time};
+use super::{follow, rewind, time, versions};
 use crate::delivery::retry::Setting;
 use crate::host::{Host, PluginStatus, Standing};
 use crate::log::record::{Asks, Outcome, Record};
@@ -119,6 +119,7 @@ pub(super) fn shown(status: &PluginStatus) -> Value {
         "refused": status.refused.as_ref().map(|(at, reason)| json!({ "at": time::text(*at), "reason": reason })),
         "trouble": status.trouble,
         "rewind": status.rewind.as_ref().map(rewind::shown),
+        "again": status.again.as_ref().map(versions::again),
         "granted": asks(&status.granted),
         "probation": status.probation.as_ref().map(|watch| json!({
             "before": watch.before.to_string(), "done": watch.seen.done, "failed": watch.seen.failed,

@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{AskError, PublishError, RewindError, SetSchemaError, Stopped};
 use crate::ingest::{Invalid, TooFast};
-use crate::plugin::deploy::RollBackError;
+use crate::plugin::deploy::{RollBackError, StateBackError};
+
+/// What to do where the state does not go back with a version.
+const STATE_HINT: &str = "roll back without the state, and build one anew: nerve plugin rewind NAME --to start --fresh; \
+                          GET /v1/plugins/NAME/versions says as `state` where it goes back to with each";
 
 /// A problem.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -200,6 +204,15 @@ impl From<AskError> for Problem {
                 RollBackError::Contract { .. } => Self::new(StatusCode::CONFLICT, "version-breaks", detail).hint(
                     "take back what needs the other shape first, or insist: `--force`, ?force=true",
                 ),
+                RollBackError::State(cause) => match *cause {
+                    StateBackError::Gone { first, .. } => Self {
+                        first: Some(first.0),
+                        ..Self::new(StatusCode::GONE, "position-gone", detail).hint(STATE_HINT)
+                    },
+                    StateBackError::Rewinding(_) => Self::new(StatusCode::CONFLICT, "rewind-running", detail)
+                        .hint("DELETE /v1/plugins/NAME/rewind stops it"),
+                    _ => Self::new(StatusCode::CONFLICT, "rollback-refused", detail).hint(STATE_HINT),
+                },
                 RollBackError::Load { .. } => Self::new(StatusCode::CONFLICT, "rollback-refused", detail)
                     .hint("deploy its component again, or roll back to another version"),
                 _ => Self::new(StatusCode::CONFLICT, "rollback-refused", detail).hint(

@@ -78,7 +78,7 @@ pub(super) fn mute(text: &str) -> Result<Mute, Problem> {
 }
 
 /// What is muted, as a list.
-fn muted(mute: Mute) -> Vec<&'static str> {
+pub(super) fn muted(mute: Mute) -> Vec<&'static str> {
     let words = [("emit", mute.emit), ("http", mute.http)];
     words
         .into_iter()

@@ -11,8 +11,9 @@ use super::body::Component;
 use super::extract::{Path, Query};
 use super::plugins::shown;
 use super::problem::Problem;
+use super::rewind::{mute, muted};
 use super::time;
-use crate::host::{Host, KeptVersion};
+use crate::host::{AgainStatus, Host, KeptVersion};
 use crate::plugin::deploy::Deployed;
 
 #[derive(Deserialize)]
@@ -59,15 +60,42 @@ pub(super) struct To {
     version: Option<String>,
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    state: bool,
+    mute: Option<String>,
 }
 
 pub(super) async fn roll_back(
     State(host): State<Host>,
     Path(name): Path<String>,
-    Query(To { version, force }): Query<To>,
+    Query(to): Query<To>,
 ) -> Result<Json<Value>, Problem> {
-    let (_, status) = host.roll_back_plugin(&name, version, force).await?;
+    if !to.state && to.mute.is_some() {
+        return Err(Problem::query(
+            "mute is about what is delivered again: without state=true nothing is",
+        ));
+    }
+    let muted = mute(to.mute.as_deref().unwrap_or("emit,http"))?;
+    let state = to.state.then_some(muted);
+    let (_, status) = host.roll_back_plugin(&name, to.version, to.force, state).await?;
     Ok(Json(shown(&status)))
+}
+
+/// What is delivered again, since state and cursor went back.
+pub(super) fn again(again: &AgainStatus) -> Value {
+    let [done, retry, dead] = again.counters;
+    json!({
+        "generation": again.generation.0,
+        "since": time::text(again.since),
+        "to": again.to.0,
+        "from": again.from.0,
+        "at": again.at.0,
+        "through": again.through.0,
+        "left": again.through.0.saturating_sub(again.at.0),
+        "mute": muted(again.mute),
+        "counters": { "done": done, "retry": retry, "dead": dead },
+        "muted": again.muted,
+    })
 }
 
 #[derive(Deserialize)]
@@ -105,6 +133,7 @@ fn version(kept: &KeptVersion) -> Value {
         "until": ran.until.map(time::text),
         "at": ran.at.0,
         "left": ran.left.map(|left| left.0),
+        "state": kept.state.map(|at| at.0),
         "live_ms": kept.lived / 1000,
         "by": ran.by,
         "before": ran.before.map(|before| before.to_string()),

@@ -11,6 +11,7 @@ mod outcome;
 mod reads;
 mod rewind;
 mod schema;
+mod state_back;
 
 use nerve_eventlog::Micros;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub use outcome::{
 pub use reads::{Scanned, StateRead, ValueRead};
 pub use rewind::{Mute, Muted, Replay, Rewind, RewindEnd, Rewound};
 pub use schema::{BadMode, DeclaredSchema, Mode, SetSchema, TypeSchema};
+pub use state_back::{StateBack, WriteBack};
 
 /// One record, borrowed from its encoding.
 #[derive(Debug, Clone, PartialEq)]

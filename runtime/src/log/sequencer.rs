@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nerve_eventlog::{AppendError, Appended, Batch, Condition, Log, Offset};
+use nerve_eventlog::{AppendError, Appended, Batch, Condition, Log, Offset, Poisoned};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::index::{Bell, Next, SubscriberId, TypeIndex};
-use super::turns::Turns;
+use super::turns::{LARGE, Turns};
 use super::window::{Remembered, Seen, Window};
 use crate::delivery::subscription::Subscription;
 use crate::host::{PublishError, Published, Stopped};
@@ -169,6 +169,31 @@ impl Sequencer {
         }
         self.forget_now_and_then(&mut order);
         Ok(appended)
+    }
+
+    /// Append a batch of the host's own that holds no event, a large one in its turn. Waits while too much waits for the
+    /// disk.
+    pub fn append_in_turn(&self, mut batch: Batch) -> Result<Appended, Stopped> {
+        let poisoned = |poisoned: Poisoned| Stopped::Poisoned(poisoned.to_string());
+        let is_large = batch.size() > LARGE;
+        let turn = is_large.then(|| self.turns.wait(&*self.log)).transpose();
+        let turn = turn.map_err(poisoned)?;
+        loop {
+            match self.append(batch, None, std::iter::empty()) {
+                Ok(appended) => {
+                    if let Some(turn) = turn {
+                        turn.appended(appended.last);
+                    }
+                    return Ok(appended);
+                }
+                Err(AppendError::Full { batch: back, .. }) => {
+                    batch = back;
+                    let next = self.log.bounds().durable.next();
+                    self.log.wait_durable(next).map_err(poisoned)?;
+                }
+                Err(refused) => return Err(stopped(&refused)),
+            }
+        }
     }
 
     /// The identities that are remembered, and the last record when they were looked at.

@@ -11,6 +11,7 @@ mod canary;
 mod cycles;
 mod loaded;
 mod rollback;
+mod state_back;
 
 use std::sync::Arc;
 
@@ -39,6 +40,9 @@ use crate::trace::map::Observed;
 
 pub use approval::ApproveError;
 pub use rollback::RollBackError;
+#[cfg(test)]
+pub(crate) use rollback::swap_back;
+pub use state_back::StateBackError;
 
 /// Deploys and removes plugins. Its methods block: they compile, sync and wait for the event that is being
 /// delivered.

@@ -355,7 +355,7 @@ fn event<'a>(delivery: &'a Delivery<'_>, data: &'a [u8]) -> types::Event<'a> {
         cause: event.cause.map(|cause| cause.id),
         hops: event.hops(),
         attempt: delivery.attempt,
-        replay: delivery.replay,
+        replay: delivery.is_replay(),
     }
 }
 

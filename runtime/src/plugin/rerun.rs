@@ -20,7 +20,7 @@ pub fn recorded<'a>(entry: &'a Entry, event: &'a Event<'a>, outcome: &'a Outcome
         event,
         record: &entry.payload,
         attempt: outcome.attempt,
-        replay: outcome.replay,
+        replay: outcome.replay || outcome.rewind.is_some(),
         rewind: None,
         historic: false,
         started: Micros(outcome.started),

@@ -113,6 +113,7 @@ impl World {
             version: target,
             from,
             why: "it was told to".into(),
+            state: None,
         };
         let offset = self.deployed(&subscriber, DeploymentAction::RolledBack(Box::new(back)))?;
         self.history.began.insert(offset, self.host.log().bounds().first);

@@ -4,7 +4,7 @@
 //! the key held at that point, and a key that was not written since holds it still. So the records since are read
 //! once, forwards, and what is remembered grows with the keys that were written, not with the records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use nerve_eventlog::{Log, Offset, Reach, ReadError};
@@ -65,74 +65,126 @@ pub fn before(
     through: Offset,
     before: Offset,
 ) -> Result<KeyValues, HistoryError> {
-    let then = now.snapshot();
-    for (key, value) in first_values(log, plugin, before, through)? {
-        then.write(&key, value);
-    }
-    Ok(then)
+    let mut since = Since::new(plugin, before);
+    since.read(log, through)?;
+    Ok(since.before(now))
 }
 
-/// What the keys that were written from `from` up to `through` held before.
-fn first_values(
-    log: &dyn Log,
-    plugin: &str,
+/// What the records since an offset say of what was there before it. They may be read a part at a time.
+#[derive(Debug)]
+pub struct Since<'a> {
+    plugin: &'a str,
     from: Offset,
-    through: Offset,
-) -> Result<BTreeMap<Box<str>, Option<Bytes>>, HistoryError> {
-    let mut first: BTreeMap<Box<str>, Option<Bytes>> = BTreeMap::new();
-    let mut at = from.max(Offset(1));
-    while at <= through {
-        let entries = match log.read(at, READ_BYTES, Reach::Appended) {
-            Err(ReadError::Gone { first, .. }) => {
-                return Err(HistoryError::Gone {
-                    plugin: plugin.to_owned(),
-                    asked: from,
-                    first,
-                });
+    /// What the keys that were written since held before.
+    pub values: BTreeMap<Box<str>, Option<Bytes>>,
+    /// Events before it that were settled since and are gone from the log.
+    pub gone: BTreeSet<Offset>,
+    /// Records that took the state back to what it was earlier.
+    pub went_back: Vec<Offset>,
+    next: Offset,
+}
+
+impl<'a> Since<'a> {
+    /// Of `plugin` since the record at `from`; nothing is read yet.
+    pub fn new(plugin: &'a str, from: Offset) -> Self {
+        Self {
+            plugin,
+            from,
+            values: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            went_back: Vec::new(),
+            next: from.max(Offset(1)),
+        }
+    }
+
+    /// Read on, up to `through`. Blocks.
+    pub fn read(&mut self, log: &dyn Log, through: Offset) -> Result<(), HistoryError> {
+        while self.next <= through {
+            let entries = match log.read(self.next, READ_BYTES, Reach::Appended) {
+                Err(ReadError::Gone { first, .. }) => {
+                    return Err(HistoryError::Gone {
+                        plugin: self.plugin.to_owned(),
+                        asked: self.from,
+                        first,
+                    });
+                }
+                read => read?,
+            };
+            let Some(last) = entries.last().map(|entry| entry.offset) else {
+                break;
+            };
+            let first = log.bounds().first;
+            for entry in entries.iter().take_while(|entry| entry.offset <= through) {
+                if record::kind(&entry.payload) == Some(Kind::Event as u8) {
+                    continue;
+                }
+                let record = Record::decode(&entry.payload);
+                let record = record.map_err(|cause| HistoryError::Record(entry.offset, cause))?;
+                if record.plugin() == Some(self.plugin) {
+                    self.see(entry.offset, &record, first)?;
+                }
             }
-            read => read?,
-        };
-        let Some(last) = entries.last().map(|entry| entry.offset) else {
-            break;
-        };
-        for entry in entries.iter().take_while(|entry| entry.offset <= through) {
-            if record::kind(&entry.payload) == Some(Kind::Event as u8) {
-                continue;
+            self.next = last.min(through).next();
+        }
+        Ok(())
+    }
+
+    /// The state as it was, where it is `now` what the records that were read made of it.
+    pub fn before(&self, now: &KeyValues) -> KeyValues {
+        let then = now.snapshot();
+        for (key, value) in &self.values {
+            then.write(key, value.clone());
+        }
+        then
+    }
+
+    /// The record at `offset` is about the plugin; the log begins at `first`.
+    fn see(&mut self, offset: Offset, record: &Record<'_>, first: Offset) -> Result<(), HistoryError> {
+        match record {
+            // What a rewind builds beside the state is none of it until it takes its place.
+            Record::Outcome(outcome) if !outcome.rewind.as_ref().is_some_and(|of| of.fresh) => {
+                let is_live = !outcome.rewind.as_ref().is_some_and(|of| of.historic);
+                if is_live && outcome.event() < first {
+                    self.gone.insert(outcome.event());
+                }
+                for write in &outcome.writes {
+                    self.wrote(write.key, write.previous);
+                }
             }
-            let record = Record::decode(&entry.payload);
-            match record.map_err(|cause| HistoryError::Record(entry.offset, cause))? {
-                // What a rewind builds beside the state is none of it until it takes its place.
-                Record::Outcome(outcome)
-                    if outcome.plugin == plugin && !outcome.rewind.as_ref().is_some_and(|of| of.fresh) =>
-                {
-                    for write in &outcome.writes {
-                        if !first.contains_key(write.key) {
-                            first.insert(write.key.into(), write.previous.map(Bytes::copy_from_slice));
-                        }
+            Record::Deployment(deployment) => match &deployment.action {
+                DeploymentAction::Forgotten => {
+                    return Err(self.replaced(offset, "gave it up, long after the plugin was removed"));
+                }
+                DeploymentAction::RolledBack(back) => {
+                    for write in back.state.iter().flat_map(|state| &state.writes) {
+                        self.wrote(&write.key, write.previous.as_ref().map(|value| &***value));
                     }
-                }
-                Record::Deployment(deployment)
-                    if deployment.plugin == plugin && deployment.action == DeploymentAction::Forgotten =>
-                {
-                    return Err(HistoryError::Replaced {
-                        plugin: plugin.to_owned(),
-                        asked: from,
-                        at: entry.offset,
-                        what: "gave it up, long after the plugin was removed",
-                    });
-                }
-                Record::Rewound(rewound) if rewound.plugin == plugin && rewound.end == RewindEnd::Swapped => {
-                    return Err(HistoryError::Replaced {
-                        plugin: plugin.to_owned(),
-                        asked: from,
-                        at: entry.offset,
-                        what: "put the state in its place that a rewind built from nothing",
-                    });
+                    self.went_back.extend(back.state.is_some().then_some(offset));
                 }
                 _ => {}
+            },
+            Record::Rewound(rewound) if rewound.end == RewindEnd::Swapped => {
+                let what = "put the state in its place that a rewind built from nothing";
+                return Err(self.replaced(offset, what));
             }
+            _ => {}
         }
-        at = last.next();
+        Ok(())
     }
-    Ok(first)
+
+    fn wrote(&mut self, key: &str, previous: Option<&[u8]>) {
+        if !self.values.contains_key(key) {
+            let previous = previous.map(Bytes::copy_from_slice);
+            self.values.insert(key.into(), previous);
+        }
+    }
+
+    fn replaced(&self, at: Offset, what: &'static str) -> HistoryError {
+        HistoryError::Replaced {
+            plugin: self.plugin.to_owned(),
+            asked: self.from,
+            at,
+            what,
+        }
+    }
 }

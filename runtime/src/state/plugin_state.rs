@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::running::Tells;
 use super::versions::{FolderPair, Ran};
-use super::{KeyValues, OfRewind, Rewinding};
+use super::{Again, KeyValues, Left, OfRewind, Rewinding};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::kept::Kept;
@@ -86,6 +86,12 @@ pub struct PluginState {
     /// The rewind that runs.
     #[serde(default)]
     pub rewinding: Option<Box<Rewinding>>,
+    /// Where versions left that were live before.
+    #[serde(default)]
+    pub lefts: BTreeMap<VersionId, Left>,
+    /// What is delivered again, since state and cursor went back.
+    #[serde(default)]
+    pub again: Option<Box<Again>>,
     /// Who is told of the versions that run.
     #[serde(skip)]
     pub(super) tells: Tells,
@@ -193,6 +199,7 @@ impl PluginState {
             }
             Verdict::Dead { failure } => {
                 self.counters[2] += 1;
+                let letter = self.dead.get(&event).and_then(|dead| dead.rewind);
                 let dead = Dead {
                     attempts: outcome.attempt,
                     class: failure.class,
@@ -202,11 +209,12 @@ impl PluginState {
                     outcome: offset,
                     kept,
                     // One that is delivered again stays what it was.
-                    rewind: self.dead.get(&event).and_then(|dead| dead.rewind),
+                    rewind: letter.or_else(|| self.again_of(outcome)),
                 };
                 self.dead.insert(event, dead);
             }
         }
+        self.count_again(outcome);
     }
 
     pub(super) fn take_effects(&mut self, offset: Offset, outcome: &Outcome<'_>) {
@@ -280,6 +288,7 @@ impl PluginState {
                 self.waiting = None;
             }
             DeploymentAction::Removed => {
+                self.leaves(offset);
                 self.ended(offset, time);
                 self.probation = None;
                 (self.removed, self.refused, self.pair) = (true, None, None);
@@ -301,6 +310,7 @@ impl PluginState {
     pub fn apply_gap(&mut self, time: Micros, gap: &Gap) {
         let through = Offset(gap.through);
         self.cursor.skip(through);
+        self.follow_again();
         self.breaker.gap(time, gap);
         let heads = self
             .cursor
@@ -330,6 +340,7 @@ impl PluginState {
             }
             OperatorAction::Drop(events) => {
                 for event in events {
+                    self.gives_up(Offset(*event));
                     self.dead.remove(&Offset(*event));
                     self.redrive.remove(&Offset(*event));
                     self.attempts.remove(&Offset(*event));

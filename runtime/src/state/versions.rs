@@ -114,6 +114,15 @@ impl PluginState {
         by: AskedBy,
         is_rollback: bool,
     ) {
+        let (id, before) = (
+            version.version,
+            self.live.as_ref().map(|live| live.version.version),
+        );
+        let goes_on = before == Some(id) && !self.removed;
+        if !goes_on {
+            self.leaves(offset);
+            self.lefts.remove(&id);
+        }
         let start = if self.live.is_none() && version.from_beginning {
             Offset(1)
         } else {
@@ -125,11 +134,6 @@ impl PluginState {
         if self.live.is_none() {
             self.cursor.low = Offset(start.0 - 1);
         }
-        let (id, before) = (
-            version.version,
-            self.live.as_ref().map(|live| live.version.version),
-        );
-        let goes_on = before == Some(id) && !self.removed;
         if !goes_on {
             self.ended(offset, time);
             let ran = self.ran.entry(id).or_default();
@@ -163,7 +167,11 @@ impl PluginState {
 
     /// What a rollback at `offset` does. A pair that waits or was refused stays what it is.
     pub(super) fn roll_back(&mut self, offset: Offset, time: Micros, back: &RolledBack, by: AskedBy) {
+        let going = self.goes_back(back);
         self.goes_live(offset, time, &back.version, by, true);
+        if let Some(going) = going {
+            self.go_back(offset, time, going);
+        }
         if let Some(ran) = self.ran.get_mut(&back.from) {
             ran.rolled_back = Some((time, by, back.why.clone()));
         }
@@ -187,6 +195,7 @@ impl PluginState {
         for id in versions {
             self.former.remove(id);
             self.ran.remove(id);
+            self.lefts.remove(id);
         }
     }
 
@@ -312,6 +321,7 @@ mod tests {
             version: version(to),
             from: id(from),
             why: "why".into(),
+            state: None,
         };
         (AskedBy::Operator, DeploymentAction::RolledBack(Box::new(back)))
     }

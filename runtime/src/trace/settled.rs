@@ -165,8 +165,12 @@ impl Forest {
         }
         match Record::decode(&entry.payload)? {
             Record::Event(event) => self.grow(offset, &event, &emitted_for, roots),
-            // History that runs again is nothing that the event caused.
-            Record::Outcome(outcome) if outcome.rewind.as_ref().is_some_and(|of| of.historic) => {}
+            // History that runs again is nothing that the event caused; nor is what is delivered again since the state went back.
+            Record::Outcome(outcome)
+                if outcome
+                    .rewind
+                    .as_ref()
+                    .is_some_and(|of| of.historic || !outcome.replay) => {}
             Record::Outcome(outcome) => self.settle(offset, &outcome),
             Record::Fired(fired) => {
                 if let Some(tickets) = self.timers.get(&Offset(fired.set_at)) {

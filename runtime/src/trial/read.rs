@@ -257,15 +257,21 @@ impl Source<'_> {
     }
 
     /// `range` with the state before it. Where the state was replaced as a whole in it or after it, nobody knows what it was
-    /// before: then the range is what lies behind the last record that did it, which is the other answer.
+    /// before, and where it went back in it, what was settled before is no history of it: then the range is what lies behind
+    /// the last record that did it, which is the other answer.
     fn begun(&self, mut range: Range, is: Find<'_>) -> Result<Begun, HistoryError> {
         let nothing = KeyValues::default();
         let now = self.state.as_ref().map_or(&nothing, |state| &state.key_values);
         let mut replaced_at = None;
         loop {
-            let at = match history::before(self.log, self.plugin, now, self.through, range.first) {
+            let mut since = history::Since::new(self.plugin, range.first);
+            let at = match since.read(self.log, self.through) {
                 Err(history::HistoryError::Replaced { at, .. }) => at,
-                before => return Ok((Some((range, before?)), replaced_at)),
+                Err(refused) => return Err(refused.into()),
+                Ok(()) => match since.went_back.iter().rfind(|at| **at <= range.last) {
+                    Some(at) => *at,
+                    None => return Ok((Some((range, since.before(now))), replaced_at)),
+                },
             };
             replaced_at = Some(at);
             match self.behind(range, at, is)? {

@@ -61,8 +61,6 @@ impl Rewind {
 /// How far the rewind of `plugin` is, where one runs.
 pub(super) fn progress(plugin: &Value) -> Option<String> {
     let rewind = plugin.get("rewind").filter(|rewind| !rewind.is_null())?;
-    let mute = rewind["mute"].as_array().into_iter().flatten();
-    let mute: Vec<&str> = mute.filter_map(Value::as_str).collect();
     let said = format!(
         "at {} of {} to {}, {} offsets left, {} a second, {} done, {} dead",
         text_at(rewind, "/at"),
@@ -74,12 +72,18 @@ pub(super) fn progress(plugin: &Value) -> Option<String> {
         text_at(rewind, "/counters/dead"),
     );
     let fresh = (rewind["fresh"] == true).then(|| ", into a fresh state".to_owned());
-    let muted = (!mute.is_empty()).then(|| {
-        let effects = text_at(rewind, "/muted");
-        format!(", {} muted ({effects} effects so far)", mute.join(" and "))
-    });
     let paused = rewind.pointer("/paused/reason").and_then(Value::as_str);
     let paused = paused.map(|reason| format!("; paused, for it fails across keys: {reason}"));
-    let more = [fresh, muted, paused].into_iter().flatten();
+    let more = [fresh, muted(rewind), paused].into_iter().flatten();
     Some(std::iter::once(said).chain(more).collect())
+}
+
+/// What is muted of it, where anything is.
+pub(super) fn muted(again: &Value) -> Option<String> {
+    let mute = again["mute"].as_array().into_iter().flatten();
+    let mute: Vec<&str> = mute.filter_map(Value::as_str).collect();
+    (!mute.is_empty()).then(|| {
+        let effects = text_at(again, "/muted");
+        format!(", {} muted ({effects} effects so far)", mute.join(" and "))
+    })
 }

@@ -3,8 +3,12 @@
 use serde_json::Value;
 
 use super::Done;
+use super::rewind::muted;
 use crate::cli::api::{Api, escaped};
 use crate::cli::output::{Printer, table, text_at};
+
+/// What can be muted of what is delivered again.
+const MUTED: [&str; 2] = ["emit", "http"];
 
 /// List the versions of a plugin that are kept, and how each fared
 #[derive(clap::Args)]
@@ -23,6 +27,12 @@ pub(in crate::cli) struct Rollback {
     /// Even where it breaks a contract of a plugin that runs
     #[arg(long)]
     force: bool,
+    /// Let state and cursor go back with it to where it left them, and deliver the events since again
+    #[arg(long)]
+    state: bool,
+    /// What happens again where an event was done before: else it is recorded and does not happen
+    #[arg(long, requires = "state", value_delimiter = ',', value_parser = MUTED)]
+    unmute: Vec<String>,
 }
 
 /// Let the canary of a plugin run for all keys
@@ -58,25 +68,47 @@ impl Versions {
 impl Rollback {
     pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
         let mut path = format!(
-            "/v1/plugins/{}/rollback?force={}",
+            "/v1/plugins/{}/rollback?force={}&state={}",
             escaped(&self.name),
-            self.force
+            self.force,
+            self.state
         );
         if let Some(version) = &self.version {
             path = format!("{path}&version={}", escaped(version));
         }
+        if self.state {
+            let mute = MUTED
+                .into_iter()
+                .filter(|word| !self.unmute.iter().any(|loud| loud == word));
+            path = format!("{path}&mute={}", mute.collect::<Vec<_>>().join(","));
+        }
         let plugin = api.post(&path, "application/json", b"")?;
         printer.print(&plugin, || {
-            format!(
-                "{} runs version {} again; its cursor goes on at {}, and what is in the folder is not tried again until \
-                 it changes",
-                self.name,
-                text_at(&plugin, "/version"),
-                text_at(&plugin, "/cursor")
-            )
+            let (name, version) = (&self.name, text_at(&plugin, "/version"));
+            let cursor = match (self.state, again(&plugin)) {
+                (true, Some(said)) => format!("its state is what it left, and the events since are delivered again: {said}"),
+                (true, None) => "its state is what it left, and no event was settled since".to_owned(),
+                (false, _) => format!("its cursor goes on at {}", text_at(&plugin, "/cursor")),
+            };
+            format!("{name} runs version {version} again; {cursor}; what is in the folder is not tried again until it changes")
         });
         Ok(())
     }
+}
+
+/// How far `plugin` is with what is delivered again since its state went back, where anything is.
+pub(super) fn again(plugin: &Value) -> Option<String> {
+    let again = plugin.get("again").filter(|again| !again.is_null())?;
+    Some(format!(
+        "at {} of {} to {}, {} offsets left, {} done, {} dead{}",
+        text_at(again, "/at"),
+        text_at(again, "/from"),
+        text_at(again, "/through"),
+        text_at(again, "/left"),
+        text_at(again, "/counters/done"),
+        text_at(again, "/counters/dead"),
+        muted(again).unwrap_or_default(),
+    ))
 }
 
 fn list(versions: &Value) -> String {

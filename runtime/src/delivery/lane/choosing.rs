@@ -61,6 +61,12 @@ impl Lane {
         {
             under_way.side = Side::Before;
         }
+        if let Choice::Deliver(entry, under_way) = &mut choice
+            && under_way.turned.rewind.is_none()
+            && let Some(again) = &subscriber.state.lock().again
+        {
+            under_way.turned.rewind = again.of(entry.offset, &event_of(entry)?);
+        }
         if let Choice::Deliver(entry, under_way) = &mut choice {
             let interrupted = if under_way.turned.historic {
                 &mut shared.interrupted_history

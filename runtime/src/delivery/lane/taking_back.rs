@@ -2,13 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use nerve_eventlog::{AppendError, Batch};
+use nerve_eventlog::Batch;
 
 use super::{Lane, LaneError};
 use crate::delivery::subscriber::Subscriber;
-use crate::host::Stopped;
 use crate::log::record::{AskedBy, Deployment, DeploymentAction, Record, RolledBack};
-use crate::log::sequencer::stopped;
 use crate::state::PluginState;
 
 impl Lane {
@@ -45,20 +43,8 @@ impl Lane {
         };
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
-        loop {
-            match self.sequencer.append(batch, None, std::iter::empty()) {
-                Ok(appended) => {
-                    state.apply_deployment(appended.first, appended.time, &deployment);
-                    break;
-                }
-                Err(AppendError::Full { batch: back, .. }) => {
-                    batch = back;
-                    let durable = self.log.wait_durable(self.log.bounds().durable.next());
-                    durable.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
-                }
-                Err(refused) => return Err(stopped(&refused).into()),
-            }
-        }
+        let appended = self.sequencer.append_in_turn(batch)?;
+        state.apply_deployment(appended.first, appended.time, &deployment);
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
         drop(state);
@@ -74,5 +60,6 @@ fn fallen(state: &PluginState) -> Option<RolledBack> {
         version: state.former.get(&probation.before)?.clone(),
         from: probation.watched,
         why: probation.fallen()?.to_owned(),
+        state: None,
     })
 }

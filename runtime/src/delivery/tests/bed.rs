@@ -123,7 +123,7 @@ impl Handler for Fake {
             offset: delivery.offset.0,
             key: delivery.event.key.map(str::to_owned),
             attempt: delivery.attempt,
-            replay: delivery.replay,
+            replay: delivery.is_replay(),
             version: self.version,
         });
         if self.reins.left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -164,7 +164,7 @@ pub(super) struct Bed {
     /// All that there may be; how many work, the version says.
     pub(super) lanes: Vec<Lane>,
     allowed: usize,
-    version: u8,
+    pub(super) version: u8,
     policy: RetryPolicy,
     /// How the next versions are watched.
     pub(super) terms: Option<Terms>,
@@ -405,7 +405,7 @@ impl Bed {
         between.swap_watched(Some(fake), before);
     }
 
-    fn fake(&self, script: Script, version: u8) -> Arc<dyn Version> {
+    pub(super) fn fake(&self, script: Script, version: u8) -> Arc<dyn Version> {
         Arc::new(Fake {
             version,
             lanes: self.allowed,

@@ -160,6 +160,7 @@ fn a_canary_that_fails_is_taken_back_and_so_is_one_that_an_operator_does_not_wan
         version,
         from: VersionId([2; 8]),
         why: "it was told to".into(),
+        state: None,
     };
     record(&bed, DeploymentAction::RolledBack(Box::new(back)));
     assert!(bed.fold().probation.is_none());

@@ -40,6 +40,7 @@ fn back(bed: &Bed, from: u8, to: u8) -> DeploymentAction {
         version: bed.fold().former[&VersionId([to; 8])].clone(),
         from: VersionId([from; 8]),
         why: "it was told to".into(),
+        state: None,
     }))
 }
 

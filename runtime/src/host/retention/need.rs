@@ -13,7 +13,8 @@ use crate::plugin::settings::Lag;
 /// Bytes that are read from the log at a time.
 const READ_BYTES: usize = 1 << 20;
 
-/// What a plugin needed when it was looked at; it never needs anything older later.
+/// What a plugin needed when it was looked at; it never needs anything older later, for its cursor goes back only while
+/// retention stands still.
 pub(super) struct Need {
     subscription: Subscription,
     cursor: Cursor,

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::DeclaredSchema;
-use super::Rewind;
+use super::{DeclaredSchema, Rewind, StateBack};
 
 /// What became of a request to deploy or remove a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +86,9 @@ pub struct RolledBack {
     pub from: VersionId,
     /// Why, for people.
     pub why: String,
+    /// Where state and cursor go back with it.
+    #[serde(default)]
+    pub state: Option<Box<StateBack>>,
 }
 
 /// What a plugin asks for: capabilities, each with its scopes.

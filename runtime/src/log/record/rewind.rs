@@ -57,10 +57,11 @@ pub enum RewindEnd {
 /// Of which rewind a delivery was, and what was muted of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Replay<'a> {
-    /// The rewind.
+    /// The rewind, or the rollback.
     pub generation: u64,
     /// Whether the rewind is under way: the outcome moves its cursor, and not the plugin's. An event that the rewind
-    /// gave up on and that an operator delivers again is of the rewind, and no part of it any more.
+    /// gave up on and that an operator delivers again is of the rewind, and no part of it any more. An event that is delivered
+    /// again since state and cursor went back is of that rollback, and moves the plugin's cursor.
     pub historic: bool,
     /// Whether the outcome writes into the state that the rewind builds.
     pub fresh: bool,

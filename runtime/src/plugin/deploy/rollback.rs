@@ -1,13 +1,20 @@
 //! Back to a version that ran before, at once: it is loaded while the live one runs on, and swapped in between two
-//! events.
+//! events; with the state where it left it, where that is asked for.
 
 use std::sync::Arc;
 
+use nerve_eventlog::{Batch, Offset};
+
 use super::Deployer;
+use super::state_back::{Back, StateBackError};
 use crate::contract::{Decided, Offered};
+use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
-use crate::log::record::{AskedBy, DeploymentAction, LiveVersion, Mode, RolledBack, VersionId};
+use crate::log::record::{
+    AskedBy, Deployment, DeploymentAction, LiveVersion, Mode, Mute, Record, RolledBack, VersionId,
+};
+use crate::log::sequencer::Sequencer;
 use crate::state::PluginState;
 
 /// Why nothing was rolled back. What was live goes on.
@@ -61,6 +68,9 @@ pub enum RollBackError {
         /// What it breaks.
         problems: Vec<String>,
     },
+    /// State and cursor don't go back with it.
+    #[error("its state does not go back with it: {0}")]
+    State(Box<StateBackError>),
     /// The host is stopping or the log is poisoned.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -68,43 +78,27 @@ pub enum RollBackError {
 
 impl Deployer {
     /// Let the version `to` go live again, or, where none is named, the one before the live one; answers which. One that
-    /// breaks a contract does not, unless it is `forced`. Blocks: it loads, and waits for the event that is being delivered.
+    /// breaks a contract does not, unless it is `forced`. Where it is said what is muted, `state` and cursor go back with it to
+    /// where it left, and what was settled since is delivered again: retention must stand still meanwhile. Blocks: it loads,
+    /// reads the log, and waits for the event that is being delivered.
     pub fn roll_back(
         &self,
         subscriber: &Subscriber,
         to: Option<&str>,
         forced: bool,
+        state: Option<Mute>,
     ) -> Result<VersionId, RollBackError> {
         let (from, mut target) = target(&subscriber.state.lock(), to)?;
         let version = target.version;
         let loaded = self
             .load_kept(&subscriber.name, &target)
             .map_err(|reason| RollBackError::Load { version, reason })?;
+        // Held until it runs.
         let decided = self.hold_against_contracts(subscriber, version, loaded.offered(), forced)?;
         target.warnings.clone_from(&decided.warnings);
-        let between = subscriber.between_events();
-        let mut state = subscriber.state.lock();
-        let lives_on = state
-            .live
-            .as_ref()
-            .is_some_and(|live| live.version.version == from);
-        if !lives_on || state.removed || !state.former.contains_key(&version) {
-            return Err(RollBackError::Changed);
-        }
-        let why = "an operator asked for it".to_owned();
-        let back = RolledBack {
-            version: target,
-            from,
-            why,
-        };
-        let (pair, action) = (state.pair, DeploymentAction::RolledBack(Box::new(back)));
-        self.record(&subscriber.name, &mut state, pair, action, AskedBy::Operator)?;
-        self.sequencer
-            .subscribe(subscriber.id, state.subscription.clone());
-        drop(state);
+        swap_back(&self.sequencer, subscriber, from, target, Arc::new(loaded), state)?;
         *subscriber.trouble.lock() = None;
         tracing::info!(plugin = %subscriber.name, %version, "rolled back from {from}");
-        between.swap(Some(Arc::new(loaded)));
         Ok(version)
     }
 
@@ -127,6 +121,90 @@ impl Deployer {
                 problems: problems.collect(),
             }
         })
+    }
+}
+
+/// Put `runs`, which is the former version `target`, in the place of `from`, with the state where it is said what is muted.
+/// Blocks.
+pub(crate) fn swap_back(
+    sequencer: &Sequencer,
+    subscriber: &Subscriber,
+    from: VersionId,
+    target: LiveVersion,
+    runs: Arc<dyn Version>,
+    state: Option<Mute>,
+) -> Result<(), RollBackError> {
+    let (log, version) = (&**sequencer.log(), target.version);
+    let back = state.map(|mute| Back::new(&subscriber.name, &subscriber.state.lock(), version, mute));
+    let mut back = back.transpose()?;
+    back.as_mut().map(|back| back.read(log)).transpose()?;
+    let between = subscriber.between_events();
+    let mut state = subscriber.state.lock();
+    let lives_on = state
+        .live
+        .as_ref()
+        .is_some_and(|live| live.version.version == from);
+    if !lives_on || state.removed || !state.former.contains_key(&version) {
+        return Err(RollBackError::Changed);
+    }
+    back.as_mut().map(|back| back.read(log)).transpose()?;
+    let back = back.map(|back| back.finish(log, &state)).transpose()?;
+    let goes_back = back.is_some();
+    let back = RolledBack {
+        version: target,
+        from,
+        why: "an operator asked for it".to_owned(),
+        state: back.map(Box::new),
+    };
+    record(sequencer, subscriber, &mut state, back)?;
+    sequencer.subscribe(subscriber.id, state.subscription.clone());
+    drop(state);
+    if goes_back {
+        between.go_back(Some(runs), log.bounds().first);
+    } else {
+        between.swap(Some(runs));
+    }
+    Ok(())
+}
+
+/// The record of a rollback, which may be large where the state goes back.
+fn record(
+    sequencer: &Sequencer,
+    subscriber: &Subscriber,
+    state: &mut PluginState,
+    back: RolledBack,
+) -> Result<(), RollBackError> {
+    let size = back
+        .state
+        .as_ref()
+        .map(|back| (Offset(back.to), back.writes.len()));
+    let deployment = Deployment {
+        plugin: subscriber.name.to_string(),
+        pair: state.pair,
+        action: DeploymentAction::RolledBack(Box::new(back)),
+        by: AskedBy::Operator,
+        warnings: Vec::new(),
+    };
+    let mut batch = Batch::new();
+    batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
+    let (bytes, limit) = (batch.size(), sequencer.log().largest_batch());
+    if let Some((left, keys)) = size.filter(|_| bytes > limit) {
+        return Err(StateBackError::Large {
+            left,
+            keys,
+            bytes,
+            limit,
+        }
+        .into());
+    }
+    let appended = sequencer.append_in_turn(batch)?;
+    state.apply_deployment(appended.first, appended.time, &deployment);
+    Ok(())
+}
+
+impl From<StateBackError> for RollBackError {
+    fn from(refused: StateBackError) -> Self {
+        Self::State(Box::new(refused))
     }
 }
 

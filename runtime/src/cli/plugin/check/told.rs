@@ -320,7 +320,7 @@ pub(super) fn notes(begins: &Beginning, report: &Report) -> Vec<String> {
     }
     if let Some(at) = begins.replaced_at {
         notes.push(format!(
-            "The record at @{at} replaced the plugin's state as a whole: only what it settled behind that was tried."
+            "The record at @{at} replaced the plugin's state as a whole, or took it back: only what it settled behind that was tried."
         ));
     }
     if report.lost > 0 {
