@@ -7,6 +7,7 @@ mod completions;
 mod dead;
 mod demo;
 mod dev;
+mod doctor;
 mod events;
 mod exit;
 mod init;
@@ -70,6 +71,8 @@ enum Command {
     Trace(trace::Trace),
     /// Show who emits and who consumes what, as declared and as seen, and what is odd about it
     Map(map::Map),
+    /// Look for the symptoms of a distributed monolith: in a log, or in the traces of services that are not on nerve
+    Doctor(doctor::Doctor),
     /// Tell the story of a shop on a host of its own, checking every claim
     Demo(demo::Demo),
     /// Measure this machine
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Events(command) => command.run(&api, &printer),
         Command::Trace(command) => command.run(&api, &printer),
         Command::Map(command) => command.run(&api, &printer),
+        Command::Doctor(command) => command.run(&api, &printer),
         Command::Demo(command) => command.run(&printer),
         Command::Bench(command) => command.run(&printer),
         Command::Plugin(command) => command.run(&api, &printer),

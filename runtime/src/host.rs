@@ -9,6 +9,7 @@ mod at_rest;
 mod backup;
 mod bundle;
 mod checkpoint;
+mod doctor;
 mod error;
 mod history;
 mod inspect;

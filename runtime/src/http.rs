@@ -5,6 +5,7 @@ mod body;
 pub mod bundle;
 mod cloud_event;
 mod dead_letters;
+mod doctor;
 mod events;
 mod extract;
 mod follow;
@@ -97,6 +98,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
             get(schemas::show).put(schemas::set).delete(schemas::take_back),
         )
         .route("/v1/map", get(map::show))
+        .route("/v1/doctor", get(doctor::show))
         .route("/v1/log", get(log::show))
         .route("/v1/log/backup", get(backup::show))
         .route("/livez", get(health::live))

@@ -23,6 +23,9 @@ pub mod state;
 // 7 OBSERVE
 pub mod trace;
 
+// What is wrong with how plugins, or services, depend on each other.
+pub mod doctor;
+
 // What one process owns.
 pub mod host;
 

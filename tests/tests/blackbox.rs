@@ -19,6 +19,8 @@ mod crash_points;
 mod deployment;
 #[path = "blackbox/disk_full.rs"]
 mod disk_full;
+#[path = "blackbox/doctor.rs"]
+mod doctor;
 #[path = "blackbox/faults.rs"]
 mod faults;
 #[path = "blackbox/hostile.rs"]

@@ -64,6 +64,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "runtime/src/doctor",
+        &[
+            "wasmtime",
+            "axum",
+            "tokio",
+            "crate::plugin",
+            "crate::host",
+            "crate::http",
+            "crate::cli",
+        ],
+    ),
+    (
         "runtime/src/host",
         &["serde_json", "axum", "crate::http", "crate::cli"],
     ),

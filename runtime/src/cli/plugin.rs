@@ -3,7 +3,7 @@
 mod build;
 mod check;
 mod deploy;
-mod new;
+pub(super) mod new;
 mod rewind;
 mod test;
 pub(super) mod tool_chain;

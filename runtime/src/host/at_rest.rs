@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nerve_eventlog::storage::{FsStorage, Storage, Untouched};
-use nerve_eventlog::{FileLog, Log};
+use nerve_eventlog::{FileLog, Log, ReadError};
 
 use super::open::{HostOptions, OpenError, rebuild};
 use crate::contract::{self, Found, Offered, Parsed};
+use crate::doctor::Report;
 use crate::log::index::TypeIndex;
 use crate::log::record::{Mode, TypeSchema};
 use crate::plugin::components::Components;
@@ -79,6 +80,15 @@ impl AtRest {
         let set = self.schemas.keys().cloned().collect();
         let at = observed.time;
         draw(&declared, &set, &observed, at, wanted)
+    }
+
+    /// What the doctor finds in its last `records`.
+    pub fn examine(&self, records: u64) -> Result<Report, ReadError> {
+        let known = self
+            .plugins
+            .iter()
+            .map(|(name, state)| super::doctor::known(name, state));
+        super::doctor::examine(&self.log, records, known.collect())
     }
 
     /// Hand what the history of `plugin` is about to `sink`, with its component, or else what is asked for of it.
