@@ -15,7 +15,7 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench soak plugins shop host clean
+.PHONY: help demo test check bench soak plugins shop host browser clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim"
@@ -23,6 +23,7 @@ help:
 	@echo "make check    format, lints, documentation and the rules of the repository"
 	@echo "make bench    measure this machine"
 	@echo "make soak     the long form of every proof, for many hours, into docs/reliability.md"
+	@echo "make browser  get what the tests of the dashboard drive a browser with"
 	@echo "make plugins  build the shop's plugins into target-wasm/plugins"
 
 plugins:
@@ -31,13 +32,16 @@ plugins:
 shop:
 	scripts/build-plugins shop
 
+browser:
+	@scripts/browser.sh >/dev/null
+
 host:
 	$(CARGO) build $(ALL)
 
 demo: shop host
 	$(NERVE) demo --built target-wasm
 
-test: plugins host
+test: plugins host browser
 	$(TEST) $(ALL)
 	$(CARGO) test -q --doc --workspace
 	$(CARGO) test -q --manifest-path plugins/Cargo.toml --workspace

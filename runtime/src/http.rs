@@ -4,6 +4,7 @@ mod backup;
 mod body;
 pub mod bundle;
 mod cloud_event;
+mod dashboard;
 mod dead_letters;
 mod doctor;
 mod events;
@@ -22,6 +23,7 @@ mod schemas;
 mod server;
 mod state;
 mod time;
+mod timers;
 mod trace;
 mod versions;
 mod wait;
@@ -76,6 +78,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
             "/v1/plugins/{name}/rewind",
             post(rewind::begin).delete(rewind::stop),
         )
+        .route("/v1/plugins/{name}/timers", get(timers::list))
         .route("/v1/plugins/{name}/logs", get(plugins::logs))
         .route("/v1/plugins/{name}/history", get(history::show))
         .route("/v1/plugins/{name}/contracts", post(schemas::would_break))
@@ -103,6 +106,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/log/backup", get(backup::show))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
+        .merge(dashboard::routes())
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn_with_state(

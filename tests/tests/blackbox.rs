@@ -15,6 +15,8 @@ mod contracts;
 mod crash;
 #[path = "blackbox/crash_points.rs"]
 mod crash_points;
+#[path = "blackbox/dashboard.rs"]
+mod dashboard;
 #[path = "blackbox/deployment.rs"]
 mod deployment;
 #[path = "blackbox/disk_full.rs"]

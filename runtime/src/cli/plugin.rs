@@ -68,6 +68,14 @@ pub(super) enum Plugin {
         #[arg(long)]
         pair: Option<String>,
     },
+    /// List what a plugin will emit later, the next timer first
+    Timers {
+        /// Its name
+        name: String,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
     /// Show a plugin's last log lines
     Logs {
         /// Its name
@@ -154,6 +162,10 @@ impl Plugin {
                     )
                 });
             }
+            Self::Timers { name, limit } => {
+                let timers = api.get(&format!("/v1/plugins/{}/timers?limit={limit}", escaped(&name)))?;
+                printer.print(&timers, || set_timers(&name, &timers));
+            }
             Self::Logs { name, limit, follow } => {
                 let path = format!("/v1/plugins/{}/logs", escaped(&name));
                 let lines = api.get(&format!("{path}?limit={limit}"))?;
@@ -180,6 +192,27 @@ impl Plugin {
         }
         Ok(())
     }
+}
+
+fn set_timers(name: &str, timers: &Value) -> String {
+    let each = timers["timers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if each.is_empty() {
+        return format!("no timer of {name} is set");
+    }
+    let mut rows = vec![
+        ["TIMER", "FIRES", "TYPE", "KEY", "SET AT"]
+            .map(String::from)
+            .to_vec(),
+    ];
+    let columns = ["/name", "/due", "/type", "/key", "/set_at"];
+    rows.extend(
+        each.iter()
+            .map(|timer| columns.map(|column| text_at(timer, column)).to_vec()),
+    );
+    let more = timers["next"]
+        .as_u64()
+        .map_or(String::new(), |_| "\nand more: --limit".to_owned());
+    format!("{}{more}", table(&rows))
 }
 
 fn list(plugins: &Value) -> String {

@@ -122,6 +122,11 @@ impl Timers {
         self.by_name.is_empty()
     }
 
+    /// The timers by when they fire.
+    pub fn by_due(&self) -> impl Iterator<Item = (&str, &Timer)> {
+        self.by_due.iter().map(|(_, name)| (&**name, &self.by_name[name]))
+    }
+
     /// The timers by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Timer)> {
         self.by_name.iter().map(|(name, timer)| (&**name, timer))

@@ -8,11 +8,11 @@ use nerve_eventlog::Offset;
 
 use super::{
     AgainStatus, AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, RewindStatus, Standing,
-    VersionStatus,
+    TimerStatus, VersionStatus,
 };
 use crate::delivery::subscriber::Subscriber;
 use crate::ingest::SourceRates;
-use crate::log::record::Hash;
+use crate::log::record::{self, Hash};
 use crate::state::PluginState;
 
 impl Host {
@@ -80,6 +80,36 @@ impl Host {
             let state = subscriber.state.lock();
             readable(plugin, &state, prefix)?;
             (state.key_values.scan(prefix, after, limit), state.cursor.low)
+        };
+        self.durable_now().await?;
+        Ok(answer)
+    }
+
+    /// Timers of the plugin that are set, by when they fire: `limit` behind the first `after`, and whether there are more.
+    pub async fn timers(
+        &self,
+        plugin: &str,
+        after: usize,
+        limit: usize,
+    ) -> Result<(Vec<TimerStatus>, bool), AskError> {
+        let answer = {
+            let subscriber = self.subscriber(plugin)?;
+            let state = subscriber.state.lock();
+            let timers = state.timers.by_due().skip(after).take(limit);
+            let timers = timers.map(|(name, timer)| {
+                // What was settled is a record of an event.
+                let event = record::event(&timer.event).ok().flatten();
+                TimerStatus {
+                    name: name.to_owned(),
+                    due: timer.due,
+                    r#type: event
+                        .as_ref()
+                        .map_or_else(String::new, |event| event.r#type.to_owned()),
+                    key: event.and_then(|event| event.key.map(str::to_owned)),
+                    set_at: timer.set_at,
+                }
+            });
+            (timers.collect(), state.timers.len() > after.saturating_add(limit))
         };
         self.durable_now().await?;
         Ok(answer)

@@ -137,6 +137,21 @@ pub struct DeadLetter {
     pub kept: Option<Entry>,
 }
 
+/// A timer that is set.
+#[derive(Debug, Clone)]
+pub struct TimerStatus {
+    /// Its name.
+    pub name: String,
+    /// When it fires.
+    pub due: Micros,
+    /// The type of its event.
+    pub r#type: String,
+    /// The key of its event.
+    pub key: Option<String>,
+    /// The outcome that set it.
+    pub set_at: Offset,
+}
+
 /// What the start found in the log.
 #[derive(Debug, Clone)]
 pub struct LogStatus {

@@ -2,6 +2,7 @@
 
 mod bed;
 mod contracts;
+mod dashboard;
 mod events;
 mod fuzz;
 mod history;
@@ -17,4 +18,5 @@ mod scrub;
 mod server;
 mod stored;
 mod stuck;
+mod timers;
 mod wait;

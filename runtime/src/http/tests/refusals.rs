@@ -159,7 +159,7 @@ async fn every_refusal_is_a_problem() {
     let bed = Bed::new();
     bed.publish(&event("a", "t")).await;
     for (method, path, status, code) in [
-        ("GET", "/", 404, "not-found"),
+        ("GET", "/nowhere", 404, "not-found"),
         ("GET", "/v1/nothing", 404, "not-found"),
         ("GET", "/v1/plugins/p/state/", 404, "not-found"),
         ("PUT", "/v1/events", 405, "method-not-allowed"),

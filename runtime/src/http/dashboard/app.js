@@ -1,0 +1,115 @@
+// The dashboard: which page is shown, and when it is drawn anew.
+
+import { follow, get } from "./api.js";
+import { h, say } from "./dom.js";
+import * as dead from "./pages/dead.js";
+import * as doctor from "./pages/doctor.js";
+import * as events from "./pages/events.js";
+import * as host from "./pages/host.js";
+import * as map from "./pages/map.js";
+import * as plugin from "./pages/plugin.js";
+import * as plugins from "./pages/plugins.js";
+import * as trace from "./pages/trace.js";
+
+// A page answers what it shows, for the parts of the address behind its name. `live` ones are drawn anew as events come.
+const PAGES = { map, plugins, plugin, events, trace, dead, doctor, host };
+
+const main = document.getElementById("main");
+const live = document.getElementById("live");
+let shown = null; // The page, its arguments, and what ends what it has asked for.
+let stale = false;
+const recent = [];
+
+function address() {
+  const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  return PAGES[name] ? { name, rest } : { name: "map", rest: [] };
+}
+
+async function open() {
+  shown?.ends.abort();
+  const { name, rest } = address();
+  shown = { page: PAGES[name], name, rest, ends: new AbortController(), busy: false };
+  for (const item of document.querySelectorAll("nav a")) {
+    const own = item.getAttribute("href").slice(2);
+    const current = own === name || (own === "plugins" && name === "plugin") || (own === "events" && name === "trace");
+    if (current) item.setAttribute("aria-current", "page"); else item.removeAttribute("aria-current");
+  }
+  main.replaceChildren(h("p", { class: "soft" }, "…"));
+  await draw();
+  main.focus({ preventScroll: true });
+  window.scrollTo(0, 0);
+}
+
+async function draw() {
+  const { page, rest, ends } = shown;
+  const drawn = shown;
+  if (drawn.busy) { stale = true; return; }
+  drawn.busy = true;
+  stale = false;
+  try {
+    const [title, ...content] = await page.show(rest, { signal: ends.signal, again: draw, recent });
+    if (drawn !== shown) return;
+    document.title = `${title} · nerve`;
+    keepFocus(() => main.replaceChildren(h("h2", {}, title), ...content.flat(Infinity).filter(Boolean)));
+  } catch (cause) {
+    if (drawn !== shown || cause.name === "AbortError") return;
+    main.replaceChildren(h("h2", {}, "This can't be shown"), h("p", { class: "bad" }, cause.message));
+  } finally {
+    drawn.busy = false;
+  }
+}
+
+/** Who uses the keyboard stays where they are when a page is drawn anew, and so does what they typed. */
+function keepFocus(change) {
+  const active = document.activeElement;
+  const focused = main.contains(active) && active !== main ? active : null;
+  const controls = () => [...main.querySelectorAll("a, button, input, select, summary, [tabindex]")];
+  const at = focused ? controls().indexOf(focused) : -1;
+  const opened = new Set([...main.querySelectorAll("details[open]")].map((one) => one.dataset.name));
+  const scrolled = [...main.querySelectorAll(".drawing, .table, .tree-box")].map((one) => [one.scrollLeft, one.scrollTop]);
+  change();
+  for (const one of main.querySelectorAll("details")) one.open ||= opened.has(one.dataset.name);
+  [...main.querySelectorAll(".drawing, .table, .tree-box")].forEach((one, n) => scrolled[n] && one.scrollTo(...scrolled[n]));
+  if (at >= 0) controls()[at]?.focus({ preventScroll: true });
+}
+
+/** Nobody is interrupted who is typing or about to confirm something. */
+function mayDraw() {
+  const active = document.activeElement;
+  return shown?.page.live && !document.hidden && !main.querySelector("button.sure, button[aria-busy]")
+    && !(active && ["INPUT", "SELECT"].includes(active.tagName));
+}
+
+async function listen() {
+  let after = null;
+  for (;;) {
+    try {
+      if (after === null) after = (await get("/v1/log")).last;
+      live.textContent = "live";
+      live.classList.remove("off");
+      await follow(after, (logged) => {
+        after = logged.offset;
+        recent.unshift(logged);
+        recent.length = Math.min(recent.length, 200);
+        stale = true;
+      });
+    } catch (cause) {
+      live.textContent = "the host does not answer; trying again";
+      live.classList.add("off");
+      if (cause.status === 410) after = null;
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+    }
+  }
+}
+
+addEventListener("hashchange", open);
+addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  if (event.reason?.name !== "AbortError") say(event.reason?.message ?? "something failed", true);
+});
+document.addEventListener("visibilitychange", () => { stale = true; });
+// Events come faster than anybody reads: once a second is live enough, and what no event tells is looked at now and then.
+setInterval(() => { if (stale && mayDraw()) draw(); }, 1000);
+setInterval(() => { stale = true; }, 5000);
+open();
+listen();
