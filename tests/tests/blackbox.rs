@@ -25,6 +25,8 @@ mod disk_full;
 mod doctor;
 #[path = "blackbox/faults.rs"]
 mod faults;
+#[path = "blackbox/going_back.rs"]
+mod going_back;
 #[path = "blackbox/hostile.rs"]
 mod hostile;
 #[path = "blackbox/inner_loop.rs"]
