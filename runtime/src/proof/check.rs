@@ -1,12 +1,14 @@
 //! Whether a history keeps the promises: read off the records alone, and held against the state.
 
 mod rewound;
+mod went_back;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nerve_eventlog::{Micros, Offset};
 
 use self::rewound::Again;
+use self::went_back::Past;
 use super::history::{History, kept, told};
 use super::script::number;
 use crate::delivery::subscription::Pattern;
@@ -29,10 +31,11 @@ struct Plugin<'a> {
     /// The first event that it could want.
     since: u64,
     rewind: Option<Again<'a>>,
+    past: Past<'a>,
 }
 
 /// What the state must say.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Counts<'a> {
     /// Names of the events of each key, in the order in which they were done.
     order: BTreeMap<&'a str, String>,
@@ -176,6 +179,7 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
                 _ => {}
             },
             Record::Deployment(deployment) => {
+                plugin.deployed(seed, offset, &deployment.action);
                 if let Some(live) = deployment.action.live() {
                     // What retention had dropped by then is no part of the beginning.
                     let began = history.began.get(&Offset(offset)).map_or(offset, |began| began.0);
@@ -308,6 +312,7 @@ impl<'a> Plugin<'a> {
                 outcome.plugin
             );
         }
+        self.happens_once(seed, offset, outcome);
         let ends = !matches!(outcome.verdict, Verdict::Retry { .. });
         self.tried.insert(at, (outcome.attempt, ends));
         if ends {

@@ -11,14 +11,14 @@ use super::check::check;
 use super::history::History;
 use super::simulation::live;
 use super::world::World;
-use crate::log::record::{Outcome, Record, Verdict};
+use crate::log::record::{Outcome, Record, Replay, Verdict};
 use crate::state::PluginState;
 
 /// Makes a fault where it finds a place for one, and answers whether it did.
 type Fault = fn(&mut History, &BTreeMap<String, PluginState>) -> bool;
 
 /// Faults, and what the check has to say of each.
-const FAULTS: [(&str, Fault); 9] = [
+const FAULTS: [(&str, Fault); 11] = [
     ("was acknowledged at", acknowledged_is_gone),
     ("nobody published the event", published_by_nobody),
     ("the log ends within a batch", outcome_without_its_emits),
@@ -28,6 +28,8 @@ const FAULTS: [(&str, Fault); 9] = [
     ("counts every done event once", state_counts_once_more),
     ("ends before its history", history_left_out),
     ("is muted and has effects", muted_and_emitted),
+    ("does again what happened", happens_again),
+    ("and had not happened", is_made_up),
 ];
 
 fn acknowledged_is_gone(history: &mut History, _: &BTreeMap<String, PluginState>) -> bool {
@@ -141,6 +143,27 @@ fn muted_and_emitted(history: &mut History, _: &BTreeMap<String, PluginState>) -
         outcome.rewind.as_ref().is_some_and(|of| !of.muted.is_empty())
     });
     at.inspect(|at| change(history, *at, |outcome| outcome.emitted = 1))
+        .is_some()
+}
+
+/// An event that is delivered again since the state went back says nothing of that.
+fn happens_again(history: &mut History, _: &BTreeMap<String, PluginState>) -> bool {
+    let at = find(history, |outcome| {
+        let is_again = |of: &Replay<'_>| !of.historic && !outcome.replay;
+        outcome.verdict == Verdict::Done
+            && outcome.rewind.as_ref().is_some_and(is_again)
+            && outcome.emitted == 0
+    });
+    at.inspect(|at| change(history, *at, |outcome| outcome.rewind = None))
+        .is_some()
+}
+
+/// An event that was never delivered is said to be delivered again.
+fn is_made_up(history: &mut History, _: &BTreeMap<String, PluginState>) -> bool {
+    let at = find(history, |outcome| {
+        outcome.verdict == Verdict::Done && outcome.emitted == 0 && outcome.rewind.is_none()
+    });
+    at.inspect(|at| change(history, *at, |outcome| outcome.rewind = Some(Replay::default())))
         .is_some()
 }
 

@@ -11,7 +11,8 @@ use super::world::{Handlers, PLUGINS, World, is_guest};
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
-use crate::log::record::{AskedBy, Deployment, DeploymentAction, LiveVersion, Record, RolledBack, Terms};
+use crate::log::record::{AskedBy, Deployment, DeploymentAction, LiveVersion, Mute, Record, Terms};
+use crate::plugin::deploy::{RollBackError, swap_back};
 use crate::state::PluginState;
 
 /// How a version is watched: every second one, and every fourth is a canary for half of the keys.
@@ -86,12 +87,17 @@ impl World {
         Ok(())
     }
 
-    /// The version before takes the place of the live one, or another one that is kept.
-    pub(super) fn roll_back(&mut self, plugin: &'static str, to_before: bool) -> Result<(), Stopped> {
+    /// The version before takes the place of the live one, or another one that is kept; with the `state` where it is said
+    /// what is muted, and it can go back.
+    pub(super) fn roll_back(
+        &mut self,
+        plugin: &'static str,
+        to_before: bool,
+        state: Option<Mute>,
+    ) -> Result<(), Stopped> {
         let Some(subscriber) = self.subscriber(plugin) else {
             return Ok(());
         };
-        let between = subscriber.between_events();
         let (from, target) = {
             let state = subscriber.state.lock();
             let live = state.live.as_ref().filter(|_| !state.removed);
@@ -107,17 +113,19 @@ impl World {
             }
         };
         let number = Scripted::number_of(target.version);
-        self.tell(|| format!("{plugin} is rolled back to version {number}"));
-        let version = self.version(plugin, number);
-        let back = RolledBack {
-            version: target,
-            from,
-            why: "it was told to".into(),
-            state: None,
-        };
-        let offset = self.deployed(&subscriber, DeploymentAction::RolledBack(Box::new(back)))?;
-        self.history.began.insert(offset, self.host.log().bounds().first);
-        between.swap(Some(version));
+        self.tell(|| format!("{plugin} is rolled back to version {number}, the state with it: {state:?}"));
+        let runs = self.version(plugin, number);
+        match swap_back(self.host.sequencer(), &subscriber, from, target, runs, state) {
+            Ok(()) => {}
+            Err(RollBackError::Stopped(stopped)) => return Err(stopped),
+            Err(RollBackError::State(refused)) => {
+                self.tell(|| format!("it does not go back: {refused}"));
+                return Ok(());
+            }
+            Err(refused) => panic!("seed {}: {refused}", self.seed),
+        }
+        let bounds = self.host.log().bounds();
+        self.history.began.insert(bounds.last, bounds.first);
         self.appended();
         Ok(())
     }

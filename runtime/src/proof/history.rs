@@ -19,7 +19,7 @@ pub(super) struct Sent {
 }
 
 /// What has to happen in some life, or the simulation shows little.
-pub(super) const HAPPENS: [&str; 20] = [
+pub(super) const HAPPENS: [&str; 22] = [
     "records lost in a crash",
     "segments dropped",
     "an event that is done at once",
@@ -40,6 +40,8 @@ pub(super) const HAPPENS: [&str; 20] = [
     "a muted effect",
     "a rewind that ended",
     "a state that was rebuilt",
+    "a state that went back",
+    "an event that was delivered again since",
 ];
 
 /// What was done to a host, and every record it appended.
@@ -144,6 +146,9 @@ impl History {
                 Record::Outcome(outcome) => {
                     if let Some(of) = &outcome.rewind {
                         seen.insert("a replay");
+                        if !of.historic && !outcome.replay {
+                            seen.insert("an event that was delivered again since");
+                        }
                         if !of.muted.is_empty() {
                             seen.insert("a muted effect");
                         }
@@ -172,6 +177,9 @@ impl History {
                 Record::Deployment(deployment) => match deployment.action {
                     DeploymentAction::RolledBack(_) if deployment.by == AskedBy::Probation => {
                         seen.insert("a watched version that fell");
+                    }
+                    DeploymentAction::RolledBack(back) if back.state.is_some() => {
+                        seen.insert("a state that went back");
                     }
                     DeploymentAction::RolledBack(_) => drop(seen.insert("a version that was taken back")),
                     DeploymentAction::Promoted(_) => drop(seen.insert("a canary that was promoted")),

@@ -81,7 +81,13 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
             world.tell(|| "time has passed, and timers fire".to_owned());
             world.fire()?;
         }
-        82 => world.roll_back(plugin, dice.u8(..3) > 0)?,
+        82 => {
+            let mute = Mute {
+                emit: dice.u8(..3) > 0,
+                http: dice.bool(),
+            };
+            world.roll_back(plugin, dice.u8(..3) > 0, (dice.u8(..3) > 0).then_some(mute))?;
+        }
         83..85 => {
             let number = world.versions.get(plugin).copied().unwrap_or(0) + dice.u32(1..4);
             world.deploy(

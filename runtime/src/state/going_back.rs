@@ -241,8 +241,13 @@ impl PluginState {
             (event, dead)
         });
         self.dead = letters.collect();
+        // One that was on its way is asked for still, and not beside a retry of it that is parked again.
         self.redrive.extend(left.redrive);
-        self.redrive.retain(|event| self.dead.contains_key(event));
+        self.redrive.extend(redriven(&self.cursor));
+        let parked: BTreeSet<Offset> = redriven(&left.cursor).collect();
+        let dead = &self.dead;
+        self.redrive
+            .retain(|event| dead.contains_key(event) && !parked.contains(event));
         (self.cursor, self.subscription) = (left.cursor, left.subscription);
         let heads = self
             .cursor
@@ -287,6 +292,12 @@ impl PluginState {
             self.again = None;
         }
     }
+}
+
+/// Dead letters that are delivered again and wait for a retry.
+fn redriven(cursor: &Cursor) -> impl Iterator<Item = Offset> {
+    let heads = cursor.parked.values().filter_map(|parked| parked.head.as_ref());
+    heads.filter(|head| head.replay).map(|head| head.event)
 }
 
 /// State and cursor are about to go back.

@@ -94,6 +94,7 @@ impl<'a> Plugin<'a> {
             return;
         }
         again.done.insert(at);
+        self.past.done_in_history(at);
         if again.order.fresh {
             again.counts.add(event);
             self.redriven.remove(&at);
@@ -114,6 +115,7 @@ impl<'a> Plugin<'a> {
 
     /// History gave up on the event at `at`: it is a dead letter, whatever it was.
     fn given_up(&mut self, at: u64) {
+        self.past.given_up_in_history(at);
         self.done.remove(&at);
         // One that an operator delivers again meanwhile goes on being tried.
         let tried = self.tried.entry(at).or_default();
