@@ -88,8 +88,13 @@ pub enum DecodeError {
     #[error("the record is empty")]
     Empty,
     /// The fields are not what the kind says.
-    #[error("the fields of the record can't be read: {0}")]
+    #[error("the fields of the record can't be read: {}", said(.0))]
     Fields(#[from] rmp_serde::decode::Error),
+}
+
+/// As much of what is said about bytes as a message shows: it may hold what the bytes hold.
+pub(crate) fn said(cause: &rmp_serde::decode::Error) -> String {
+    cause.to_string().chars().take(200).collect()
 }
 
 /// An event as the log keeps it.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PluginState;
 use crate::ingest::IdentityKey;
+use crate::log::record;
 use crate::log::record::TypeSchema;
 use crate::trace::map::Observed;
 
@@ -86,7 +87,7 @@ pub enum Unusable {
         fold: u32,
     },
     /// Its content is not what its format says.
-    #[error("its content can't be read: {0}")]
+    #[error("its content can't be read: {}", record::said(.0))]
     Content(#[from] rmp_serde::decode::Error),
 }
 
