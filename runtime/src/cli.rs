@@ -4,6 +4,7 @@ mod api;
 mod bench;
 mod compile_component;
 mod completions;
+mod config;
 mod dead;
 mod demo;
 mod dev;
@@ -20,9 +21,10 @@ mod run;
 mod schema;
 mod trace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
 use output::{Output, Printer};
@@ -53,6 +55,9 @@ struct Global {
         default_value = "http://127.0.0.1:7117"
     )]
     server: String,
+    /// The configuration file [default: nerve.toml, where there is one]
+    #[arg(long, global = true, env = "NERVE_CONFIG")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -89,6 +94,9 @@ enum Command {
     /// Look at a log
     #[command(subcommand)]
     Log(log::Log),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config::Config),
     /// Print completions for a shell
     Completions(completions::Completions),
     #[command(name = COMPILE, hide = true)]
@@ -100,9 +108,14 @@ type Done = anyhow::Result<()>;
 
 /// Parse the command line, run the command and say how it ended.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(usage) => return output::usage(&usage),
+    let cli = match parse() {
+        Ok(Ok(cli)) => cli,
+        Ok(Err(usage)) => return output::usage(&usage),
+        Err(cause) => {
+            let exit = Exit::of(&cause);
+            Printer::wanted().failure(&cause, exit);
+            return exit.into();
+        }
     };
     let printer = Printer::new(cli.global.output);
     let api = api::Api::new(&cli.global.server);
@@ -121,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Dead(command) => command.run(&api, &printer),
         Command::Schema(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),
+        Command::Config(command) => command.run(cli.global.config.as_deref(), &printer),
         Command::CompileComponent(command) => command.run(),
         Command::Completions(command) => {
             command.run(&printer);
@@ -135,6 +149,27 @@ pub fn main() -> ExitCode {
             exit.into()
         }
     }
+}
+
+/// The command line, and behind it what the configuration file says.
+fn parse() -> anyhow::Result<Result<Cli, clap::Error>> {
+    let matches = match config::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(usage) => return Ok(Err(usage)),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(usage) => return Ok(Err(usage)),
+    };
+    // These look at the file themselves, or at nothing.
+    if matches!(cli.command, Command::Config(_) | Command::CompileComponent(_)) {
+        return Ok(Ok(cli));
+    }
+    let Some(settings) = config::Settings::find(cli.global.config.as_deref(), &config::command())? else {
+        return Ok(Ok(cli));
+    };
+    let matches = settings.apply(config::command()).try_get_matches();
+    Ok(matches.and_then(|matches| Cli::from_arg_matches(&matches)))
 }
 
 #[cfg(test)]

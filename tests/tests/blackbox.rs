@@ -9,6 +9,8 @@ mod bundle;
 mod command_line;
 #[path = "blackbox/compile.rs"]
 mod compile;
+#[path = "blackbox/configuration.rs"]
+mod configuration;
 #[path = "blackbox/contracts.rs"]
 mod contracts;
 #[path = "blackbox/crash.rs"]

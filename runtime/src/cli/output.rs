@@ -30,6 +30,11 @@ impl Printer {
         Self { output }
     }
 
+    /// One that prints as the arguments ask, where they can't be read as a whole.
+    pub(super) fn wanted() -> Self {
+        Self::new(if wants_json() { Output::Json } else { Output::Text })
+    }
+
     /// Whether JSON is wanted.
     pub(super) fn is_json(&self) -> bool {
         self.output == Output::Json
@@ -115,13 +120,18 @@ fn chain(cause: &anyhow::Error) -> String {
     })
 }
 
+/// Whether the arguments ask for JSON, whatever else is in them.
+fn wants_json() -> bool {
+    let args = || std::env::args().skip(1);
+    args().any(|arg| arg == "--output=json")
+        || args()
+            .zip(args().skip(1))
+            .any(|(a, b)| a == "--output" && b == "json")
+}
+
 /// Print clap's own message: help to standard output, mistakes to standard error, or as JSON where that was asked for.
 pub(super) fn usage(usage: &clap::Error) -> ExitCode {
-    let wants_json = std::env::args().any(|arg| arg == "--output=json")
-        || std::env::args()
-            .zip(std::env::args().skip(1))
-            .any(|(a, b)| a == "--output" && b == "json");
-    if usage.use_stderr() && wants_json {
+    if usage.use_stderr() && wants_json() {
         let error = error(&Exit::Usage.word(), Exit::Usage, usage.to_string().trim(), None);
         line(&json!({ "error": error }).to_string());
         return Exit::Usage.into();

@@ -143,6 +143,8 @@ fn what_commands_print_where_json_is_wanted_is_json_line_by_line() {
         &["log", "repair", "restored"],
         &["plugin", "remove", "counter"],
         &["completions", "bash"],
+        &["config", "show"],
+        &["config", "check", "new/nerve.toml"],
     ] {
         let with_json = [&["--output", "json", "--server", host.address()], args].concat();
         let output = nerve(&host.path("."), &with_json);
