@@ -12,6 +12,8 @@ mod probation;
 mod rewind;
 mod rewinds_at_random;
 mod rules;
+mod shares;
 mod simulation;
 mod stepped;
 mod timers;
+mod watch;

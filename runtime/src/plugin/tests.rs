@@ -1,3 +1,4 @@
 //! Tests of what plugins and their operators hand over.
 
 mod fuzz;
+mod probation;

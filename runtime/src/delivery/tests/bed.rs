@@ -165,7 +165,7 @@ pub(super) struct Bed {
     pub(super) lanes: Vec<Lane>,
     allowed: usize,
     pub(super) version: u8,
-    policy: RetryPolicy,
+    pub(super) policy: RetryPolicy,
     /// How the next versions are watched.
     pub(super) terms: Option<Terms>,
     /// What the next version declares to emit.
