@@ -22,6 +22,7 @@ pub mod subscriber;
 pub mod subscribers;
 pub mod subscription;
 pub mod timer;
+pub mod took;
 
 #[cfg(test)]
 mod tests;

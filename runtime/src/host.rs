@@ -11,6 +11,7 @@ mod bundle;
 mod checkpoint;
 mod doctor;
 mod error;
+mod figures;
 mod history;
 mod inspect;
 mod map;
@@ -48,6 +49,7 @@ pub use backup::{BackupError, Check, RestoreError, check, restore};
 pub use bundle::{Bundle, BundleError};
 pub use checkpoint::CheckpointError;
 pub use error::{AskError, PublishError, Stopped};
+pub use figures::{Figures, PluginFigures};
 pub use inspect::{CheckpointReport, Inspection, inspect};
 pub use open::{HostOptions, OpenError};
 pub use repair::Repair;
@@ -81,6 +83,7 @@ struct Inner {
     /// Held while retention looks at what goes, and while a cursor goes back.
     retaining: Mutex<()>,
     source_rates: Option<SourceRates>,
+    publishing: figures::Publishing,
     clock: Arc<dyn Clock>,
     watcher: Mutex<Option<Watcher>>,
     waits: wait::Waits,
@@ -114,7 +117,9 @@ impl Host {
         if let Some(rates) = &self.inner.source_rates {
             rates.take(self.inner.clock.now(), events.iter().map(ValidEvent::source))?;
         }
-        self.inner.sequencer.publish(events)
+        let published = self.inner.sequencer.publish(events)?;
+        self.inner.publishing.took(&published);
+        Ok(published)
     }
 
     /// Wait until everything up to `through` is durable.

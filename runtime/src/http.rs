@@ -15,6 +15,7 @@ mod health;
 mod history;
 mod log;
 mod map;
+mod metrics;
 mod plugins;
 pub mod problem;
 mod publish;
@@ -104,6 +105,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/doctor", get(doctor::show))
         .route("/v1/log", get(log::show))
         .route("/v1/log/backup", get(backup::show))
+        .route("/metrics", get(metrics::show))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .merge(dashboard::routes())

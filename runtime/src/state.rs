@@ -5,6 +5,7 @@
 //! decided here: records say what happened, the fold only keeps count.
 
 pub mod checkpoint;
+mod decisions;
 mod fold;
 mod going_back;
 pub mod history;
@@ -14,6 +15,7 @@ mod rewinding;
 mod running;
 mod versions;
 
+pub use decisions::Decisions;
 pub use fold::Fold;
 pub use going_back::{Again, Left, MOST_AGAIN};
 pub use key_values::KeyValues;

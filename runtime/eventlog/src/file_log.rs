@@ -101,6 +101,15 @@ pub(crate) struct State {
     writers: std::collections::HashMap<Box<str>, Offset>,
 }
 
+/// What a log holds in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes of the newest records, which are read from there.
+    pub hot_bytes: usize,
+    /// Bytes that are not on disk yet.
+    pub undurable_bytes: usize,
+}
+
 /// A log in files, with its newest records in memory.
 pub struct FileLog {
     shared: Arc<Shared>,
@@ -210,6 +219,15 @@ impl FileLog {
     /// Bytes that were appended since the log was opened.
     pub fn appended_bytes(&self) -> u64 {
         self.shared.state.lock().appended_bytes
+    }
+
+    /// What it holds in memory.
+    pub fn memory(&self) -> MemoryUse {
+        let state = self.shared.state.lock();
+        MemoryUse {
+            hot_bytes: state.hot.bytes(),
+            undurable_bytes: state.undurable_bytes,
+        }
     }
 
     /// From now on a write that finds no room on the disk fails, and poisons the log, instead of waiting for room: a

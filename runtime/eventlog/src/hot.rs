@@ -97,6 +97,11 @@ impl Hot {
         Some(last)
     }
 
+    /// Bytes that it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forget the oldest batches up to `durable` while the window is larger than `budget` bytes.
     pub(crate) fn shrink(&mut self, budget: usize, durable: Offset) {
         while self.bytes > budget

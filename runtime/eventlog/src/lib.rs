@@ -38,7 +38,7 @@ pub mod verify;
 
 pub use batch::{Batch, Entry};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use file_log::{Durability, FileLog, Options, Scrubbed, SegmentInfo, Snapshot};
+pub use file_log::{Durability, FileLog, MemoryUse, Options, Scrubbed, SegmentInfo, Snapshot};
 pub use ids::{LogId, Micros, Offset};
 pub use log::{
     AppendError, Appended, Bounds, Condition, DropError, Log, OpenError, Poisoned, Reach, ReadError,

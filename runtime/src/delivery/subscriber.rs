@@ -12,6 +12,7 @@ use super::handler::Version;
 use super::lane::Shared;
 use super::pace::Pace;
 use super::probation::Probation;
+use super::took::Took;
 use crate::contract::Holding;
 use crate::log::index::{Bell, Next, SubscriberId};
 use crate::log::record::VersionId;
@@ -54,6 +55,8 @@ pub struct Subscriber {
     pub timer_bell: Bell,
     /// What a version is held against that runs again without being asked.
     pub(super) contracts: Arc<Holding>,
+    /// How long its handlers ran.
+    pub took: Took,
     /// How far it is ahead of the disk.
     pub(super) pace: Pace,
     settled: Notify,
@@ -168,6 +171,7 @@ impl Subscriber {
             trouble: Mutex::default(),
             timer_bell,
             contracts,
+            took: Took::default(),
             pace: Pace::default(),
             settled: Notify::new(),
             waiters: Mutex::default(),
@@ -242,6 +246,16 @@ impl Subscriber {
                         .all(|next| *next > offset || cursor.above.contains(next)),
                     Next::Cold(_) => false,
                 })
+    }
+
+    /// The oldest event that waits for its turn, by its `state`; of those below the hot window it is not known which match.
+    pub fn oldest_waiting(&self, state: &PluginState, sequencer: &Sequencer) -> Option<Offset> {
+        let cursor = &state.cursor;
+        let looked = cursor.low.max(Offset(self.looked.load(Ordering::Relaxed)));
+        match sequencer.next(self.id, looked, cursor.above.len() + 1) {
+            Next::Hot(next) => next.into_iter().find(|next| !cursor.above.contains(next)),
+            Next::Cold(_) => Some(looked.next()),
+        }
     }
 
     /// Wait until every matching event up to `offset` is settled.

@@ -167,13 +167,7 @@ impl Host {
         let fresh = self.inner.sequencer.count(&state.subscription, cursor.low);
         PluginStatus {
             name: subscriber.name.to_string(),
-            standing: match &state.live {
-                _ if state.waiting.is_some() && (state.live.is_none() || state.removed) => Standing::Waiting,
-                None => Standing::Refused,
-                Some(_) if state.removed => Standing::Removed,
-                Some(_) if state.breaker.open().is_some() => Standing::Paused,
-                Some(_) => Standing::Live,
-            },
+            standing: standing(&state),
             version: state.live.as_ref().map(|live| VersionStatus {
                 version: live.version.version,
                 component: live.version.component,
@@ -224,6 +218,16 @@ impl Host {
                 .zip(state.waiting.clone())
                 .map(|(pair, (since, version))| (pair, since, version)),
         }
+    }
+}
+
+pub(super) fn standing(state: &PluginState) -> Standing {
+    match &state.live {
+        _ if state.waiting.is_some() && (state.live.is_none() || state.removed) => Standing::Waiting,
+        None => Standing::Refused,
+        Some(_) if state.removed => Standing::Removed,
+        Some(_) if state.breaker.open().is_some() => Standing::Paused,
+        Some(_) => Standing::Live,
     }
 }
 

@@ -209,6 +209,7 @@ impl Host {
                 retention: options.retention,
                 retaining: Mutex::default(),
                 source_rates: options.source_rate.map(SourceRates::new),
+                publishing: super::figures::Publishing::default(),
                 clock: options.clock,
                 checkpoints: Checkpoints::new(checkpoints, options.checkpoint_bytes, through),
                 scrub: super::scrub::Scrub::default(),

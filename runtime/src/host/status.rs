@@ -78,6 +78,19 @@ pub enum Standing {
     Waiting,
 }
 
+impl Standing {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Paused => "paused",
+            Self::Removed => "removed",
+            Self::Refused => "refused",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
 /// What is known of a version.
 #[derive(Debug, Clone)]
 pub struct VersionStatus {

@@ -13,7 +13,7 @@ use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::{follow, rewind, time, versions};
 use crate::delivery::retry::Setting;
-use crate::host::{Host, PluginStatus, Standing};
+use crate::host::{Host, PluginStatus};
 use crate::log::record::{Asks, Outcome, Record};
 
 /// How far a request for the last lines looks back, in records, and how many it looks at at a time.
@@ -93,13 +93,7 @@ pub(super) fn shown(status: &PluginStatus) -> Value {
     let [done, retry, dead] = status.counters;
     let mut out = json!({
         "name": status.name,
-        "status": match status.standing {
-            Standing::Live => "live",
-            Standing::Paused => "paused",
-            Standing::Removed => "removed",
-            Standing::Refused => "refused",
-            Standing::Waiting => "waiting",
-        },
+        "status": status.standing.word(),
         "subscriptions": subscriptions.collect::<Vec<_>>(),
         "limits": status.limits.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
         "retry": status.retry.iter().map(|(name, value)| ((*name).to_owned(), setting(value))).collect::<Map<_, _>>(),

@@ -21,11 +21,25 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn post(
     State(host): State<Host>,
-    Query(asked): Query<Asked>,
+    asked: Result<Query<Asked>, Problem>,
     headers: HeaderMap,
-    Whole(body): Whole,
+    body: Result<Whole, Problem>,
 ) -> Result<Response, Problem> {
-    let wait = asked.wait(&headers)?;
+    let answered = publish(&host, asked, &headers, body).await;
+    if let Err(problem) = &answered {
+        host.count_refused(&problem.code);
+    }
+    answered
+}
+
+async fn publish(
+    host: &Host,
+    asked: Result<Query<Asked>, Problem>,
+    headers: &HeaderMap,
+    body: Result<Whole, Problem>,
+) -> Result<Response, Problem> {
+    let (Query(asked), Whole(body)) = (asked?, body?);
+    let wait = asked.wait(headers)?;
     let acceptor = host.acceptor();
     let content_type = headers
         .get(header::CONTENT_TYPE)

@@ -9,6 +9,7 @@ mod history;
 mod kept;
 mod lanes;
 mod map;
+mod metrics;
 mod plugins;
 mod refusals;
 mod restart;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::running::Tells;
 use super::versions::{FolderPair, Ran};
-use super::{Again, KeyValues, Left, OfRewind, Rewinding};
+use super::{Again, Decisions, KeyValues, Left, OfRewind, Rewinding};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::kept::Kept;
@@ -92,6 +92,9 @@ pub struct PluginState {
     /// What is delivered again, since state and cursor went back.
     #[serde(default)]
     pub again: Option<Box<Again>>,
+    /// What was decided of its versions, and how often.
+    #[serde(default)]
+    pub decisions: Decisions,
     /// Who is told of the versions that run.
     #[serde(skip)]
     pub(super) tells: Tells,
@@ -274,6 +277,7 @@ impl PluginState {
     /// What the deployment at `offset` does.
     pub fn apply_deployment(&mut self, offset: Offset, time: Micros, deployment: &Deployment) {
         self.asked(deployment);
+        self.decisions.count(&deployment.action, deployment.by);
         match &deployment.action {
             DeploymentAction::Live(version) => {
                 self.goes_live(offset, time, version, deployment.by, false);
