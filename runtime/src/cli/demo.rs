@@ -8,6 +8,7 @@ mod orders;
 mod poison;
 mod rebuilt;
 mod registration;
+mod seen;
 mod shipping_away;
 mod stage;
 mod taken_back;
@@ -57,5 +58,6 @@ fn tell(stage: &mut Stage) -> Done {
     orders::tell(stage)?;
     trial::tell(stage)?;
     contracts::tell(stage)?;
-    rebuilt::tell(stage)
+    rebuilt::tell(stage)?;
+    seen::tell(stage)
 }

@@ -64,14 +64,13 @@ fn chain<'a>(facts: &'a Facts, first: &'a Fact) -> Vec<&'a Fact> {
 
 fn told(facts: &Facts, types: &[Id], chains: &[Vec<&Fact>], begun: usize) -> Finding {
     let names: Vec<String> = types.iter().map(|name| facts.name(*name)).collect();
-    let emitters = |chain: &[&Fact]| chain.iter().filter_map(|fact| fact.by).collect::<BTreeSet<_>>();
-    let plugins: Vec<String> = chains
-        .first()
-        .map(|chain| emitters(chain))
-        .into_iter()
-        .flatten()
-        .map(|by| facts.name(by))
-        .collect();
+    let mut plugins: Vec<String> = Vec::new();
+    for by in chains.first().into_iter().flatten().filter_map(|fact| fact.by) {
+        let by = facts.name(by);
+        if !plugins.contains(&by) {
+            plugins.push(by);
+        }
+    }
     let ends = |chain: &[&Fact]| Some((chain.first()?.time.0, chain.last()?.time.0));
     let took = chains
         .iter()
@@ -95,7 +94,7 @@ fn told(facts: &Facts, types: &[Id], chains: &[Vec<&Fact>], begun: usize) -> Fin
             "Where a step needs only the first event, let {} subscribe to {} and work beside each other instead of in turn. Steps that only \
              ever come one after the other may be one plugin. Where the order is the business (a saga), keep it, and see that each step \
              has a timer for when no answer comes.",
-            listed(&plugins),
+            listed(&plugins[1..]),
             names[0]
         ),
         plugins,

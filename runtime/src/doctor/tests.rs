@@ -125,6 +125,20 @@ fn deployments_that_always_come_together_are_named() {
 }
 
 #[test]
+fn several_deployments_of_one_plugin_beside_one_of_another_are_one_change() {
+    let mut written = healthy();
+    for _ in 0..2 {
+        written.pass(20 * 60_000);
+        written.deploy("orders", &["cart.checked_out"], &["order.placed"], Vec::new());
+        for _ in 0..5 {
+            written.pass(60_000);
+            written.deploy("stock", &["order.placed"], &["stock.reserved"], Vec::new());
+        }
+    }
+    assert!(examined(&written).findings.is_empty());
+}
+
+#[test]
 fn failures_that_follow_each_other_are_named_by_the_first_that_falls() {
     let mut written = healthy();
     for _ in 0..3 {

@@ -1,6 +1,7 @@
 //! Deployments that always come together: plugins that nobody deploys alone are one program in several files.
 //!
-//! A plugin's first deployment, which puts it there, does not count.
+//! A plugin's first deployment, which puts it there, does not count, and several of one plugin in a row are one change:
+//! somebody tries until it works.
 
 use nerve_eventlog::Micros;
 
@@ -45,17 +46,25 @@ impl Changes<'_> {
     }
 }
 
+/// The first of each row of deployments.
+fn in_a_row(all: impl Iterator<Item = (u64, Micros)>) -> Vec<(u64, Micros)> {
+    let (mut firsts, mut last) = (Vec::new(), None);
+    for (offset, time) in all {
+        if last.is_none_or(|last: Micros| last.0 + WITHIN < time.0) {
+            firsts.push((offset, time));
+        }
+        last = Some(time);
+    }
+    firsts
+}
+
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     let changes: Vec<Changes<'_>> = facts
         .deployments
         .iter()
         .map(|(name, all)| Changes {
             name,
-            at: all
-                .iter()
-                .skip(1)
-                .map(|(offset, time)| (*offset, *time))
-                .collect(),
+            at: in_a_row(all.iter().skip(1).map(|(offset, time)| (*offset, *time))),
         })
         .filter(|changes| changes.at.len() >= TIMES)
         .collect();

@@ -62,7 +62,7 @@ fn the_map_is_the_same_for_a_host_its_folder_its_backup_and_its_next_life() {
     let live = map(&host, &["--server", &address]);
     for (name, is) in [
         ("cart.checked_out", r#"null 1 -> "carts" 1"#),
-        ("order.placed", r#""carts" 1 -> "orders" 1"#),
+        ("order.placed", r#""carts" 1 -> "orders" 1, "payments" 1"#),
         ("payment.received", r#""payments" 1 -> "orders" 1"#),
         ("order.confirmed", r#""orders" 1 -> "inventory" 1"#),
     ] {
