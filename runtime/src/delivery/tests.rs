@@ -10,6 +10,7 @@ mod lanes;
 mod outside;
 mod probation;
 mod rewind;
+mod rewind_table;
 mod rewinds_at_random;
 mod rules;
 mod shares;

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use nerve_eventlog::proof::{Dice, Scale, cases};
 use nerve_eventlog::storage::MemoryStorage;
 use nerve_eventlog::{Batch, FileLog, Log, ManualClock, Offset, Options, Reach};
+use serde_bytes::ByteBuf;
 
 use crate::log::record::{
-    AskedBy, Deployment, DeploymentAction, Outcome, Record, Replay, RewindEnd, Rewound, Verdict, Write,
+    AskedBy, Deployment, DeploymentAction, LiveVersion, Mute, Outcome, Record, Replay, RewindEnd, Rewound,
+    RolledBack, StateBack, Verdict, VersionId, Write, WriteBack,
 };
 use crate::state::history::{self, HistoryError};
 use crate::state::{Fold, KeyValues};
@@ -205,4 +207,65 @@ fn a_state_that_a_rewind_builds_is_none_of_it_until_it_takes_its_place() {
         "{refused}"
     );
     history::before(&log, "p", &now, swapped, swapped.next()).unwrap();
+}
+
+#[test]
+fn a_state_that_went_back_is_recovered_from_both_sides_of_its_rollback() {
+    let log = log(1 << 20);
+    let version = |n: u8| LiveVersion {
+        version: VersionId([n; 8]),
+        ..LiveVersion::default()
+    };
+    let deploy = |action| {
+        let deployment = Deployment {
+            plugin: "p".into(),
+            pair: None,
+            action,
+            by: AskedBy::Api,
+            warnings: Vec::new(),
+        };
+        append(&log, &Record::Deployment(deployment))
+    };
+    let write = |event, key: &str, value: Option<&[u8]>, previous: Option<&[u8]>| {
+        let outcome = Outcome {
+            plugin: "p",
+            event,
+            low_water: event,
+            writes: vec![Write { key, value, previous }],
+            ..Outcome::default()
+        };
+        append(&log, &Record::Outcome(outcome))
+    };
+    deploy(DeploymentAction::Live(Box::new(version(1))));
+    write(1, "kept", Some(b"1"), None);
+    write(2, "gone", Some(b"2"), None);
+    let left = deploy(DeploymentAction::Live(Box::new(version(2))));
+    write(3, "gone", None, Some(b"2"));
+    write(4, "new", Some(b"4"), None);
+    let bytes = |bytes: &[u8]| Some(ByteBuf::from(bytes.to_vec()));
+    let back = |key: &str, value, previous| WriteBack {
+        key: key.into(),
+        value,
+        previous,
+    };
+    let back = RolledBack {
+        version: version(1),
+        from: VersionId([2; 8]),
+        why: String::new(),
+        state: Some(Box::new(StateBack {
+            to: left.0,
+            mute: Mute::default(),
+            writes: vec![back("gone", bytes(b"2"), None), back("new", None, bytes(b"4"))],
+        })),
+    };
+    let at = deploy(DeploymentAction::RolledBack(Box::new(back)));
+    write(3, "gone", Some(b"3"), Some(b"2"));
+    let through = log.bounds().last;
+    let now = folded(&log, "p", through);
+    assert_eq!(entries(&folded(&log, "p", at)), entries(&folded(&log, "p", left)));
+    for offset in 1..=through.0 + 1 {
+        let then = history::before(&log, "p", &now, through, Offset(offset)).unwrap();
+        let expected = folded(&log, "p", Offset(offset - 1));
+        assert_eq!(entries(&then), entries(&expected), "before offset {offset}");
+    }
 }
