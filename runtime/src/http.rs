@@ -26,6 +26,7 @@ mod state;
 mod time;
 mod timers;
 mod trace;
+mod traces;
 mod versions;
 mod wait;
 
@@ -64,6 +65,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/events", post(publish::post).get(events::list))
         .route("/v1/events/{id}", get(events::show))
         .route("/v1/events/{id}/trace", get(trace::show))
+        .route("/v1/traces", get(traces::list))
         .route("/v1/plugins", get(plugins::list))
         .route(
             "/v1/plugins/{name}",

@@ -11,5 +11,5 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod written;
 
-pub use find::find;
+pub use find::{Roots, find, roots};
 pub use tree::{Delivery, Node, Tree, tree};

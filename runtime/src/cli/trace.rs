@@ -1,40 +1,102 @@
 //! `nerve trace`: the way of an event through all plugins, as a tree.
 
+mod slow;
+
 use std::fmt::Write;
 
 use serde_json::Value;
 
+use self::slow::Slowest;
 use super::Done;
 use super::api::{Api, escaped};
+use super::exit::{Exit, fail};
 use super::output::{Printer, text_at};
 
 /// Show the way of an event through all plugins
 #[derive(clap::Args)]
 pub(super) struct Trace {
     /// The event's id, or @OFFSET
-    id: String,
+    #[arg(required_unless_present = "where")]
+    id: Option<String>,
     /// Its source, where several have the id
-    #[arg(long)]
+    #[arg(long, requires = "id")]
     source: Option<String>,
+    /// What is said of an event instead: an attribute, `key`, or a place in its data, such as data.order=o-7. Where several
+    /// are given, all must hold. The newest chain of events is shown from its beginning
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "id")]
+    r#where: Vec<String>,
 }
 
 impl Trace {
     pub(super) fn run(&self, api: &Api, printer: &Printer) -> Done {
+        let (id, others) = match &self.id {
+            Some(id) => (id.clone(), Vec::new()),
+            None => self.find(api)?,
+        };
         let source = self
             .source
             .as_deref()
             .map(|source| format!("?source={}", escaped(source)))
             .unwrap_or_default();
-        let tree = api.get(&format!("/v1/events/{}/trace{source}", escaped(&self.id)))?;
-        printer.print(&tree, || render(&tree));
+        let mut tree = api.get(&format!("/v1/events/{}/trace{source}", escaped(&id)))?;
+        if self.id.is_none() {
+            tree["others"] = others.clone().into();
+        }
+        printer.print(&tree, || {
+            let others = match &others[..] {
+                [] => String::new(),
+                others => format!(
+                    "there are older ones: nerve trace {}\n",
+                    others.join(", nerve trace ")
+                ),
+            };
+            format!("{}{others}", render(&tree))
+        });
         Ok(())
+    }
+
+    /// The newest chain of events that holds what is asked for, and the others that were met on the way to it.
+    fn find(&self, api: &Api) -> anyhow::Result<(String, Vec<String>)> {
+        let conditions: Vec<String> = self
+            .r#where
+            .iter()
+            .map(|one| format!("where={}", escaped(one)))
+            .collect();
+        let asked = format!("/v1/traces?limit=6&{}", conditions.join("&"));
+        let mut before = String::new();
+        loop {
+            let found: Value = api.get(&format!("{asked}{before}"))?;
+            let roots = found["traces"].as_array().into_iter().flatten();
+            let mut roots = roots.map(|one| format!("@{}", text_at(one, "/root/offset")));
+            if let Some(newest) = roots.next() {
+                return Ok((newest, roots.collect()));
+            }
+            let Some(next) = found["next"].as_u64() else {
+                let wanted = self.r#where.join(" and ");
+                return Err(fail(
+                    Exit::NotFound,
+                    format!(
+                        "no event that is left in the log has {wanted}; nerve events shows what there is"
+                    ),
+                ));
+            };
+            before = format!("&before={next}");
+        }
     }
 }
 
 /// The tree as text.
 pub(super) fn render(tree: &Value) -> String {
-    let mut out = String::new();
-    event(&tree["root"], "", "", &mut out);
+    let (mut out, slowest) = (String::new(), Slowest::of(&tree["root"]));
+    event(&tree["root"], ("", ""), &slowest, &mut out);
+    if slowest.marks() {
+        let took = micros(&slowest.took.into());
+        writeln!(
+            out,
+            "◀ is the slowest way: {took} from the first event to the last"
+        )
+        .ok();
+    }
     if tree["truncated"] == true {
         out.push_str("… the tree has more than is shown\n");
     }
@@ -42,7 +104,7 @@ pub(super) fn render(tree: &Value) -> String {
 }
 
 /// A place in the tree: what stands before its own line, and before those below it.
-fn event(node: &Value, own: &str, below: &str, out: &mut String) {
+fn event(node: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mut String) {
     let key = node
         .pointer("/event/partitionkey")
         .and_then(Value::as_str)
@@ -55,9 +117,10 @@ fn event(node: &Value, own: &str, below: &str, out: &mut String) {
     );
     writeln!(
         out,
-        "{line}  {} from {}",
+        "{line}  {} from {}{}",
         text_at(node, "/event/id"),
-        text_at(node, "/event/source")
+        text_at(node, "/event/source"),
+        slowest.mark(node)
     )
     .ok();
     let deliveries = node["deliveries"]
@@ -67,11 +130,11 @@ fn event(node: &Value, own: &str, below: &str, out: &mut String) {
     for (at, one) in deliveries.iter().enumerate() {
         let last = at + 1 == deliveries.len();
         let (own, next) = branch(below, last);
-        delivery(one, &own, &next, out);
+        delivery(one, (&own, &next), slowest, out);
     }
 }
 
-fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
+fn delivery(one: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mut String) {
     let mark = match one["verdict"].as_str() {
         Some("done") => "✓",
         Some("retry") => "↻",
@@ -89,10 +152,11 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
     let version: String = text_at(one, "/version").chars().take(8).collect();
     writeln!(
         out,
-        "{own}{mark} {} {version}{attempt}{replay}  waited {}, ran {}",
+        "{own}{mark} {} {version}{attempt}{replay}  waited {}, ran {}{}",
         text_at(one, "/plugin"),
         micros(&one["waited_us"]),
-        micros(&one["took_us"])
+        micros(&one["took_us"]),
+        slowest.mark(one)
     )
     .ok();
     let emitted = one["emitted"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -152,6 +216,15 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
         )
         .ok();
     }
+    state_and_timers(one, below, bar, out);
+    for (at, node) in emitted.iter().enumerate() {
+        let (own, next) = branch(below, at + 1 == emitted.len());
+        event(node, (&own, &next), slowest, out);
+    }
+}
+
+/// What it wrote, and the timers that it set or cancelled.
+fn state_and_timers(one: &Value, below: &str, bar: &str, out: &mut String) {
     let writes: Vec<String> = one["writes"]
         .as_array()
         .into_iter()
@@ -167,10 +240,6 @@ fn delivery(one: &Value, own: &str, below: &str, out: &mut String) {
             None => format!("cancelled timer {}", text_at(timer, "/name")),
         };
         writeln!(out, "{below}{bar}{what}").ok();
-    }
-    for (at, node) in emitted.iter().enumerate() {
-        let (own, next) = branch(below, at + 1 == emitted.len());
-        event(node, &own, &next, out);
     }
 }
 

@@ -20,4 +20,5 @@ mod server;
 mod stored;
 mod stuck;
 mod timers;
+mod traces;
 mod wait;

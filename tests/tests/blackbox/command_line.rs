@@ -120,6 +120,8 @@ fn what_commands_print_where_json_is_wanted_is_json_line_by_line() {
         ],
         &["events"],
         &["trace", "one"],
+        &["trace", "--where", "type=test.x", "--where", "source=test"],
+        &["plugin", "timers", "counter"],
         &["plugin", "list"],
         &["plugin", "show", "counter"],
         &["plugin", "logs", "counter"],
