@@ -187,8 +187,11 @@ impl PluginState {
         }
     }
 
-    /// An operator gave up the dead letter of `event`: it has had no effect.
+    /// An operator gives up the dead letter of `event`: it has had no effect, unless it was done once and delivered again.
     pub(super) fn gives_up(&mut self, event: Offset) {
+        if self.dead.get(&event).is_none_or(|dead| dead.rewind.is_some()) {
+            return;
+        }
         for left in self.lefts.values_mut() {
             left.dropped.insert(event);
         }

@@ -356,6 +356,26 @@ fn an_event_that_fails_when_it_is_delivered_again_is_a_dead_letter_whose_effects
 }
 
 #[test]
+fn what_was_done_once_has_happened_also_where_it_was_given_up_when_it_was_delivered_again() {
+    let mut bed = Bed::new(writes("a"));
+    bed.swap(writes("b"));
+    bed.swap(writes("c"));
+    let event = bed.publish(Some("x"));
+    bed.run_all();
+    bed.go_back(2, fails("b", &["x"]), QUIET).unwrap();
+    bed.run_all();
+    assert_eq!(dead(&bed), [event]);
+    bed.operate(OperatorAction::Drop(vec![event]));
+    bed.go_back(1, writes("a"), QUIET).unwrap();
+    bed.run_all();
+    assert_eq!(
+        (seen_in_state(&bed), happened(&bed, event)),
+        (format!("{event}a "), 1)
+    );
+    same_as_fold(&bed);
+}
+
+#[test]
 fn timers_that_are_set_have_happened_where_emitting_is_muted_and_are_set_again_where_it_is_not() {
     for mute in [QUIET, LOUD] {
         let mut bed = Bed::new(sets("a", "before"));

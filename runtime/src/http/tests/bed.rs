@@ -19,8 +19,9 @@ use crate::delivery::timer::TimerLimits;
 use crate::host::{Host, HostOptions, OpenError};
 use crate::ingest::Limits;
 use crate::log::record::{
-    AskedBy, DeclaredSchema, Deployment, DeploymentAction, FailureClass, LiveVersion, Record, VersionId,
+    AskedBy, DeclaredSchema, Deployment, DeploymentAction, FailureClass, LiveVersion, Mute, Record, VersionId,
 };
+use crate::plugin::deploy::swap_back;
 use crate::state::{KeyValues, PluginState};
 
 /// What a fake plugin does with a delivery.
@@ -186,6 +187,24 @@ impl Bed {
             script,
         });
         self.record(name, DeploymentAction::Live(Box::new(live)), Some(fake));
+    }
+
+    /// The version before goes live again, with its state; it runs `script`.
+    pub(super) fn go_back(&self, name: &str, script: Script) {
+        let subscriber = self.host.subscribers().get(name).expect("it is deployed");
+        let (from, target) = {
+            let state = subscriber.state.lock();
+            let live = state.live.as_ref().expect("it is live").version.version;
+            (live, state.version_before().cloned().expect("another one was"))
+        };
+        let runs = Arc::new(Fake {
+            version: target.version,
+            lanes: 1,
+            script,
+        });
+        let mute = Some(Mute::default());
+        let back = swap_back(self.host.sequencer(), &subscriber, from, target, runs, mute);
+        back.expect("nothing holds it up");
     }
 
     /// Remove a plugin.

@@ -203,3 +203,25 @@ async fn it_begins_behind_the_record_that_replaced_the_state_where_one_did() {
     assert_eq!(told(&behind), [(at[3], "done")]);
     assert_eq!(behind.about.replaced_at, None, "it does not reach that far back");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_begins_behind_the_rollback_that_took_the_state_back_where_one_did() {
+    let bed = Bed::new();
+    let mut at = Vec::new();
+    for n in 0..2 {
+        bed.deploy("p", "a.*", counting());
+        at.push(bed.publish(&event(&format!("e{n}"), "a.b")).await);
+        bed.settled("p", at[n]).await;
+    }
+    bed.go_back("p", counting());
+    bed.settled("p", at[1]).await;
+    let again = history(&bed, "p", "?against=last:9&types=a.*").await;
+    assert_eq!(told(&again), [(at[1], "done")]);
+    assert!(again.about.replaced_at.is_some_and(|back| back > at[1]));
+    assert_eq!(again.state.last(), Some(&("last".to_owned(), at[0].to_string())));
+    let behind = history(&bed, "p", "?against=last:1&types=a.*").await;
+    assert_eq!(
+        (told(&behind), behind.about.replaced_at),
+        (vec![(at[1], "done")], None)
+    );
+}
