@@ -220,7 +220,7 @@ impl PluginState {
             since: time,
             to: left.at,
             from: left.cursor.low,
-            through: done.through(),
+            through: Offset(0),
             mute: order.mute,
             counters: [0; 3],
             muted: 0,

@@ -117,7 +117,7 @@ fn list(versions: &Value) -> String {
         return "no version of it was ever live".into();
     }
     let head = [
-        "VERSION", "LABEL", "STATUS", "SINCE", "LIVE FOR", "BY", "DONE", "RETRY", "DEAD", "NOTE",
+        "VERSION", "LABEL", "STATUS", "SINCE", "LIVE FOR", "BY", "DONE", "RETRY", "DEAD", "STATE", "NOTE",
     ];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(versions.iter().map(|version| {
@@ -139,6 +139,9 @@ fn list(versions: &Value) -> String {
             text_at(version, "/deliveries/done"),
             text_at(version, "/deliveries/retry"),
             text_at(version, "/deliveries/dead"),
+            version["state"]
+                .as_u64()
+                .map_or_else(|| "-".to_owned(), |at| format!("@{at}")),
             note.unwrap_or_default(),
         ]
     }));
