@@ -14,14 +14,19 @@ fn run(host: &Host, args: &[&str]) -> (Option<i32>, Value) {
     )
 }
 
+/// What a plugin's contracts are warned about. That its events may come round, as those of a saga may, is no contract.
+fn warnings(plugin: &Value) -> Vec<&str> {
+    let all = plugin["warnings"].as_array().unwrap().iter();
+    all.map(|warning| warning.as_str().unwrap())
+        .filter(|warning| !warning.starts_with("cycle: "))
+        .collect()
+}
+
 #[test]
 fn a_renamed_field_is_refused_and_an_added_optional_one_touches_nobody() {
     let mut host = Host::start(&["plugins/carts", "plugins/orders"]);
     let (carts, orders) = (host.plugin("carts"), host.plugin("orders"));
-    assert_eq!(
-        (&carts["warnings"], &orders["warnings"]),
-        (&json!([]), &json!([]))
-    );
+    assert!(warnings(&carts).is_empty() && warnings(&orders).is_empty());
     let renamed = built("renamed/carts");
     host.drop_bytes("carts", &renamed);
     host.until("it is refused", |host| !host.plugin("carts")["refused"].is_null());
@@ -97,8 +102,8 @@ fn every_plugin_of_the_shop_agrees_with_every_other() {
     for plugin in shop {
         let plugin = host.plugin(plugin.trim_start_matches("plugins/"));
         assert_eq!(
-            (&plugin["warnings"], &plugin["refused"]),
-            (&json!([]), &Value::Null),
+            (warnings(&plugin), &plugin["refused"]),
+            (Vec::new(), &Value::Null),
             "{plugin}"
         );
     }
@@ -281,6 +286,6 @@ fn a_canary_binds_beside_the_live_version_and_is_held_against_contracts_when_it_
     assert_eq!((code, &said["version"]), (Some(0), &good), "{said}");
     std::fs::remove_file(host.path("plugins/orders.toml")).unwrap();
     host.until("it is bound again, and agrees", |host| {
-        host.plugin("orders")["warnings"] == json!([])
+        warnings(&host.plugin("orders")).is_empty()
     });
 }
