@@ -11,8 +11,10 @@ mod dev;
 mod doctor;
 mod events;
 mod exit;
+mod explain;
 mod init;
 mod log;
+mod man;
 mod map;
 mod output;
 mod plugin;
@@ -97,6 +99,10 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Say what the code of a failure means, and what to do about it
+    Explain(explain::Explain),
+    /// Write man pages, one for each command
+    Man(man::Man),
     /// Print completions for a shell
     Completions(completions::Completions),
     #[command(name = COMPILE, hide = true)]
@@ -135,6 +141,8 @@ pub fn main() -> ExitCode {
         Command::Schema(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),
         Command::Config(command) => command.run(cli.global.config.as_deref(), &printer),
+        Command::Explain(command) => command.run(&printer),
+        Command::Man(command) => command.run(&printer),
         Command::CompileComponent(command) => command.run(),
         Command::Completions(command) => {
             command.run(&printer);

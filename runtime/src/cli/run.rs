@@ -125,6 +125,7 @@ impl Run {
             .and_then(|()| std::fs::rename(&beside, self.data.join("address")))
             .with_context(|| format!("{} can't be written to", self.data.display()))?;
         self.tell(printer, &host, address);
+        tell_systemd(sd_notify::NotifyState::Ready);
 
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -135,6 +136,7 @@ impl Run {
                 _ = interrupt.recv() => {}
                 () = stopping.poisoned() => {}
             }
+            tell_systemd(sd_notify::NotifyState::Stopping);
             stopping.announce_stop();
         };
         crate::http::serve(host.clone(), listener, asked)
@@ -179,6 +181,13 @@ impl Run {
                 self.plugins.display()
             )
         });
+    }
+}
+
+/// Tell systemd, where it runs this process and wants to know.
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(cause) = sd_notify::notify(&[state]) {
+        tracing::warn!("systemd can't be told how the host is: {cause}");
     }
 }
 

@@ -146,6 +146,9 @@ fn what_commands_print_where_json_is_wanted_is_json_line_by_line() {
         &["plugin", "remove", "counter"],
         &["completions", "bash"],
         &["config", "show"],
+        &["explain"],
+        &["explain", "busy"],
+        &["man", "pages"],
         &["config", "check", "new/nerve.toml"],
     ] {
         let with_json = [&["--output", "json", "--server", host.address()], args].concat();

@@ -92,3 +92,35 @@ fn no_command_runs_with_a_file_that_is_wrong_and_config_check_says_why() {
         "what init writes is right"
     );
 }
+
+#[test]
+fn systemd_is_told_when_the_host_takes_events_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(std::time::Duration::from_mins(1)))
+        .unwrap();
+    let told = || {
+        let mut text = [0; 256];
+        let length = socket.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    let mut host = Command::new(program())
+        .current_dir(folder.path())
+        .args(["run", "--listen", "127.0.0.1:0"])
+        .env("NOTIFY_SOCKET", &path)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(told().trim(), "READY=1");
+    assert!(
+        Command::new("kill")
+            .arg(host.id().to_string())
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(told().trim(), "STOPPING=1");
+    assert!(host.wait().unwrap().success());
+}
