@@ -51,7 +51,7 @@ pub(super) struct Run {
     #[arg(long)]
     source_rate: Option<u32>,
     /// Events that one source may publish at once after a pause [default: those of one second]
-    #[arg(long, requires = "source_rate")]
+    #[arg(long)]
     source_burst: Option<u32>,
     /// Days after which the oldest records are dropped, in whole segments [default: never]
     #[arg(long)]
@@ -78,6 +78,10 @@ impl Run {
 
     async fn serve(self, printer: &Printer) -> Done {
         check_loopback(self.listen)?;
+        if self.source_burst.is_some() && self.source_rate.is_none() {
+            let message = "--source-burst says how many events may come at once, and --source-rate how many a second, which is missing";
+            return Err(fail(Exit::Usage, message));
+        }
         for folder in [&self.data, &self.plugins] {
             std::fs::create_dir_all(folder).with_context(|| {
                 format!(

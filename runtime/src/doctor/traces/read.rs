@@ -73,11 +73,13 @@ pub fn read(text: &str) -> Result<Vec<Span>, BadTraces> {
         }
     } else {
         let mut documents = serde_json::Deserializer::from_str(text).into_iter::<Document>();
+        let (mut line, mut counted) = (1, 0);
         loop {
             let rest = &text[documents.byte_offset()..];
             let begin = documents.byte_offset() + (rest.len() - rest.trim_start().len());
             let Some(document) = documents.next() else { break };
-            let line = 1 + text[..begin].matches('\n').count();
+            line += text[counted..begin].matches('\n').count();
+            counted = begin;
             take(document.map_err(|bad| json(&bad))?, line, &mut spans)?;
         }
     }

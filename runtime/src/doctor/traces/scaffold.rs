@@ -25,7 +25,10 @@ fn source(plan: &Plan, plugin: &PlannedPlugin) -> String {
         .collect();
     let mut out = format!(
         "//! The plugin `{}`: what the service `{}` did when `{}` of `{}` called it.\n\nuse nerve_sdk::prelude::*;\n",
-        plugin.name, plugin.service, plan.operation, plan.service
+        plugin.name,
+        in_comment(&plugin.service),
+        in_comment(&plan.operation),
+        in_comment(&plan.service)
     );
     for name in consumed.union(&emitted) {
         let derives = if emitted.contains(name) {
@@ -73,7 +76,7 @@ fn source(plan: &Plan, plugin: &PlannedPlugin) -> String {
             write!(
                 out,
                 "        // What `{}` did goes here; what it asked others for, keep in `ctx.state()`.\n        ctx.emit(&{} {{ {id} }})?;\n",
-                instead_of.replace('`', "'").replace(char::is_control, " "),
+                in_comment(instead_of),
                 camel(name)
             )
             .ok();
@@ -83,6 +86,11 @@ fn source(plan: &Plan, plugin: &PlannedPlugin) -> String {
     out.push_str("}\n");
     tests(plugin, &who, &mut out);
     out
+}
+
+/// What a trace says, so that it stays in its line of a comment.
+fn in_comment(text: &str) -> String {
+    text.replace('`', "'").replace(char::is_control, " ")
 }
 
 fn tests(plugin: &PlannedPlugin, who: &str, out: &mut String) {

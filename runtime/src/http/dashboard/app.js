@@ -63,14 +63,17 @@ async function draw() {
 function keepFocus(change) {
   const active = document.activeElement;
   const focused = main.contains(active) && active !== main ? active : null;
+  // By its name, not by its place: what comes or goes above must not put somebody's finger on another button.
+  const name = (one) => `${one.tagName} ${one.id} ${one.getAttribute("aria-label") ?? one.textContent} ${one.getAttribute("href") ?? ""}`;
   const controls = () => [...main.querySelectorAll("a, button, input, select, summary, [tabindex]")];
-  const at = focused ? controls().indexOf(focused) : -1;
+  const wanted = focused ? name(focused) : null;
+  const nth = focused ? controls().filter((one) => name(one) === wanted).indexOf(focused) : -1;
   const opened = new Set([...main.querySelectorAll("details[open]")].map((one) => one.dataset.name));
   const scrolled = [...main.querySelectorAll(".drawing, .table, .tree-box")].map((one) => [one.scrollLeft, one.scrollTop]);
   change();
   for (const one of main.querySelectorAll("details")) one.open ||= opened.has(one.dataset.name);
   [...main.querySelectorAll(".drawing, .table, .tree-box")].forEach((one, n) => scrolled[n] && one.scrollTo(...scrolled[n]));
-  if (at >= 0) controls()[at]?.focus({ preventScroll: true });
+  if (focused) controls().filter((one) => name(one) === wanted)[nth]?.focus({ preventScroll: true });
 }
 
 /** Nobody is interrupted who is typing or about to confirm something. */

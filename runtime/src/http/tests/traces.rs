@@ -97,3 +97,20 @@ async fn what_can_not_be_asked_for_is_refused_with_an_example() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_trees_leave_none_out() {
+    let (bed, _) = shop().await;
+    let mut seen = Vec::new();
+    let mut query = "where=type=payment.wanted&limit=1".to_owned();
+    loop {
+        let answer = bed.get(&format!("/v1/traces?{query}")).await.ok();
+        let each = answer["traces"].as_array().unwrap().iter();
+        seen.extend(each.map(|one| one["root"]["event"]["id"].as_str().unwrap().to_owned()));
+        let Some(next) = answer["next"].as_u64() else {
+            break;
+        };
+        query = format!("where=type=payment.wanted&limit=1&before={next}");
+    }
+    assert_eq!(seen, ["c", "b", "a"]);
+}

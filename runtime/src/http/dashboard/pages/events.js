@@ -5,17 +5,21 @@ import { ago, count, h, link, table } from "../dom.js";
 
 export const live = true;
 let wanted = "";
+// How far back the last look had to go, so that the next one, a second later, begins there.
+let span = 200;
 
 export async function show(_, { signal, again }) {
   const { last } = await get("/v1/log", signal);
   // The newest are at the end: look further back where few of the records are events.
   let events = [];
-  for (let span = 200; events.length < 100; span *= 8) {
+  for (;;) {
     const after = Math.max(0, last - span);
     events = await newest(after, signal);
-    if (after === 0 || span > 100000) break;
+    if (after === 0 || span > 50000 || events.length >= 100) break;
+    span *= 8;
   }
-  const search = h("input", { type: "search", id: "wanted", value: wanted, size: 24, placeholder: "order.> or *.placed", change: (event) => { wanted = event.target.value; } });
+  if (events.length > 1000) span = Math.max(200, Math.ceil(span / 8));
+  const search = h("input", { type: "search", id: "wanted", value: wanted, size: 24, placeholder: "order.> or *.placed", change: (event) => { wanted = event.target.value; span = 200; } });
   const find = h("input", { type: "search", id: "find", size: 24, placeholder: "id, or @offset" });
   return [
     "Events",

@@ -55,7 +55,7 @@ function findings(found) {
     ...found.undeclared.map((one) => ["Emitted and not declared", `${one.plugin} emits ${one.type} (${count(one.events)})`]),
     ...found.nobody_emits.map((one) => ["Nobody emits", `${one.pattern}, which ${one.plugins.join(", ")} subscribes to`]),
     ...found.nobody_consumes.map((one) => ["Nobody consumes", one]),
-    ...found.older.map((one) => [`Older than ${one.newest}`, `${one.type}: needed by ${one.needed_by.join(", ") || "nobody"}, emitted by ${one.emitted_by.join(", ") || "nobody"}`]),
+    ...found.older.map((one) => [`Older than ${one.newest}`, `${one.type}: needed by ${one.needed_by.join(", ") || "nobody"}, emitted by ${one.emitted_by.map((by) => by ?? "outside").join(", ") || "nobody"}`]),
   ];
   return told.length === 0 ? null
     : h("details", { "data-name": "findings" }, h("summary", {}, `${count(told.length)} things to look at`),
