@@ -1,5 +1,7 @@
 //! A test bed: one plugin, whose handler is a function, on a log in memory.
 
+mod fake;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -68,70 +70,6 @@ pub(super) const POLICY: RetryPolicy = RetryPolicy {
     at_end: AtEnd::DeadLetter,
     outage_keys: 3,
 };
-
-impl Version for Fake {
-    fn id(&self) -> VersionId {
-        VersionId([self.version; 8])
-    }
-
-    fn lanes(&self) -> usize {
-        self.lanes
-    }
-
-    fn state_bytes(&self) -> usize {
-        1 << 20
-    }
-
-    fn batch_bytes(&self) -> usize {
-        usize::MAX
-    }
-
-    fn timer_limits(&self) -> TimerLimits {
-        TimerLimits {
-            count: 3,
-            bytes: 1 << 20,
-        }
-    }
-
-    fn retry_policy(&self) -> RetryPolicy {
-        self.policy
-    }
-
-    fn limits(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
-    }
-
-    fn handler(&self, state: Arc<KeyValues>) -> Box<dyn Handler> {
-        Box::new(Self {
-            state,
-            ..self.clone()
-        })
-    }
-}
-
-impl Handler for Fake {
-    fn discard(&mut self) {
-        self.discarded.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn version(&self) -> VersionId {
-        self.id()
-    }
-
-    fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
-        self.saw.lock().push(Saw {
-            offset: delivery.offset.0,
-            key: delivery.event.key.map(str::to_owned),
-            attempt: delivery.attempt,
-            replay: delivery.is_replay(),
-            version: self.version,
-        });
-        if self.reins.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.reins.stopping.store(true, Ordering::Relaxed);
-        }
-        (self.script)(delivery, &self.state)
-    }
-}
 
 /// A failure of `class`.
 pub(super) fn failed(class: FailureClass) -> Handled {
