@@ -16,6 +16,7 @@ mod init;
 mod log;
 mod man;
 mod map;
+mod openapi;
 mod output;
 mod plugin;
 mod publish;
@@ -103,6 +104,8 @@ enum Command {
     Explain(explain::Explain),
     /// Write man pages, one for each command
     Man(man::Man),
+    /// Print the `OpenAPI` document of the HTTP API
+    Openapi,
     /// Print completions for a shell
     Completions(completions::Completions),
     #[command(name = COMPILE, hide = true)]
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Dead(command) => command.run(&api, &printer),
         Command::Schema(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),
+        Command::Openapi => openapi::run(&printer),
         Command::Config(command) => command.run(cli.global.config.as_deref(), &printer),
         Command::Explain(command) => command.run(&printer),
         Command::Man(command) => command.run(&printer),

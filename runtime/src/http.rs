@@ -16,6 +16,7 @@ mod history;
 mod log;
 mod map;
 mod metrics;
+pub mod openapi;
 mod plugins;
 pub mod problem;
 mod publish;
@@ -107,6 +108,7 @@ pub fn router(host: Host, address: SocketAddr) -> Router {
         .route("/v1/doctor", get(doctor::show))
         .route("/v1/log", get(log::show))
         .route("/v1/log/backup", get(backup::show))
+        .route("/openapi.json", get(openapi::show))
         .route("/metrics", get(metrics::show))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

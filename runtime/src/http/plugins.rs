@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::events::{blocking, unreadable};
-use super::extract::{Path, Query};
+use super::extract::{Part, Path, Query};
 use super::problem::Problem;
 use super::{follow, rewind, time, versions};
 use crate::delivery::retry::Setting;
@@ -19,9 +19,11 @@ use crate::log::record::{Asks, Outcome, Record};
 /// How far a request for the last lines looks back, in records, and how many it looks at at a time.
 const LOOK_BACK: u64 = 200_000;
 
-pub(super) async fn list(State(host): State<Host>) -> Result<Json<Value>, Problem> {
-    let plugins: Vec<Value> = host.plugins().await?.iter().map(shown).collect();
-    Ok(Json(json!({ "plugins": plugins })))
+pub(super) async fn list(State(host): State<Host>, Query(part): Query<Part>) -> Result<Json<Value>, Problem> {
+    let plugins = host.plugins().await?;
+    let (plugins, next) = part.of(&plugins, |plugin| &plugin.name);
+    let plugins: Vec<Value> = plugins.iter().map(shown).collect();
+    Ok(Json(json!({ "plugins": plugins, "next": next })))
 }
 
 pub(super) async fn show(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {

@@ -8,18 +8,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Whole;
-use super::extract::{Path, Query};
+use super::extract::{Part, Path, Query};
 use super::problem::Problem;
 use crate::contract::{Difference, Found, Schema, TypeContract};
 use crate::host::Host;
 use crate::log::record::{DeclaredSchema, Mode, SetSchema, TypeSchema};
 
-pub(super) async fn list(State(host): State<Host>) -> Result<Json<Value>, Problem> {
+pub(super) async fn list(State(host): State<Host>, Query(part): Query<Part>) -> Result<Json<Value>, Problem> {
     let types = host.schemas().await?;
     let mut names: Vec<&str> = types.keys().map(|name| &**name).collect();
     names.sort_unstable();
-    let types: Vec<Value> = names.into_iter().map(|name| shown(name, &types[name])).collect();
-    Ok(Json(json!({ "types": types })))
+    let (names, next) = part.of(&names, |name| name);
+    let types: Vec<Value> = names.iter().map(|name| shown(name, &types[*name])).collect();
+    Ok(Json(json!({ "types": types, "next": next })))
 }
 
 pub(super) async fn show(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {

@@ -10,6 +10,7 @@ mod kept;
 mod lanes;
 mod map;
 mod metrics;
+mod openapi;
 mod plugins;
 mod refusals;
 mod restart;

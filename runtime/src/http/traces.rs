@@ -97,7 +97,7 @@ impl Asked {
                 "limit" => asked.limit = usize::try_from(number()?).unwrap_or(MOST).clamp(1, MOST),
                 _ => {
                     return Err(Problem::query(format!(
-                        "{name:?} is no parameter; known are where, before and limit"
+                        "unknown field `{name}`, expected one of `where`, `before`, `limit`"
                     )));
                 }
             }
