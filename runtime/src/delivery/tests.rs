@@ -15,6 +15,7 @@ mod rewinds_at_random;
 mod rules;
 mod shares;
 mod simulation;
+mod stays_ahead;
 mod stepped;
 mod timers;
 mod watch;

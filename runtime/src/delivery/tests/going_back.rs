@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use nerve_eventlog::storage::{MemoryStorage, Storage};
-use nerve_eventlog::{Log, Micros, Offset, Options};
+use nerve_eventlog::{Log, Micros, Offset};
 
 use super::bed::{Bed, POLICY, Script, failed};
 use super::stepped::Stepped;
 use crate::delivery::handler::{Effects, Emit, Handled, SetTimer};
 use crate::delivery::timer;
 use crate::log::record::{FailureClass, Mute, OperatorAction, Outcome, Record, VersionId};
-use crate::plugin::deploy::{RollBackError, StateBackError, swap_back};
+use crate::plugin::deploy::{RollBackError, swap_back};
 
-const QUIET: Mute = Mute {
+pub(super) const QUIET: Mute = Mute {
     emit: true,
     http: true,
 };
@@ -23,7 +22,7 @@ const LOUD: Mute = Mute {
 
 impl Bed {
     /// Roll back to a version that ran before, with the state, as the host does it.
-    fn go_back(&mut self, to: u8, script: Script, mute: Mute) -> Result<(), RollBackError> {
+    pub(super) fn go_back(&mut self, to: u8, script: Script, mute: Mute) -> Result<(), RollBackError> {
         let (from, target) = {
             let state = self.subscriber.state.lock();
             let live = state.live.as_ref().unwrap().version.version;
@@ -33,13 +32,6 @@ impl Bed {
         swap_back(&self.sequencer, &self.subscriber, from, target, runs, Some(mute))?;
         self.version = to;
         Ok(())
-    }
-}
-
-fn refused(back: Result<(), RollBackError>) -> StateBackError {
-    match back {
-        Err(RollBackError::State(cause)) => *cause,
-        other => panic!("{other:?}"),
     }
 }
 
@@ -54,7 +46,7 @@ fn emit() -> Emit {
 }
 
 /// Writes each event down behind those before, as `OFFSET` with `name` behind it; emits an event, and sets a timer.
-fn writes(name: &'static str) -> Script {
+pub(super) fn writes(name: &'static str) -> Script {
     sets(name, "t")
 }
 
@@ -98,7 +90,7 @@ fn fails(name: &'static str, keys: &'static [&'static str]) -> Script {
     })
 }
 
-fn seen_in_state(bed: &Bed) -> String {
+pub(super) fn seen_in_state(bed: &Bed) -> String {
     let state = bed.subscriber.state.lock();
     let seen = state.key_values.get("seen").unwrap_or_default();
     String::from_utf8(seen.to_vec()).unwrap()
@@ -141,7 +133,7 @@ fn same_as_fold(bed: &Bed) {
     assert_eq!(told(&bed.fold()), told(&bed.subscriber.state.lock()));
 }
 
-fn goes_on(bed: &Bed) -> bool {
+pub(super) fn goes_on(bed: &Bed) -> bool {
     bed.subscriber.state.lock().again.is_some()
 }
 
@@ -484,97 +476,4 @@ fn what_the_newer_version_did_not_subscribe_to_is_delivered_for_the_first_time()
     bed.run_all();
     assert_eq!(seen_in_state(&bed), format!("{missed}a {done}a "));
     assert_eq!([missed, done].map(|event| happened(&bed, event)), [1, 1]);
-}
-
-#[test]
-fn a_state_that_can_not_go_back_says_why_and_nothing_changes() {
-    let mut bed = Bed::new(writes("a"));
-    let event = bed.publish(Some("k"));
-    bed.run_all();
-    bed.swap(writes("b"));
-    bed.publish(Some("k"));
-    bed.run_all();
-    bed.rewind(event, QUIET, false);
-    let rewinding = refused(bed.go_back(1, writes("a"), QUIET));
-    assert!(matches!(rewinding, StateBackError::Rewinding(_)), "{rewinding}");
-    bed.swap(writes("c"));
-    bed.run_all();
-    let was = refused(bed.go_back(2, writes("b"), QUIET));
-    assert!(matches!(was, StateBackError::WasRewinding { .. }), "{was}");
-    // Behind a rewind that wrote into the state it goes back before it.
-    let seen = seen_in_state(&bed);
-    bed.go_back(1, writes("a"), QUIET).unwrap();
-    assert_eq!(seen_in_state(&bed), "2a ");
-    bed.run_all();
-    bed.go_back(3, writes("c"), QUIET).unwrap();
-    assert_eq!(seen_in_state(&bed), seen);
-    bed.rewind(1, QUIET, true);
-    bed.run_all();
-    let replaced = refused(bed.go_back(1, writes("a"), QUIET));
-    assert!(
-        replaced.to_string().contains("a rewind built from nothing"),
-        "{replaced}"
-    );
-    bed.subscriber.state.lock().lefts.clear();
-    let unknown = refused(bed.go_back(1, writes("a"), QUIET));
-    assert!(matches!(unknown, StateBackError::NotKept(_)), "{unknown}");
-    assert!(!goes_on(&bed));
-}
-
-#[test]
-fn a_state_that_is_too_large_for_a_batch_or_whose_past_is_gone_does_not_go_back() {
-    let options = Options {
-        max_batch_bytes: 8192,
-        segment_bytes: 2000,
-        hot_bytes: 1000,
-        ..Options::default()
-    };
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
-    let mut bed = Bed::on(storage, options, writes("a"));
-    bed.swap(writes("b"));
-    let left = bed.log.bounds().last;
-    for _ in 0..100 {
-        bed.publish(Some("k"));
-    }
-    bed.run_all();
-    let before = seen_in_state(&bed);
-    let large = refused(bed.go_back(1, writes("a"), QUIET));
-    let StateBackError::Large { bytes, limit, .. } = large else {
-        panic!("{large}")
-    };
-    assert!(bytes > limit && limit == 8192);
-    assert_eq!(seen_in_state(&bed), before);
-    bed.log.wait_durable(bed.log.bounds().last).unwrap();
-    let first = bed.log.drop_before(bed.log.bounds().last).unwrap();
-    assert!(first > left);
-    let gone = refused(bed.go_back(1, writes("a"), QUIET));
-    assert!(
-        matches!(gone, StateBackError::Gone { first: at, .. } if at == first),
-        "{gone}"
-    );
-    same_version(&bed, 2);
-}
-
-fn same_version(bed: &Bed, version: u8) {
-    let live = bed.subscriber.state.lock().live.as_ref().unwrap().version.version;
-    assert_eq!(live, VersionId([version; 8]));
-}
-
-#[test]
-fn where_only_a_few_versions_left_is_kept() {
-    let mut bed = Bed::new(writes("a"));
-    for _ in 0..40 {
-        bed.swap(writes("b"));
-    }
-    let kept: Vec<u8> = bed
-        .subscriber
-        .state
-        .lock()
-        .lefts
-        .keys()
-        .map(|id| id.0[0])
-        .collect();
-    assert_eq!(kept, (25..=40).collect::<Vec<u8>>());
-    let old = refused(bed.go_back(3, writes("b"), QUIET));
-    assert!(matches!(old, StateBackError::NotKept(_)), "{old}");
 }
