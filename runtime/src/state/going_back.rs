@@ -33,8 +33,8 @@ const MOST_LEFT_BYTES: usize = 4 << 20;
 /// What an entry counts beside the event that it keeps.
 const ENTRY_BYTES: usize = 128;
 
-/// Rollbacks of the state, one behind the other, whose events wait to be delivered again at most.
-pub const MOST_AGAIN: usize = 16;
+/// How often the plugin may go on from where a version left, to somewhere else, before that is kept no more.
+pub const MOST_AGAIN: usize = 64;
 
 /// Where a version left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct Left {
     redrive: BTreeSet<Offset>,
     /// Dead letters that an operator gave up since.
     dropped: BTreeSet<Offset>,
+    /// How far the plugin was whenever a version left since, and what was done before and not delivered again by then.
+    done: Vec<Done>,
 }
 
 /// What is delivered again since state and cursor went back.
@@ -72,7 +74,7 @@ pub struct Again {
     pub counters: [u64; 3],
     /// Effects that did not happen.
     pub muted: u64,
-    /// What was done by then; an earlier rollback's too, where not all of that was delivered again.
+    /// What was done by then, under whichever version since the one that it went back to left.
     done: Vec<Done>,
 }
 
@@ -96,7 +98,17 @@ impl Left {
             dead: state.dead.clone(),
             redrive: state.redrive.clone(),
             dropped: BTreeSet::new(),
+            done: state
+                .again
+                .as_ref()
+                .map(|again| again.done.clone())
+                .unwrap_or_default(),
         }
+    }
+
+    /// How often the plugin went on from it, to somewhere else.
+    pub fn depth(&self) -> usize {
+        self.done.len()
     }
 
     /// Whether it keeps the event at `event`, wherever that is in the log.
@@ -124,10 +136,41 @@ impl Left {
 }
 
 impl Done {
+    /// How far `state` is, where these events are `given_up` besides its dead letters.
+    fn of(state: &PluginState, given_up: &BTreeSet<Offset>) -> Self {
+        let mut cursor = state.cursor.clone();
+        let heads = cursor
+            .parked
+            .values_mut()
+            .filter_map(|parked| parked.head.as_mut());
+        heads.for_each(|head| head.kept = None);
+        // A dead letter of a rewind, or of a rollback before, was done once.
+        let letters = state.dead.iter().filter(|(_, dead)| dead.rewind.is_none());
+        let letters = letters.map(|(event, _)| *event);
+        Self {
+            cursor,
+            subscription: state.subscription.clone(),
+            given_up: letters.chain(given_up.iter().copied()).collect(),
+        }
+    }
+
     fn has(&self, event: &Event<'_>, offset: Offset) -> bool {
         self.subscription.wants(event.r#type, offset)
             && !self.given_up.contains(&offset)
-            && self.cursor.has_settled(&OrderKey::of(event.key, offset), offset)
+            && self.has_settled(&OrderKey::of(event.key, offset), offset)
+    }
+
+    /// Above the mark is what was attempted: of a parked key all but its head is settled.
+    fn has_settled(&self, key: &OrderKey, offset: Offset) -> bool {
+        if offset <= self.cursor.low {
+            return self.cursor.has_settled(key, offset);
+        }
+        let head = self
+            .cursor
+            .parked
+            .get(key)
+            .and_then(|parked| parked.head.as_ref());
+        self.cursor.above.contains(&offset) && head.is_none_or(|head| head.event != offset)
     }
 
     fn through(&self) -> Offset {
@@ -150,11 +193,6 @@ impl Again {
         }
     }
 
-    /// How many rollbacks wait for their events.
-    pub fn depth(&self) -> usize {
-        self.done.len()
-    }
-
     /// Whether all of it is settled where a plugin stands at `cursor`, and has `looked` at everything up to there.
     pub fn is_over(&self, cursor: &Cursor, looked: Offset) -> bool {
         let is_before = |offset: Offset| offset <= self.through;
@@ -174,7 +212,13 @@ impl PluginState {
             return;
         };
         let id = live.version.version;
-        self.lefts.insert(id, Left::of(self, at));
+        let mut lefts = std::mem::take(&mut self.lefts);
+        for left in lefts.values_mut() {
+            left.done.push(Done::of(self, &left.dropped));
+        }
+        lefts.retain(|_, left| left.done.len() < MOST_AGAIN);
+        lefts.insert(id, Left::of(self, at));
+        self.lefts = lefts;
         let mut newest: Vec<(Offset, VersionId)> =
             self.lefts.iter().map(|(id, left)| (left.at, *id)).collect();
         newest.sort_unstable_by(|a, b| b.cmp(a));
@@ -193,7 +237,11 @@ impl PluginState {
             return;
         }
         for left in self.lefts.values_mut() {
-            left.dropped.insert(event);
+            let cursor = &left.cursor;
+            // What it had settled for good does not come back.
+            if left.dead.contains_key(&event) || event > cursor.low || !cursor.parked.is_empty() {
+                left.dropped.insert(event);
+            }
         }
     }
 
@@ -201,14 +249,7 @@ impl PluginState {
     pub(super) fn goes_back<'a>(&self, back: &'a RolledBack) -> Option<GoingBack<'a>> {
         let order = back.state.as_deref()?;
         let left = self.lefts.get(&back.version.version)?.clone();
-        // A dead letter of a rewind, or of a rollback before, was done once.
-        let letters = self.dead.iter().filter(|(_, dead)| dead.rewind.is_none());
-        let given_up = letters.map(|(event, _)| *event);
-        let done = Done {
-            cursor: self.cursor.clone(),
-            subscription: self.subscription.clone(),
-            given_up: given_up.chain(left.dropped.iter().copied()).collect(),
-        };
+        let done = Done::of(self, &left.dropped);
         Some(GoingBack { order, left, done })
     }
 
@@ -224,7 +265,7 @@ impl PluginState {
             mute: order.mute,
             counters: [0; 3],
             muted: 0,
-            done: self.again.take().map(|again| again.done).unwrap_or_default(),
+            done: left.done,
         };
         again.done.push(done);
         again.through = again.done.iter().map(Done::through).max().unwrap_or_default();

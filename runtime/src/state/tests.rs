@@ -1,4 +1,5 @@
 //! Tests of the fold on records that nobody meant.
 
 mod fuzz;
+mod going_back;
 mod history;

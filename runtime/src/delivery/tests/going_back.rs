@@ -33,6 +33,17 @@ impl Bed {
         self.version = to;
         Ok(())
     }
+
+    /// As if the version that is live subscribed to this alone.
+    pub(super) fn subscribes_to(&self, pattern: &str) {
+        let mut state = self.subscriber.state.lock();
+        let from = self.log.bounds().last.next();
+        state.subscription = state
+            .subscription
+            .changed_to(vec![pattern.parse().unwrap()], from);
+        self.sequencer
+            .subscribe(self.subscriber.id, state.subscription.clone());
+    }
 }
 
 fn emit() -> Emit {
@@ -368,6 +379,22 @@ fn what_was_done_once_has_happened_also_where_it_was_given_up_when_it_was_delive
 }
 
 #[test]
+fn what_a_version_in_between_did_and_the_last_one_does_not_want_has_happened() {
+    let mut bed = Bed::new(writes("a"));
+    bed.swap(writes("b"));
+    let done = bed.publish(None);
+    bed.run_all();
+    bed.swap(writes("c"));
+    bed.subscribes_to("in.y");
+    bed.publish_of("in.y", None);
+    bed.run_all();
+    bed.go_back(1, writes("a"), QUIET).unwrap();
+    bed.run_all();
+    assert!(seen_in_state(&bed).starts_with(&format!("{done}a ")));
+    assert_eq!(happened(&bed, done), 1);
+}
+
+#[test]
 fn timers_that_are_set_have_happened_where_emitting_is_muted_and_are_set_again_where_it_is_not() {
     for mute in [QUIET, LOUD] {
         let mut bed = Bed::new(sets("a", "before"));
@@ -460,15 +487,7 @@ fn a_restart_anywhere_in_between_goes_on_where_it_was() {
 fn what_the_newer_version_did_not_subscribe_to_is_delivered_for_the_first_time() {
     let mut bed = Bed::new(writes("a"));
     bed.swap(writes("b"));
-    {
-        // As if it subscribed to less.
-        let mut state = bed.subscriber.state.lock();
-        state.subscription = state
-            .subscription
-            .changed_to(vec!["in.y".parse().unwrap()], Offset(3));
-        bed.sequencer
-            .subscribe(bed.subscriber.id, state.subscription.clone());
-    }
+    bed.subscribes_to("in.y");
     let missed = bed.publish(None);
     let done = bed.publish_of("in.y", None).0;
     bed.run_all();

@@ -66,6 +66,8 @@ fn a_state_that_is_too_large_for_a_batch_or_whose_past_is_gone_does_not_go_back(
     let left = bed.log.bounds().last;
     for _ in 0..100 {
         bed.publish(Some("k"));
+        // Else the disk takes all of it at once, into one segment.
+        bed.log.wait_durable(bed.log.bounds().last).unwrap();
     }
     bed.run_all();
     let before = seen_in_state(&bed);
@@ -108,4 +110,29 @@ fn where_only_a_few_versions_left_is_kept() {
     assert_eq!(kept, (25..=40).collect::<Vec<u8>>());
     let old = refused(bed.go_back(3, writes("b"), QUIET));
     assert!(matches!(old, StateBackError::NotKept(_)), "{old}");
+}
+
+#[test]
+fn events_that_the_newer_version_did_not_want_may_be_gone_and_the_state_stays() {
+    let options = Options {
+        segment_bytes: 2000,
+        hot_bytes: 1000,
+        ..Options::default()
+    };
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    let mut bed = Bed::on(storage, options, writes("a"));
+    bed.publish(None);
+    for _ in 0..50 {
+        bed.publish_of("other", None);
+        bed.log.wait_durable(bed.log.bounds().last).unwrap();
+    }
+    bed.swap(writes("b"));
+    let left = bed.log.bounds().last;
+    bed.subscribes_to("in.y");
+    bed.log.wait_durable(left).unwrap();
+    let first = bed.log.drop_before(left).unwrap();
+    assert!(first > nerve_eventlog::Offset(2) && first <= left);
+    let gone = refused(bed.go_back(1, writes("a"), QUIET));
+    assert!(matches!(gone, StateBackError::Gone { .. }), "{gone}");
+    same_version(&bed, 2);
 }

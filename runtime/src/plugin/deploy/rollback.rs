@@ -93,10 +93,11 @@ impl Deployer {
         let loaded = self
             .load_kept(&subscriber.name, &target)
             .map_err(|reason| RollBackError::Load { version, reason })?;
+        let back = read_back(&self.sequencer, subscriber, version, state)?;
         // Held until it runs.
         let decided = self.hold_against_contracts(subscriber, version, loaded.offered(), forced)?;
         target.warnings.clone_from(&decided.warnings);
-        swap_back(&self.sequencer, subscriber, from, target, Arc::new(loaded), state)?;
+        swap_in(&self.sequencer, subscriber, from, target, Arc::new(loaded), back)?;
         *subscriber.trouble.lock() = None;
         tracing::info!(plugin = %subscriber.name, %version, "rolled back from {from}");
         Ok(version)
@@ -124,8 +125,21 @@ impl Deployer {
     }
 }
 
-/// Put `runs`, which is the former version `target`, in the place of `from`, with the state where it is said what is muted.
-/// Blocks.
+/// What the state has to go back to with `version`, where it is said what is muted. Blocks: it reads the log.
+fn read_back<'a>(
+    sequencer: &Sequencer,
+    subscriber: &'a Subscriber,
+    version: VersionId,
+    state: Option<Mute>,
+) -> Result<Option<Back<'a>>, RollBackError> {
+    let Some(mute) = state else { return Ok(None) };
+    let mut back = Back::new(&subscriber.name, &subscriber.state.lock(), version, mute)?;
+    back.read_ahead(&**sequencer.log())?;
+    Ok(Some(back))
+}
+
+/// Both, for a test whose versions are functions.
+#[cfg(test)]
 pub(crate) fn swap_back(
     sequencer: &Sequencer,
     subscriber: &Subscriber,
@@ -134,10 +148,20 @@ pub(crate) fn swap_back(
     runs: Arc<dyn Version>,
     state: Option<Mute>,
 ) -> Result<(), RollBackError> {
+    let back = read_back(sequencer, subscriber, target.version, state)?;
+    swap_in(sequencer, subscriber, from, target, runs, back)
+}
+
+/// Put `runs`, which is the former version `target`, in the place of `from`, with the state where it goes `back`. Blocks.
+fn swap_in(
+    sequencer: &Sequencer,
+    subscriber: &Subscriber,
+    from: VersionId,
+    target: LiveVersion,
+    runs: Arc<dyn Version>,
+    mut back: Option<Back<'_>>,
+) -> Result<(), RollBackError> {
     let (log, version) = (&**sequencer.log(), target.version);
-    let back = state.map(|mute| Back::new(&subscriber.name, &subscriber.state.lock(), version, mute));
-    let mut back = back.transpose()?;
-    back.as_mut().map(|back| back.read(log)).transpose()?;
     let between = subscriber.between_events();
     let mut state = subscriber.state.lock();
     let lives_on = state

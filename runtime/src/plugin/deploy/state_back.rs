@@ -5,9 +5,13 @@
 use nerve_eventlog::{Log, Offset};
 use serde_bytes::ByteBuf;
 
+use crate::delivery::subscription::{Pattern, Subscription};
 use crate::log::record::{Mute, StateBack, VersionId, WriteBack};
 use crate::state::history::{HistoryError, Since};
 use crate::state::{Left, MOST_AGAIN, PluginState};
+
+/// Records that may be read while nothing is delivered.
+const LITTLE: u64 = 10_000;
 
 /// Why state and cursor don't go back. What was live goes on, as it was.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +40,8 @@ pub enum StateBackError {
         /// The rewind.
         generation: Offset,
     },
-    /// Too many rollbacks of the state in a row.
-    #[error("{0} rollbacks of its state wait for their events: let some be delivered first")]
+    /// Too many versions went live since.
+    #[error("versions went live {0} times since: it is kept no longer how far each came")]
     Again(usize),
     /// Retention has taken what is needed.
     #[error(
@@ -108,6 +112,17 @@ impl<'a> Back<'a> {
         })
     }
 
+    /// Read what is in the log by now, until little is left that came meanwhile. Blocks.
+    pub(super) fn read_ahead(&mut self, log: &dyn Log) -> Result<(), StateBackError> {
+        loop {
+            let through = log.bounds().last;
+            self.read(log)?;
+            if log.bounds().last.0 - through.0 <= LITTLE {
+                return Ok(());
+            }
+        }
+    }
+
     /// Between two events, with all of the log read: what the rollback's record says.
     pub(super) fn finish(self, log: &dyn Log, state: &PluginState) -> Result<StateBack, StateBackError> {
         let left = may_go_back(state, self.version)?;
@@ -115,6 +130,13 @@ impl<'a> Back<'a> {
             let what =
                 format!("event {event}, which it had not settled by then and another one did since, is");
             return Err(self.gone(what, log.bounds().first));
+        }
+        let (first, needs) = (log.bounds().first, left.cursor.needs_from());
+        if needs < first && !covers(&state.subscription, &left.subscription) {
+            let what = format!(
+                "events from offset {needs} on, which it had not settled by then and another one does not subscribe to, may be"
+            );
+            return Err(self.gone(what, first));
         }
         let then = self.since.values.into_iter().map(|(key, value)| {
             let previous = state.key_values.get(&key);
@@ -161,8 +183,17 @@ fn may_go_back(state: &PluginState, version: VersionId) -> Result<&Left, StateBa
             generation,
         });
     }
-    match state.again.as_ref().map_or(0, |again| again.depth()) {
+    match left.depth() {
         depth if depth >= MOST_AGAIN => Err(StateBackError::Again(depth)),
         _ => Ok(left),
     }
+}
+
+/// Whether `now` has every pattern that `then` has, from the same offset on: retention has left what it wants.
+fn covers(now: &Subscription, then: &Subscription) -> bool {
+    let has = |(pattern, from): &(Pattern, Offset)| {
+        let mut patterns = now.patterns().iter();
+        patterns.any(|(other, since)| other == pattern && since <= from)
+    };
+    then.patterns().iter().all(has)
 }
