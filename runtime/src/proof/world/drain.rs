@@ -26,7 +26,7 @@ impl World {
     pub(in crate::proof) fn drain(&mut self) -> Result<(), Stopped> {
         self.revive()?;
         for round in 1..=10_000 {
-            if round % 100 == 0 && self.fails_at_all_that_is_left() {
+            if round % 10 == 0 && self.fails_at_all_that_is_left() {
                 // Where every event that is left fails there is no telling an outage from poison: the next one tells.
                 let fresh = self.event(&format!("fresh{round}"), "in.y", None, 0xc0);
                 self.publish(&[fresh])?;
