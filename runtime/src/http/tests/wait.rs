@@ -146,19 +146,17 @@ async fn who_publishes_it_again_waits_on() {
     let door = Arc::new(Door::default());
     bed.deploy("slow", "t", door.behind());
     let body = unsettled(&publish(&bed, &event("a", "t"), "slow", SHORT).await);
-    let behind = &body["behind"][0];
-    assert_eq!(
-        (&behind["plugin"], &behind["event"]),
-        (&json!("slow"), &body["offset"])
-    );
-    // Where the time was over before the record was read, the host says just that.
-    let why = behind["why"].as_str().unwrap();
-    assert!(why == "lag" || why == "unknown", "{body}");
+    let behind = body["behind"][0].clone();
     for n in 0..5000 {
         bed.publish(&event(&format!("b{n}"), "u")).await;
     }
     door.open();
     let again = publish(&bed, &event("a", "t"), "slow", LONG).await.ok();
+    // Looked at when the door is open: behind a closed one a failure would wait for ever.
+    assert_eq!(behind["plugin"], "slow");
+    // Where the time was over before the record was read, the host says just that, and names no event.
+    let is_known = behind["why"] == "lag" && behind["event"] == body["offset"];
+    assert!(is_known || behind["why"] == "unknown", "{body}");
     assert_eq!(
         (&again["settled"], &again["duplicate"]),
         (&json!(true), &json!(true))
