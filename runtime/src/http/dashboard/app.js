@@ -64,7 +64,7 @@ function keepFocus(change) {
   const active = document.activeElement;
   const focused = main.contains(active) && active !== main ? active : null;
   // By its name, not by its place: what comes or goes above must not put somebody's finger on another button.
-  const name = (one) => `${one.tagName} ${one.id} ${one.getAttribute("aria-label") ?? one.textContent} ${one.getAttribute("href") ?? ""}`;
+  const name = (one) => `${one.tagName} ${one.id} ${one.dataset.name ?? one.getAttribute("aria-label") ?? one.textContent} ${one.getAttribute("href") ?? ""}`;
   const controls = () => [...main.querySelectorAll("a, button, input, select, summary, [tabindex]")];
   const wanted = focused ? name(focused) : null;
   const nth = focused ? controls().filter((one) => name(one) === wanted).indexOf(focused) : -1;

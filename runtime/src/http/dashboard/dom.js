@@ -33,14 +33,15 @@ export function link(text, ...path) {
   return h("a", { href: "#/" + path.map(encodeURIComponent).join("/") }, text);
 }
 
-/** A button that asks once more where it can't be taken back. Answers what `act` promises. */
-export function button(text, label, act, { sure = null } = {}) {
+/** A button that asks once more where it can't be taken back. `name` is its own where another takes its place, for the focus. */
+export function button(text, label, act, { sure = null, name = null } = {}) {
   let asked = false;
   // While it acts it is busy and not disabled: a disabled button loses the focus of who uses the keyboard.
   let busy = false;
   const element = h("button", {
     type: "button",
     "aria-label": label,
+    "data-name": name,
     click: async () => {
       if (sure && !asked) {
         asked = true;

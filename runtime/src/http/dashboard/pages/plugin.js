@@ -25,8 +25,8 @@ export async function show([name], { signal, again }) {
   return [
     name,
     h("div", { class: "row" },
-      paused ? button("Resume", `Resume ${name}`, act({ parts: ["resume"] }, `${name} goes on`))
-        : button("Pause", `Pause ${name}`, act({ parts: ["pause"] }, `${name} is paused`)),
+      paused ? button("Resume", `Resume ${name}`, act({ parts: ["resume"] }, `${name} goes on`), { name: "pause" })
+        : button("Pause", `Pause ${name}`, act({ parts: ["pause"] }, `${name} is paused`), { name: "pause" }),
       probation?.canary ? button("Promote the canary", `Promote the canary of ${name}`, act({ parts: ["promote"] }, "the canary runs for all keys"), { sure: "Really promote" }) : null,
       link("On the map", "map", "plugin", name),
       plugin.dead_letters ? link(`${count(plugin.dead_letters)} dead letters`, "dead", name) : null),
