@@ -131,6 +131,11 @@ impl Host {
         does.clone_into(&mut self.before);
     }
 
+    /// Further options of `nerve run` from the next start on.
+    pub fn set_options(&mut self, options: &'static [&'static str]) {
+        self.options = options;
+    }
+
     /// What all its processes have said so far.
     pub fn said(&self) -> String {
         fs::read_to_string(self.path("host.log")).unwrap_or_default()

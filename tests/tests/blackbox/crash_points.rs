@@ -176,8 +176,10 @@ fn killed_at_each_point_of_a_deployment() {
 /// it and start another one.
 fn killed_at_each_point(operation: &Operation) {
     let mut proof = Proof::begin("SIGKILL before each named change, real process");
-    let mut host = Host::start_with(operation.options, operation.plugins);
+    // What is prepared is whole: options such as those of retention hold from then on.
+    let mut host = Host::start(operation.plugins);
     let (before, told) = prepare(&mut host, operation);
+    host.set_options(operation.options);
     let mut published = told.clone();
     let changes = run(&mut host, operation, &mut published, Shim::note).noted();
     assert_eq!(go_on(&mut host, &before, &mut published), Vec::<String>::new());
