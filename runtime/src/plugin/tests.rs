@@ -1,4 +1,5 @@
 //! Tests of what plugins and their operators hand over.
 
 mod fuzz;
+mod page;
 mod probation;
