@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nerve_eventlog::Offset;
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use tokio::sync::Notify;
 
 use super::cursor::OrderKey;
@@ -95,6 +95,11 @@ impl Between<'_> {
         self.swap(version);
     }
 
+    /// Show `version` as the one that runs, under the lock of the fold that says so: whoever asks sees both or neither.
+    pub fn show(&self, _fold: &PluginState, version: Option<&Arc<dyn Version>>) {
+        *self.subscriber.shown.lock() = version.cloned();
+    }
+
     /// Put `version` in place and wake a lane, which sees it before its next delivery.
     pub fn swap(self, version: Option<Arc<dyn Version>>) {
         self.swap_watched(version, None);
@@ -118,8 +123,10 @@ impl Between<'_> {
     }
 
     /// The watched version fell: the one before runs again.
-    pub(super) fn swap_to_before(mut self) {
+    pub(super) fn swap_to_before(mut self, state: MutexGuard<'_, PluginState>) {
         let before = self.slot.before.take();
+        self.show(&state, before.as_ref());
+        drop(state);
         self.swap(before);
     }
 

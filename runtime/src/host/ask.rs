@@ -160,9 +160,9 @@ impl Host {
     }
 
     fn status(&self, subscriber: &Subscriber) -> PluginStatus {
-        let version = subscriber.version();
         let trouble = subscriber.trouble.lock().clone();
         let state = subscriber.state.lock();
+        let version = subscriber.version();
         let cursor = &state.cursor;
         let fresh = self.inner.sequencer.count(&state.subscription, cursor.low);
         PluginStatus {

@@ -329,6 +329,7 @@ impl Deployer {
             return Ok(());
         }
         self.record(name, &mut state, None, DeploymentAction::Removed, by)?;
+        between.show(&state, None);
         drop(state);
         between.swap(None);
         tracing::info!(plugin = name, "removed; its cursor and state are kept");
@@ -377,11 +378,13 @@ impl Deployer {
         self.record(name, &mut state, pair, action, request.by)?;
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
+        tracing::info!(plugin = name, version = %loaded.version, "live");
+        let version: Arc<dyn Version> = Arc::new(loaded);
+        between.show(&state, Some(&version));
         drop(state);
         *subscriber.trouble.lock() = None;
-        tracing::info!(plugin = name, version = %loaded.version, "live");
         let before = self.version_before(&subscriber, |id| between.find(id));
-        between.swap_watched(Some(Arc::new(loaded)), before);
+        between.swap_watched(Some(version), before);
         Ok(Deployed::Live)
     }
 

@@ -47,8 +47,7 @@ impl Lane {
         state.apply_deployment(appended.first, appended.time, &deployment);
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
-        drop(state);
-        between.swap_to_before();
+        between.swap_to_before(state);
         Ok(())
     }
 }

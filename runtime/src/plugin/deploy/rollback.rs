@@ -182,6 +182,7 @@ fn swap_in(
     };
     record(sequencer, subscriber, &mut state, back)?;
     sequencer.subscribe(subscriber.id, state.subscription.clone());
+    between.show(&state, Some(&runs));
     drop(state);
     if goes_back {
         between.go_back(Some(runs), log.bounds().first);
