@@ -22,12 +22,14 @@ mod plugin;
 mod publish;
 mod run;
 mod schema;
+mod token;
 mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
 use output::{Output, Printer};
@@ -58,6 +60,9 @@ struct Global {
         default_value = "http://127.0.0.1:7117"
     )]
     server: String,
+    /// A file with the token to show to the host; `NERVE_TOKEN` may hold the token itself
+    #[arg(long, global = true, env = "NERVE_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// The configuration file [default: nerve.toml, where there is one]
     #[arg(long, global = true, env = "NERVE_CONFIG")]
     config: Option<PathBuf>,
@@ -97,6 +102,8 @@ enum Command {
     /// Look at a log
     #[command(subcommand)]
     Log(log::Log),
+    /// Make, list and revoke the tokens with which a host may be used
+    Token(token::Token),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Config),
@@ -127,11 +134,11 @@ pub fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(cli.global.output);
-    let api = api::Api::new(&cli.global.server);
+    let api = api::Api::new(&cli.global.server, cli.global.token_file.as_deref());
     let done = match cli.command {
         Command::Init(command) => command.run(&printer),
         Command::Run(command) => command.run(&printer),
-        Command::Dev(command) => command.run(&printer),
+        Command::Dev(command) => command.run(&api, &printer),
         Command::Publish(command) => command.run(&api, &printer),
         Command::Events(command) => command.run(&api, &printer),
         Command::Trace(command) => command.run(&api, &printer),
@@ -144,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Schema(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),
         Command::Openapi => openapi::run(&printer),
+        Command::Token(command) => command.run(&printer),
         Command::Config(command) => command.run(cli.global.config.as_deref(), &printer),
         Command::Explain(command) => command.run(&printer),
         Command::Man(command) => command.run(&printer),
@@ -169,7 +177,7 @@ fn parse() -> anyhow::Result<Result<Cli, clap::Error>> {
         Ok(matches) => matches,
         Err(usage) => return Ok(Err(usage)),
     };
-    let cli = match Cli::from_arg_matches(&matches) {
+    let cli = match read(&matches) {
         Ok(cli) => cli,
         Err(usage) => return Ok(Err(usage)),
     };
@@ -181,7 +189,18 @@ fn parse() -> anyhow::Result<Result<Cli, clap::Error>> {
         return Ok(Ok(cli));
     };
     let matches = settings.apply(config::command()).try_get_matches();
-    Ok(matches.and_then(|matches| Cli::from_arg_matches(&matches)))
+    Ok(matches.and_then(|matches| read(&matches)))
+}
+
+fn read(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    // A token in the environment stands before a file that is named there or in the configuration.
+    if std::env::var_os(api::TOKEN).is_some()
+        && matches.value_source("token_file") != Some(ValueSource::CommandLine)
+    {
+        cli.global.token_file = None;
+    }
+    Ok(cli)
 }
 
 #[cfg(test)]

@@ -21,8 +21,10 @@ mod plugins;
 pub mod problem;
 mod publish;
 mod rewind;
+mod routes;
 mod schemas;
 mod server;
+mod session;
 mod state;
 mod time;
 mod timers;
@@ -37,86 +39,104 @@ mod tests;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 pub(crate) use self::cloud_event::shown;
+use self::routes::{Routes, get, post};
 use self::server::Patience;
+use crate::access::Access;
+use crate::access::Needs::{Nothing, Operate, Publish, Read, Somebody};
 use crate::host::Host;
 
-/// Serve the API of `host` on `listener` until `shutdown` completes; then end the streams, and give what is under way a few seconds to finish.
+/// Serve the API of `host` on `listener` to those whom `access` lets in, until `shutdown` completes; then end the streams, and
+/// give what is under way a few seconds to finish.
 ///
 /// # Cancel safety
 /// Dropping it cuts off requests; what they appended stays.
 pub async fn serve(
     host: Host,
     listener: TcpListener,
+    access: Access,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    server::serve(router(host, address), listener, Patience::default(), shutdown).await
+    let router = router(host, address, Arc::new(access));
+    server::serve(router, listener, Patience::default(), shutdown).await
 }
 
-/// The routes, for a host that listens on `address`.
-pub fn router(host: Host, address: SocketAddr) -> Router {
-    Router::new()
-        .route("/v1/events", post(publish::post).get(events::list))
-        .route("/v1/events/{id}", get(events::show))
-        .route("/v1/events/{id}/trace", get(trace::show))
-        .route("/v1/traces", get(traces::list))
-        .route("/v1/plugins", get(plugins::list))
+/// The routes, for a host that listens on `address`. Beside each method stands what it needs.
+pub fn router(host: Host, address: SocketAddr, access: Arc<Access>) -> Router {
+    Routes::new()
+        .route("/v1/events", post(Publish, publish::post).get(Read, events::list))
+        .route("/v1/events/{id}", get(Read, events::show))
+        .route("/v1/events/{id}/trace", get(Read, trace::show))
+        .route("/v1/traces", get(Read, traces::list))
+        .route("/v1/plugins", get(Read, plugins::list))
         .route(
             "/v1/plugins/{name}",
-            get(plugins::show).put(versions::deploy).delete(plugins::remove),
+            get(Read, plugins::show)
+                .put(Operate, versions::deploy)
+                .delete(Operate, plugins::remove),
         )
-        .route("/v1/plugins/{name}/versions", get(versions::list))
-        .route("/v1/plugins/{name}/rollback", post(versions::roll_back))
-        .route("/v1/plugins/{name}/promote", post(versions::promote))
-        .route("/v1/plugins/{name}/pause", post(plugins::pause))
-        .route("/v1/plugins/{name}/resume", post(plugins::resume))
-        .route("/v1/plugins/{name}/approve", post(plugins::approve))
+        .route("/v1/plugins/{name}/versions", get(Read, versions::list))
+        .route("/v1/plugins/{name}/rollback", post(Operate, versions::roll_back))
+        .route("/v1/plugins/{name}/promote", post(Operate, versions::promote))
+        .route("/v1/plugins/{name}/pause", post(Operate, plugins::pause))
+        .route("/v1/plugins/{name}/resume", post(Operate, plugins::resume))
+        .route("/v1/plugins/{name}/approve", post(Operate, plugins::approve))
         .route(
             "/v1/plugins/{name}/rewind",
-            post(rewind::begin).delete(rewind::stop),
+            post(Operate, rewind::begin).delete(Operate, rewind::stop),
         )
-        .route("/v1/plugins/{name}/timers", get(timers::list))
-        .route("/v1/plugins/{name}/logs", get(plugins::logs))
-        .route("/v1/plugins/{name}/history", get(history::show))
-        .route("/v1/plugins/{name}/contracts", post(schemas::would_break))
-        .route("/v1/plugins/{name}/state", get(state::list))
-        .route("/v1/plugins/{name}/state/{*key}", get(state::show))
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{plugin}/retry", post(dead_letters::retry_all))
+        .route("/v1/plugins/{name}/timers", get(Read, timers::list))
+        .route("/v1/plugins/{name}/logs", get(Read, plugins::logs))
+        .route("/v1/plugins/{name}/history", get(Read, history::show))
+        .route("/v1/plugins/{name}/contracts", post(Read, schemas::would_break))
+        .route("/v1/plugins/{name}/state", get(Read, state::list))
+        .route("/v1/plugins/{name}/state/{*key}", get(Read, state::show))
+        .route("/v1/dead-letters", get(Read, dead_letters::list))
+        .route(
+            "/v1/dead-letters/{plugin}/retry",
+            post(Operate, dead_letters::retry_all),
+        )
         .route(
             "/v1/dead-letters/{plugin}/{event}",
-            get(dead_letters::show).delete(dead_letters::give_up),
+            get(Read, dead_letters::show).delete(Operate, dead_letters::give_up),
         )
-        .route("/v1/dead-letters/{plugin}/{event}/bundle", get(bundle::show))
+        .route(
+            "/v1/dead-letters/{plugin}/{event}/bundle",
+            get(Read, bundle::show),
+        )
         .route(
             "/v1/dead-letters/{plugin}/{event}/retry",
-            post(dead_letters::retry),
+            post(Operate, dead_letters::retry),
         )
-        .route("/v1/schemas", get(schemas::list))
+        .route("/v1/schemas", get(Read, schemas::list))
         .route(
             "/v1/schemas/{type}",
-            get(schemas::show).put(schemas::set).delete(schemas::take_back),
+            get(Read, schemas::show)
+                .put(Operate, schemas::set)
+                .delete(Operate, schemas::take_back),
         )
-        .route("/v1/map", get(map::show))
-        .route("/v1/doctor", get(doctor::show))
-        .route("/v1/log", get(log::show))
-        .route("/v1/log/backup", get(backup::show))
-        .route("/openapi.json", get(openapi::show))
-        .route("/metrics", get(metrics::show))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
+        .route("/v1/map", get(Read, map::show))
+        .route("/v1/doctor", get(Read, doctor::show))
+        .route("/v1/log", get(Read, log::show))
+        .route("/v1/log/backup", get(Read, backup::show))
+        .route("/v1/session", get(Somebody, session::show))
+        .route("/openapi.json", get(Nothing, openapi::show))
+        .route("/metrics", get(Read, metrics::show))
+        .route("/livez", get(Nothing, health::live))
+        .route("/readyz", get(Nothing, health::ready))
         .merge(dashboard::routes())
+        .into_router()
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn_with_state(
-            guard::Guard::new(address),
+            guard::Guard::new(address, access),
             guard::check,
         ))
         .with_state(host)

@@ -35,6 +35,9 @@ pub mod trial;
 // The measurements of `nerve bench`.
 pub mod bench;
 
+// Who may use the API, and for what.
+pub mod access;
+
 // The API.
 pub mod http;
 

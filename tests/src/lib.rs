@@ -52,6 +52,7 @@ pub fn nerve(folder: &Path, args: &[&str]) -> Output {
         .current_dir(folder)
         .args(args)
         .env_remove("NERVE_SERVER")
+        .env_remove("NERVE_TOKEN")
         .stdin(Stdio::null());
     command.output().unwrap()
 }

@@ -1,6 +1,8 @@
 //! The whole process from outside.
 #![expect(clippy::unwrap_used, reason = "a test ends when something is wrong")]
 
+#[path = "blackbox/access.rs"]
+mod access;
 #[path = "blackbox/bad_input.rs"]
 mod bad_input;
 #[path = "blackbox/bundle.rs"]

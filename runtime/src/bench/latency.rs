@@ -1,9 +1,13 @@
 //! From publish to settled at a steady rate, one event at a time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use nerve_eventlog::SystemClock;
 
 use super::stats::{Figure, Unit, quantile};
 use super::{Bench, BenchError, guests};
+use crate::access::Access;
 use crate::host::Host;
 
 /// Events per second.
@@ -31,7 +35,8 @@ impl Bench<'_> {
             .map_err(no_server)?;
         let url = format!("http://{}/v1/events", listener.local_addr().map_err(no_server)?);
         let stopping = host.clone();
-        let server = tokio::spawn(crate::http::serve(host.clone(), listener, async move {
+        let access = Access::everybody(Arc::new(SystemClock));
+        let server = tokio::spawn(crate::http::serve(host.clone(), listener, access, async move {
             stopping.stopping().await;
         }));
         let (mut halves, mut tails) = (Vec::new(), Vec::new());

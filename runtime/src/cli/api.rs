@@ -1,17 +1,26 @@
-//! Talking to a running host.
+//! Talking to a running host: the one way of all commands to it, and to show it who asks.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 
 use serde::Deserialize as _;
 use serde_json::Value;
+use ureq::RequestBuilder;
 
+use crate::access::PREFIX;
 use crate::http::problem::Problem;
 
+/// The variable that holds a token.
+pub(super) const TOKEN: &str = "NERVE_TOKEN";
+
 /// A host's API.
+#[derive(Clone)]
 pub(super) struct Api {
     server: String,
     agent: ureq::Agent,
+    /// The value of `Authorization`, or why there is none: only who asks a host needs it.
+    authorization: Result<Option<String>, String>,
 }
 
 /// Why a host did not do what it was asked.
@@ -30,14 +39,26 @@ pub(super) enum ApiError {
     /// It refused.
     #[error("{}", .0.detail)]
     Refused(Problem),
+    /// The token can't be shown.
+    #[error("{0}")]
+    Credentials(String),
     /// What it said makes no sense.
     #[error("the answer of the host can't be read: {0}")]
     Odd(String),
 }
 
 impl Api {
-    /// The API of the host at `server`.
-    pub(super) fn new(server: &str) -> Self {
+    /// The API of the host at `server`, to which the token in `token_file` is shown, or else that of the environment.
+    pub(super) fn new(server: &str, token_file: Option<&Path>) -> Self {
+        let authorization = shown(token_file, std::env::var(TOKEN).ok());
+        Self {
+            authorization: authorization.map(|token| token.map(|token| format!("Bearer {token}"))),
+            ..Self::open(server)
+        }
+    }
+
+    /// The API of the host at `server`, to which no token is shown.
+    pub(super) fn open(server: &str) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build()
@@ -45,17 +66,40 @@ impl Api {
         Self {
             server: server.trim_end_matches('/').to_owned(),
             agent,
+            authorization: Ok(None),
+        }
+    }
+
+    /// That of the host at `server`, with the same token.
+    pub(super) fn at(&self, server: &str) -> Self {
+        Self {
+            server: server.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Where the host is.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// `request` with who asks.
+    fn signed<B>(&self, request: RequestBuilder<B>) -> Result<RequestBuilder<B>, ApiError> {
+        match &self.authorization {
+            Ok(None) => Ok(request),
+            Ok(Some(authorization)) => Ok(request.header("authorization", authorization)),
+            Err(why) => Err(ApiError::Credentials(why.clone())),
         }
     }
 
     /// `GET` a path.
     pub(super) fn get(&self, path: &str) -> Result<Value, ApiError> {
-        self.answer(self.agent.get(format!("{}{path}", self.server)).call())
+        self.answer(self.signed(self.agent.get(self.url(path)))?.call())
     }
 
     /// `GET` a path whose answer is written to `out` as it comes; answers its bytes.
     pub(super) fn fetch(&self, path: &str, out: &mut dyn Write) -> Result<u64, ApiError> {
-        let response = self.agent.get(format!("{}{path}", self.server)).call();
+        let response = self.signed(self.agent.get(self.url(path)))?.call();
         let response = response.map_err(|cause| self.unreachable(cause))?;
         if !response.status().is_success() {
             return self.answer(Ok(response)).map(|_| 0);
@@ -66,7 +110,7 @@ impl Api {
 
     /// `GET` a path whose answer is read as it comes.
     pub(super) fn read(&self, path: &str) -> Result<impl BufRead + use<>, ApiError> {
-        let response = self.agent.get(format!("{}{path}", self.server)).call();
+        let response = self.signed(self.agent.get(self.url(path)))?.call();
         let response = response.map_err(|cause| self.unreachable(cause))?;
         if !response.status().is_success() {
             self.answer(Ok(response))?;
@@ -77,33 +121,27 @@ impl Api {
 
     /// `DELETE` a path.
     pub(super) fn delete(&self, path: &str) -> Result<Value, ApiError> {
-        self.answer(self.agent.delete(format!("{}{path}", self.server)).call())
+        self.answer(self.signed(self.agent.delete(self.url(path)))?.call())
     }
 
     /// `PUT` a body.
     pub(super) fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, ApiError> {
-        let request = self
-            .agent
-            .put(format!("{}{path}", self.server))
-            .header("content-type", content_type);
+        let request = self.signed(self.agent.put(self.url(path)))?;
+        let request = request.header("content-type", content_type);
         self.answer(request.send(body))
     }
 
     /// `POST` a body.
     pub(super) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, ApiError> {
-        let request = self
-            .agent
-            .post(format!("{}{path}", self.server))
-            .header("content-type", content_type);
+        let request = self.signed(self.agent.post(self.url(path)))?;
+        let request = request.header("content-type", content_type);
         self.answer(request.send(body))
     }
 
     /// Follow a stream: `each` gets the data of every event, until it answers false or the stream ends.
     pub(super) fn follow(&self, path: &str, mut each: impl FnMut(Value) -> bool) -> Result<(), ApiError> {
-        let request = self
-            .agent
-            .get(format!("{}{path}", self.server))
-            .header("accept", "text/event-stream");
+        let request = self.signed(self.agent.get(self.url(path)))?;
+        let request = request.header("accept", "text/event-stream");
         let response = request.call().map_err(|cause| self.unreachable(cause))?;
         if !response.status().is_success() {
             return self.answer(Ok(response)).map(drop);
@@ -141,12 +179,40 @@ impl Api {
         })
     }
 
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server)
+    }
+
     fn unreachable(&self, cause: ureq::Error) -> ApiError {
         ApiError::Unreachable {
             server: self.server.clone(),
             cause: Box::new(cause),
         }
     }
+}
+
+/// The token that is shown: the one in `file`, where one is named, or that of the `variable`.
+fn shown(file: Option<&Path>, variable: Option<String>) -> Result<Option<String>, String> {
+    let (text, from) = match (file, variable) {
+        (Some(file), _) => {
+            let text = std::fs::read_to_string(file).map_err(|cause| {
+                format!(
+                    "the token can't be read: {}: {cause}; name another file with --token-file",
+                    file.display()
+                )
+            })?;
+            (text, file.display().to_string())
+        }
+        (None, Some(text)) => (text, TOKEN.to_owned()),
+        (None, None) => return Ok(None),
+    };
+    let token = text.trim();
+    if token.starts_with(PREFIX) && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Some(token.to_owned()));
+    }
+    Err(format!(
+        "{from} holds no token: one begins with {PREFIX}, and `nerve token create` prints it"
+    ))
 }
 
 /// The answer of a host, however deep it is: a trace nests four levels for each event of a causal chain, which has at
@@ -175,6 +241,27 @@ pub(super) fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_named_stands_before_the_variable_and_what_is_no_token_is_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "nrv_file\n").unwrap();
+        let variable = || Some("nrv_variable".to_owned());
+        assert_eq!(shown(Some(&path), variable()), Ok(Some("nrv_file".to_owned())));
+        assert_eq!(shown(None, variable()), Ok(variable()));
+        assert_eq!(shown(None, None), Ok(None));
+        for bad in ["", "secret", "nrv_a\nX-Other: b"] {
+            std::fs::write(&path, bad).unwrap();
+            let refused = shown(Some(&path), variable()).unwrap_err();
+            assert!(refused.contains("holds no token"), "{refused}");
+        }
+        assert!(
+            shown(Some(&folder.path().join("none")), None)
+                .unwrap_err()
+                .contains("--token-file")
+        );
+    }
 
     #[test]
     fn the_trace_of_the_longest_chain_with_the_deepest_data_can_be_read() {

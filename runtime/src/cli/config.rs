@@ -1,7 +1,7 @@
 //! `nerve.toml`, and `nerve config`: what a host is configured with, and where each value comes from.
 //!
 //! A value is that of its flag; where there is none, of its environment variable; else of the file; else the default.
-//! The file's keys are the flags of `nerve run`, with `_` for `-`, and `server`. What the file says becomes the default of
+//! The file's keys are the flags of `nerve run`, with `_` for `-`, and those with which every command finds its host. What the file says becomes the default of
 //! the flag, so that a value is read, checked and refused in one place, wherever it comes from.
 
 use std::fmt::Write as _;
@@ -21,8 +21,11 @@ pub(super) const FILE: &str = "nerve.toml";
 /// The command whose flags the file's keys are.
 const RUN: &str = "run";
 
-/// The one flag of every command that the file may set.
-const SERVER: &str = "server";
+/// The command that looks where the host's data is.
+const TOKEN: &str = "token";
+
+/// The flags of every command that the file may set.
+const EVERYWHERE: [&str; 2] = ["server", "token_file"];
 
 /// How alike a key must be to be suggested.
 const ALIKE: f64 = 0.8;
@@ -130,11 +133,15 @@ impl Settings {
     pub(super) fn apply(&self, command: clap::Command) -> clap::Command {
         self.values.iter().fold(command, |command, (key, value)| {
             let says = |arg: Arg| arg.default_value(kept(value.clone()));
-            if key == SERVER {
-                command.mut_arg(SERVER, says)
-            } else {
-                command.mut_subcommand(RUN, |run| run.mut_arg(key, says))
+            if EVERYWHERE.contains(&&**key) {
+                return command.mut_arg(key, says);
             }
+            let command = if key == "data" {
+                command.mut_subcommand(TOKEN, |token| token.mut_arg(key, says))
+            } else {
+                command
+            };
+            command.mut_subcommand(RUN, |run| run.mut_arg(key, says))
         })
     }
 }
@@ -176,7 +183,11 @@ fn show(named: Option<&Path>, origin: bool, printer: &Printer) -> Done {
     let mut values = Vec::new();
     for arg in arguments(&command) {
         let key = arg.get_id().as_str();
-        let within = if key == SERVER { Some(&matches) } else { run };
+        let within = if EVERYWHERE.contains(&key) {
+            Some(&matches)
+        } else {
+            run
+        };
         let value = within.and_then(|matches| raw(matches, key));
         let in_file = settings
             .as_ref()
@@ -244,12 +255,14 @@ fn first_line(refused: &clap::Error) -> String {
 
 /// The flags that a file may set.
 fn arguments(command: &clap::Command) -> impl Iterator<Item = &Arg> {
-    let server = command.get_arguments().filter(|arg| arg.get_id() == SERVER);
+    let everywhere = command
+        .get_arguments()
+        .filter(|arg| EVERYWHERE.contains(&arg.get_id().as_str()));
     let run = command
         .find_subcommand(RUN)
         .into_iter()
         .flat_map(clap::Command::get_arguments);
-    run.filter(|arg| arg.get_long().is_some()).chain(server)
+    run.filter(|arg| arg.get_long().is_some()).chain(everywhere)
 }
 
 fn keys(command: &clap::Command) -> Vec<String> {
@@ -319,7 +332,7 @@ mod tests {
             settings
                 .values
                 .iter()
-                .filter(|(key, _)| key != SERVER)
+                .filter(|(key, _)| !EVERYWHERE.contains(&&**key))
                 .map(|(key, _)| raw(run, key))
                 .collect::<Vec<_>>()
         };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use nerve_eventlog::{Durability, Entry, Offset, Options, Reach};
+use nerve_eventlog::{Durability, Entry, Offset, Options, Reach, SystemClock};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,8 +25,10 @@ use self::build::{Built, Cargo};
 use self::crates::{Crate, Crates};
 use self::story::Screen;
 use super::Done;
+use super::api::Api;
 use super::output::Printer;
 use super::run;
+use crate::access::Access;
 use crate::host::{Host, HostOptions};
 use crate::log::record::{DeploymentAction, Hash, Record};
 use crate::plugin::compiler::child::THIS_PROGRAM;
@@ -57,13 +59,13 @@ pub(super) struct Dev {
 }
 
 impl Dev {
-    pub(super) fn run(self, printer: &Printer) -> Done {
+    pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
         // What the host has to say of plugins is shown besides.
         run::start_tracing("error");
-        run::runtime()?.block_on(self.develop(printer))
+        run::runtime()?.block_on(self.develop(api, printer))
     }
 
-    async fn develop(self, printer: &Printer) -> Done {
+    async fn develop(self, api: &Api, printer: &Printer) -> Done {
         run::check_loopback(self.listen)?;
         let crates = Crates::find(&self.dir)?;
         if let Some(file) = &self.publish {
@@ -101,15 +103,16 @@ impl Dev {
             cargo: Arc::new(Cargo::new(crates)),
             plugins,
             examples: self.publish,
-            server: format!("http://{address}"),
+            api: api.at(&format!("http://{address}")),
             deployed: BTreeMap::new(),
             awaited: BTreeMap::new(),
         };
         session.screen.show(&json!({
-            "kind": "host", "address": session.server, "data": self.data,
+            "kind": "host", "address": session.api.server(), "data": self.data,
             "plugins": session.cargo.crates.all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
         }));
-        session.live(listener, saves).await?;
+        let access = Access::by_tokens(&data, true, Arc::new(SystemClock));
+        session.live(listener, access, saves).await?;
         host.stop().await.context("the host did not stop cleanly")?;
         Screen::new(printer.is_json()).show(&json!({ "kind": "stopped" }));
         Ok(())
@@ -123,7 +126,7 @@ struct Session {
     /// The plugin folder.
     plugins: PathBuf,
     examples: Option<PathBuf>,
-    server: String,
+    api: Api,
     /// What is shown of the log ends here.
     at: Offset,
     /// The pair that each plugin was asked to run last.
@@ -143,13 +146,18 @@ enum Happened {
 
 impl Session {
     /// Build and show until it is told to stop.
-    async fn live(mut self, listener: TcpListener, mut saves: UnboundedReceiver<()>) -> Done {
+    async fn live(mut self, listener: TcpListener, access: Access, mut saves: UnboundedReceiver<()>) -> Done {
         let (stop, asked) = (CancellationToken::new(), self.host.clone());
         let asked_to = stop.clone();
-        let serving = tokio::spawn(crate::http::serve(self.host.clone(), listener, async move {
-            asked_to.cancelled().await;
-            asked.announce_stop();
-        }));
+        let serving = tokio::spawn(crate::http::serve(
+            self.host.clone(),
+            listener,
+            access,
+            async move {
+                asked_to.cancelled().await;
+                asked.announce_stop();
+            },
+        ));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut building = Some(self.build());
@@ -273,9 +281,9 @@ impl Session {
         let Some(file) = self.examples.clone() else {
             return;
         };
-        let (screen, server) = (self.screen.clone(), self.server.clone());
+        let (screen, api) = (self.screen.clone(), self.api.clone());
         tokio::task::spawn_blocking(move || {
-            let value: Value = match examples::publish(&file, &server) {
+            let value: Value = match examples::publish(&file, &api) {
                 Ok(count) => json!({ "kind": "published", "file": file, "events": count }),
                 Err(why) => json!({ "kind": "not-published", "file": file, "reason": format!("{why:#}") }),
             };

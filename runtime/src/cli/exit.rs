@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::access::TokensError;
 use crate::cli::api::ApiError;
 use crate::host::{OpenError, RestoreError};
 
@@ -80,9 +81,10 @@ impl Exit {
             return Some(match api {
                 ApiError::Unreachable { .. } => Self::Unreachable,
                 ApiError::Odd(_) => Self::Failed,
+                ApiError::Credentials(_) => Self::Usage,
                 ApiError::Refused(problem) => match problem.status {
                     400 | 415 => Self::Usage,
-                    403 => Self::Denied,
+                    401 | 403 => Self::Denied,
                     404 | 410 => Self::NotFound,
                     409 | 422 => Self::Conflict,
                     413 | 429 | 507 => Self::Limit,
@@ -110,6 +112,13 @@ impl Exit {
                 RestoreError::Taken { .. } => Some(Self::Conflict),
                 RestoreError::Io { .. } => None,
             };
+        }
+        match cause.downcast_ref::<TokensError>() {
+            Some(TokensError::NoFolder(_) | TokensError::NotFound(_)) => return Some(Self::NotFound),
+            Some(TokensError::Taken(_)) => return Some(Self::Conflict),
+            Some(TokensError::Name(_)) => return Some(Self::Usage),
+            Some(TokensError::Mode(_)) => return Some(Self::Denied),
+            Some(TokensError::Io { .. } | TokensError::Content { .. }) | None => {}
         }
         let io = cause.downcast_ref::<std::io::Error>()?;
         Some(match io.kind() {

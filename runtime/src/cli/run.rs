@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use nerve_eventlog::{Durability, Options};
+use nerve_eventlog::{Durability, Options, SystemClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Done;
 use super::exit::{Exit, fail};
 use super::output::Printer;
+use crate::access::{self, Access, TokensError};
 use crate::host::{Host, HostOptions, Keep, Retention};
 use crate::ingest::SourceRate;
 use crate::log::record::Mode;
@@ -31,9 +33,13 @@ pub(super) struct Run {
     /// Watched folder of plugins
     #[arg(long, default_value = "plugins", env = "NERVE_PLUGINS")]
     plugins: PathBuf,
-    /// Loopback address to listen on; port 0 takes a free one
+    /// Address to listen on, beyond loopback only where tokens were made; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:7117", env = "NERVE_LISTEN")]
     listen: SocketAddr,
+    /// Take requests without a token also beyond loopback, while no token was made: whoever reaches the address may do
+    /// everything
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    allow_anonymous: bool,
     /// What an acknowledgement survives: fsync (a power cut), os (the end of the process) or memory (nothing)
     #[arg(long, default_value = "fsync", env = "NERVE_DURABILITY")]
     durability: Durability,
@@ -77,7 +83,7 @@ impl Run {
     }
 
     async fn serve(self, printer: &Printer) -> Done {
-        check_loopback(self.listen)?;
+        let tokens = self.check_access()?;
         if self.source_burst.is_some() && self.source_rate.is_none() {
             let message = "--source-burst says how many events may come at once, and --source-rate how many a second, which is missing";
             return Err(fail(Exit::Usage, message));
@@ -128,7 +134,7 @@ impl Run {
         std::fs::write(&beside, format!("http://{address}\n"))
             .and_then(|()| std::fs::rename(&beside, self.data.join("address")))
             .with_context(|| format!("{} can't be written to", self.data.display()))?;
-        self.tell(printer, &host, address);
+        self.tell(printer, &host, address, tokens);
         tell_systemd(sd_notify::NotifyState::Ready);
 
         let mut terminate = signal(SignalKind::terminate())?;
@@ -143,7 +149,9 @@ impl Run {
             tell_systemd(sd_notify::NotifyState::Stopping);
             stopping.announce_stop();
         };
-        crate::http::serve(host.clone(), listener, asked)
+        let anonymous = self.listen.ip().is_loopback() || self.allow_anonymous;
+        let access = Access::by_tokens(&self.data, anonymous, Arc::new(SystemClock));
+        crate::http::serve(host.clone(), listener, access, asked)
             .await
             .context("the HTTP server failed")?;
         host.stop()
@@ -153,7 +161,26 @@ impl Run {
         Ok(())
     }
 
-    fn tell(&self, printer: &Printer, host: &Host, address: SocketAddr) {
+    /// Refuse to start where everybody could use the host who reaches it; answers how many tokens there are, where any was made.
+    fn check_access(&self) -> anyhow::Result<Option<usize>> {
+        let made = match access::read(&self.data) {
+            Err(TokensError::NoFolder(_)) => None,
+            made => made?,
+        };
+        if made.is_some() || self.listen.ip().is_loopback() || self.allow_anonymous {
+            return Ok(made.map(|made| made.len()));
+        }
+        let message = format!(
+            "{} is not a loopback address, and no token was made for this host, so that whoever reaches it could do \
+             everything: make one with `nerve token create NAME --scope read --scope operate --scope publish --data {}`, \
+             listen on 127.0.0.1, or insist with --allow-anonymous",
+            self.listen,
+            self.data.display()
+        );
+        Err(fail(Exit::Denied, message))
+    }
+
+    fn tell(&self, printer: &Printer, host: &Host, address: SocketAddr, tokens: Option<usize>) {
         let (bounds, status) = (host.log().bounds(), host.log_status());
         let value = json!({
             "address": format!("http://{address}"),
@@ -161,6 +188,7 @@ impl Run {
             "plugins": self.plugins,
             "durability": self.durability.to_string(),
             "last": bounds.last.0,
+            "tokens": tokens,
             "recovered": status.recovered,
         });
         printer.print(&value, || {
@@ -169,6 +197,11 @@ impl Run {
                 .as_deref()
                 .map(|what| format!("\n  recovered   {what}"))
                 .unwrap_or_default();
+            let access = match tokens {
+                Some(count) => format!("\n  access      with a token; there are {count}"),
+                None if address.ip().is_loopback() => String::new(),
+                None => "\n  access      everybody who reaches this address may do everything".to_owned(),
+            };
             let server = if address.port() == 7117 {
                 String::new()
             } else {
@@ -176,7 +209,7 @@ impl Run {
             };
             format!(
                 "nerve listens on http://{address}\n  data        {} ({} records, durability {})\n  \
-                 plugins     {} (drop NAME.wasm here){recovered}\n\
+                 plugins     {} (drop NAME.wasm here){access}{recovered}\n\
                  next: nerve{server} publish user.registered '{{\"user\":\"ann\"}}' --key ann\n      \
                  nerve{server} plugin list\n      nerve{server} events --follow",
                 self.data.display(),
@@ -220,13 +253,14 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("no threads for the host")
 }
 
-/// Refuse to listen where others could ask.
+/// Refuse to listen where others could ask, for a host that is there for one developer.
 pub(super) fn check_loopback(listen: SocketAddr) -> Done {
     if listen.ip().is_loopback() {
         return Ok(());
     }
     let message = format!(
-        "{listen} is not a loopback address, and this host does not check who asks: listen on 127.0.0.1 or [::1]"
+        "{listen} is not a loopback address, and this host is there for you alone: listen on 127.0.0.1 or [::1], or use \
+         `nerve run`"
     );
     Err(fail(Exit::Denied, message))
 }

@@ -5,9 +5,9 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, routing::get};
 
-use crate::host::Host;
+use super::routes::{Routes, get};
+use crate::access::Needs;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -40,12 +40,15 @@ pub(super) const FILES: [(&str, &str, &str); 14] = files! {
     "/dashboard/pages/host.js", SCRIPT, "pages/host.js";
 };
 
-/// The routes of the dashboard.
-pub(super) fn routes() -> Router<Host> {
+/// The routes of the dashboard: its files hold nothing of the host, and what they show they ask for as anybody does.
+pub(super) fn routes() -> Routes {
     FILES
         .into_iter()
-        .fold(Router::new(), |router, (path, kind, content)| {
-            router.route(path, get(move || async move { file(kind, content) }))
+        .fold(Routes::new(), |routes, (path, kind, content)| {
+            routes.route(
+                path,
+                get(Needs::Nothing, move || async move { file(kind, content) }),
+            )
         })
 }
 

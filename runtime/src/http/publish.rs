@@ -12,7 +12,9 @@ use super::body::Whole;
 use super::cloud_event;
 use super::extract::Query;
 use super::problem::Problem;
+use super::routes::lacking;
 use super::wait::Asked;
+use crate::access::Caller;
 use crate::host::{Host, Published};
 use crate::ingest::ValidEvent;
 
@@ -21,11 +23,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn post(
     State(host): State<Host>,
+    caller: Caller,
     asked: Result<Query<Asked>, Problem>,
     headers: HeaderMap,
     body: Result<Whole, Problem>,
 ) -> Result<Response, Problem> {
-    let answered = publish(&host, asked, &headers, body).await;
+    let answered = publish(&host, &caller, asked, &headers, body).await;
     if let Err(problem) = &answered {
         host.count_refused(&problem.code);
     }
@@ -34,6 +37,7 @@ pub(super) async fn post(
 
 async fn publish(
     host: &Host,
+    caller: &Caller,
     asked: Result<Query<Asked>, Problem>,
     headers: &HeaderMap,
     body: Result<Whole, Problem>,
@@ -64,6 +68,12 @@ async fn publish(
         }
         _ => return Err(unsupported(content_type)),
     };
+    let denied = events
+        .iter()
+        .find(|event| !caller.may_publish(event.event_type()));
+    if let Some(event) = denied {
+        return Err(lacking(caller, &format!("publish:{}", event.event_type())));
+    }
     let published = host.publish(&events)?;
     // Before the events are durable, so that they need not be read again.
     let settling = wait.map(|wait| {

@@ -1,5 +1,6 @@
 //! The API as its clients see it, against the real router and a host whose log is in memory.
 
+mod access;
 mod bed;
 mod contracts;
 mod dashboard;

@@ -146,6 +146,7 @@ fn what_commands_print_where_json_is_wanted_is_json_line_by_line() {
         &["plugin", "remove", "counter"],
         &["completions", "bash"],
         &["config", "show"],
+        &["token", "list"],
         &["explain"],
         &["explain", "busy"],
         &["man", "pages"],

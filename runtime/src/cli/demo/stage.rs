@@ -134,7 +134,7 @@ impl Stage {
 
     /// The host's API.
     pub(super) fn api(&self) -> Api {
-        Api::new(&self.address)
+        Api::open(&self.address)
     }
 
     /// How many claims held.

@@ -43,11 +43,11 @@ fn events(text: &str) -> Result<Vec<Value>, String> {
 }
 
 /// Publish the events in `file`, all or none, and say how many. Blocks.
-pub(super) fn publish(file: &Path, server: &str) -> anyhow::Result<usize> {
+pub(super) fn publish(file: &Path, api: &Api) -> anyhow::Result<usize> {
     let events = read(file)?;
     if !events.is_empty() {
         let body = serde_json::to_vec(&events)?;
-        Api::new(server).post("/v1/events", "application/cloudevents-batch+json", &body)?;
+        api.post("/v1/events", "application/cloudevents-batch+json", &body)?;
     }
     Ok(events.len())
 }

@@ -9,10 +9,11 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use futures_util::StreamExt;
 use nerve_eventlog::storage::{MemoryStorage, Storage};
-use nerve_eventlog::{Batch, Durability, Offset, Options};
+use nerve_eventlog::{Batch, Durability, Offset, Options, SystemClock};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::access::Access;
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, Version};
 use crate::delivery::retry::RetryPolicy;
 use crate::delivery::timer::TimerLimits;
@@ -66,7 +67,8 @@ impl Bed {
         options: HostOptions,
     ) -> Result<Self, OpenError> {
         let host = Host::open_on(storage, checkpoints, options)?;
-        let router = super::super::router(host.clone(), "127.0.0.1:7117".parse().unwrap());
+        let everybody = Arc::new(Access::everybody(Arc::new(SystemClock)));
+        let router = super::super::router(host.clone(), "127.0.0.1:7117".parse().unwrap(), everybody);
         Ok(Self { host, router })
     }
 

@@ -9,16 +9,16 @@ use super::bed::{Bed, request};
 use crate::delivery::handler::Handled;
 use crate::http::openapi::DOCUMENT;
 
-const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
+pub(super) const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
 
-type Routes = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Routes = BTreeMap<String, BTreeSet<String>>;
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
 }
 
 /// The paths of the document and their methods.
-fn documented(document: &Value) -> Routes {
+pub(super) fn documented(document: &Value) -> Routes {
     let paths = document["paths"].as_object().unwrap();
     let methods = |path: &Value| path.as_object().unwrap().keys().cloned().collect();
     paths
@@ -30,7 +30,7 @@ fn documented(document: &Value) -> Routes {
 /// The routes as they stand in the source of the router; those of the dashboard are no API.
 fn routed() -> Routes {
     let source = include_str!("../../http.rs");
-    let (_, routes) = source.split_once("Router::new()").unwrap();
+    let (_, routes) = source.split_once("Routes::new()").unwrap();
     let (routes, _) = routes.split_once(".merge(").unwrap();
     let of = |route: &str| {
         let path = route.split('"').nth(1).unwrap().replace("{*", "{");
@@ -49,7 +49,7 @@ fn routed() -> Routes {
 }
 
 /// `path` with something in the place of its parameters.
-fn filled(path: &str) -> String {
+pub(super) fn filled(path: &str) -> String {
     path.replace("{event}", "1")
         .replace("{type}", "a.b")
         .replace(['{', '}'], "")

@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use nerve_eventlog::SystemClock;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -11,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::super::server::{self, Patience};
 use super::bed::{Bed, event};
+use crate::access::Access;
 use crate::host::Host;
 
 struct Server {
@@ -29,7 +32,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let host = Bed::new().host;
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = super::super::router(host.clone(), address);
+        let everybody = Arc::new(Access::everybody(Arc::new(SystemClock)));
+        let router = super::super::router(host.clone(), address, everybody);
         let announced = host.clone();
         let serving = tokio::spawn(server::serve(router, listener, patience, async move {
             stopped.await.ok();

@@ -1,0 +1,238 @@
+//! Who may do what: every operation of the document, with every kind of token.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use nerve_eventlog::{Clock, ManualClock, Micros};
+use serde_json::{Value, json};
+
+use super::bed::{Answer, Bed, event, request};
+use super::openapi::{METHODS, document, documented, filled};
+use crate::access::{self, Access};
+
+const STRUCTURED: (&str, &str) = ("content-type", "application/cloudevents+json");
+
+/// A host that has tokens.
+struct Guarded {
+    bed: Bed,
+    folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+}
+
+impl Guarded {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Micros(1_000_000)));
+        let mut bed = Bed::new();
+        let access = Access::by_tokens(folder.path(), true, clock.clone());
+        let address = "127.0.0.1:7117".parse().unwrap();
+        bed.router = super::super::router(bed.host.clone(), address, Arc::new(access));
+        Self { bed, folder, clock }
+    }
+
+    /// A token as a request shows it.
+    fn token(&self, name: &str, scopes: &[&str], expires: Option<u64>) -> String {
+        let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+        let expires = expires.map(Micros);
+        let made = access::create(self.folder.path(), name, scopes, self.clock.now(), expires).unwrap();
+        format!("Bearer {}", made.text())
+    }
+
+    async fn ask(&self, method: &str, path: &str, token: Option<&str>) -> Answer {
+        let headers: Vec<_> = token.map(|token| ("authorization", token)).into_iter().collect();
+        self.bed.send(request(method, path, &headers, "")).await
+    }
+
+    async fn publish(&self, token: &str, body: &Value) -> Answer {
+        let headers = [STRUCTURED, ("authorization", token)];
+        let asked = request("POST", "/v1/events", &headers, body.to_string());
+        self.bed.send(asked).await
+    }
+}
+
+fn code(answer: &Answer) -> Option<String> {
+    let problem: Value = serde_json::from_slice(&answer.body).ok()?;
+    problem["code"].as_str().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn every_operation_takes_the_scope_that_is_documented_and_no_other_token() {
+    let guarded = Guarded::new();
+    let scopes = ["read", "operate", "publish"];
+    let tokens = scopes.map(|scope| guarded.token(scope, &[scope], None));
+    let expired = guarded.token("old", &scopes, Some(1));
+    let unknown = tokens[0].replace("nrv_", "nrv_0");
+    let document = document();
+    let mut seen = [0; 3];
+    for (path, methods) in documented(&document) {
+        for method in methods {
+            let (asked, name) = (filled(&path), method.to_uppercase());
+            let security = &document["paths"][&path][&method]["security"];
+            let what = format!("{name} {path} with {security}");
+            let is_open = security == &json!([]);
+            for (token, expected) in [
+                (None, "token-required"),
+                (Some(&unknown), "token-refused"),
+                (Some(&expired), "token-refused"),
+                (Some(&"Bearer".to_owned()), "token-required"),
+                (Some(&format!("Basic {}", &tokens[0][7..])), "token-required"),
+            ] {
+                let answer = guarded.ask(&name, &asked, token.map(String::as_str)).await;
+                if is_open {
+                    assert_ne!(answer.status, 401, "{what}");
+                    continue;
+                }
+                answer.problem(401, expected);
+                let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+                assert!(challenge.starts_with("Bearer "), "{what}: {challenge}");
+            }
+            for (nth, scope) in scopes.into_iter().enumerate() {
+                let answer = guarded.ask(&name, &asked, Some(&tokens[nth])).await;
+                let wanted = [json!([]), json!([{ "token": [] }]), json!([{ "token": [scope] }])];
+                if wanted.contains(security) {
+                    assert!(
+                        answer.status != 401 && code(&answer).as_deref() != Some("scope-missing"),
+                        "{what}: {answer:?}"
+                    );
+                    seen[nth] += usize::from(security == &wanted[2]);
+                } else {
+                    let problem = answer.problem(403, "scope-missing");
+                    let needed = security[0]["token"][0].as_str().unwrap();
+                    assert!(
+                        problem["detail"]
+                            .as_str()
+                            .unwrap()
+                            .contains(&format!("the scope {needed},")),
+                        "{what}: {problem}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(seen[0] > 15 && seen[1] > 10 && seen[2] == 1, "{seen:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_document_shows_nothing_without_a_token_but_the_dashboards_files() {
+    let guarded = Guarded::new();
+    guarded.token("one", &["read"], None);
+    for (path, ..) in super::super::dashboard::FILES {
+        assert_eq!(guarded.ask("GET", path, None).await.status, 200, "{path}");
+    }
+    guarded
+        .ask("GET", "/v1/nothing", None)
+        .await
+        .problem(404, "not-found");
+    for method in METHODS {
+        let answer = guarded.ask(&method.to_uppercase(), "/v1/log", None).await;
+        let expected = if method == "get" { 401 } else { 405 };
+        assert_eq!(answer.status, expected, "{method}");
+    }
+    assert_eq!(guarded.ask("HEAD", "/v1/log", None).await.status, 401);
+    // Whatever route somebody adds, it says what it needs: axum's own way to make one is not to be had here.
+    let source = include_str!("../../http.rs");
+    assert!(!source.contains("axum::routing"), "routes are made by `routes`");
+}
+
+#[tokio::test]
+async fn events_are_published_only_of_the_types_that_the_token_is_for_all_or_none() {
+    let guarded = Guarded::new();
+    let shop = guarded.token("shop", &["publish:order.*", "publish:cart.>"], None);
+    guarded.publish(&shop, &event("a", "order.placed")).await.ok();
+    guarded.publish(&shop, &event("b", "cart.item.added")).await.ok();
+    let refused = guarded.publish(&shop, &event("c", "user.registered")).await;
+    let problem = refused.problem(403, "scope-missing");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("publish:user.registered") && detail.contains("shop"),
+        "{detail}"
+    );
+    let batch = json!([event("d", "order.placed"), event("e", "user.registered")]);
+    let headers = [
+        ("content-type", "application/cloudevents-batch+json"),
+        ("authorization", &*shop),
+    ];
+    let refused = guarded
+        .bed
+        .send(request("POST", "/v1/events", &headers, batch.to_string()))
+        .await;
+    refused.problem(403, "scope-missing");
+    assert_eq!(
+        guarded.bed.host.log().bounds().last.0,
+        2,
+        "nothing of the batch is kept"
+    );
+}
+
+#[tokio::test]
+async fn a_session_tells_who_one_is() {
+    let guarded = Guarded::new();
+    let anonymous = guarded.ask("GET", "/v1/session", None).await.ok();
+    assert_eq!(anonymous, json!({ "name": "anonymous", "scopes": null }));
+    let token = guarded.token("ann", &["read", "publish:a.*"], None);
+    let ann = guarded.ask("GET", "/v1/session", Some(&token)).await.ok();
+    assert_eq!(ann, json!({ "name": "ann", "scopes": ["read", "publish:a.*"] }));
+}
+
+#[tokio::test]
+async fn a_stream_ends_before_it_shows_anything_that_came_after_its_token_was_revoked() {
+    let guarded = Guarded::new();
+    let reader = guarded.token("reader", &["read"], None);
+    let writer = guarded.token("writer", &["publish"], None);
+    let mut stream = guarded
+        .bed
+        .follow("/v1/events", &[("authorization", &reader)])
+        .await;
+    guarded.publish(&writer, &event("a", "t")).await.ok();
+    assert_eq!(stream.next().await.unwrap().0, "1");
+    access::revoke(guarded.folder.path(), "reader").unwrap();
+    guarded.publish(&writer, &event("b", "t")).await.ok();
+    assert!(stream.next().await.is_none());
+    guarded
+        .ask("GET", "/v1/events", Some(&reader))
+        .await
+        .problem(401, "token-refused");
+}
+
+#[tokio::test]
+async fn a_host_that_must_not_be_used_without_a_token_lets_in_nobody_until_there_is_one() {
+    let guarded = Guarded::new();
+    let access = Access::by_tokens(guarded.folder.path(), false, guarded.clock.clone());
+    let address = "0.0.0.0:7117".parse().unwrap();
+    let router = super::super::router(guarded.bed.host.clone(), address, Arc::new(access));
+    let bed = Bed {
+        host: guarded.bed.host.clone(),
+        router,
+    };
+    bed.get("/v1/log").await.problem(401, "token-required");
+    assert_eq!(bed.get("/readyz").await.status, 200);
+    let token = guarded.token("one", &["read"], None);
+    bed.send(request(
+        "GET",
+        "/v1/log",
+        &[("authorization", &token), ("host", "nerve.example.com")],
+        "",
+    ))
+    .await
+    .ok();
+}
+
+#[tokio::test]
+async fn where_nobody_looked_who_asks_nobody_is_let_in() {
+    let guarded = Guarded::new();
+    let bare: Router = super::super::routes::Routes::new()
+        .route(
+            "/v1/log",
+            super::super::routes::get(access::Needs::Read, super::super::log::show),
+        )
+        .into_router()
+        .with_state(guarded.bed.host.clone());
+    let bed = Bed {
+        host: guarded.bed.host.clone(),
+        router: bare,
+    };
+    let asked: Request<Body> = request("GET", "/v1/log", &[], "");
+    bed.send(asked).await.problem(503, "tokens-unreadable");
+}
