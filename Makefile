@@ -18,7 +18,7 @@ endif
 .PHONY: help demo test check bench soak plugins shop host browser clean
 
 help:
-	@echo "make demo     run the story of a shop on a real host, checking every claim"
+	@echo "make demo     run the story of a shop on a real host, checking every claim; with KEEP=1 host and dashboard go on"
 	@echo "make test     all tests: log, host, SDK, plugins, and the whole process from outside"
 	@echo "make check    format, lints, documentation and the rules of the repository"
 	@echo "make bench    measure this machine"
@@ -39,7 +39,7 @@ host:
 	$(CARGO) build $(ALL)
 
 demo: shop host
-	$(NERVE) demo --built target-wasm
+	$(NERVE) demo --built target-wasm $(if $(KEEP),--keep)
 
 test: plugins host browser
 	$(TEST) $(ALL)

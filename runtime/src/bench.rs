@@ -67,6 +67,9 @@ pub struct Report {
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
+    /// Nothing is called so.
+    #[error("no scenario's name has {0:?} in it; without a name all are measured")]
+    Scenario(String),
     /// A file can't be read, or a folder not made.
     #[error("{path}: {cause}")]
     Io {
@@ -133,6 +136,9 @@ pub async fn run(
     bench.trial().await?;
     bench.swaps().await?;
     bench.open().await?;
+    if let (true, Some(only)) = (bench.figures.is_empty(), &options.only) {
+        return Err(BenchError::Scenario(only.clone()));
+    }
     Ok(Report {
         figures: bench.figures,
         ..Report::new(options)

@@ -12,6 +12,7 @@ mod doctor;
 mod events;
 mod exit;
 mod explain;
+mod given;
 mod init;
 mod log;
 mod man;
@@ -57,6 +58,7 @@ struct Global {
         long,
         global = true,
         env = "NERVE_SERVER",
+        value_parser = given::server,
         default_value = "http://127.0.0.1:7117"
     )]
     server: String,

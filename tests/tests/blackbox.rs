@@ -45,6 +45,8 @@ mod limits;
 mod log_tools;
 #[path = "blackbox/map.rs"]
 mod map;
+#[path = "blackbox/mistakes.rs"]
+mod mistakes;
 #[path = "blackbox/outgoing.rs"]
 mod outgoing;
 #[path = "blackbox/retention.rs"]
@@ -55,6 +57,8 @@ mod rewind;
 mod rot;
 #[path = "blackbox/sigkill.rs"]
 mod sigkill;
+#[path = "blackbox/story.rs"]
+mod story;
 #[path = "blackbox/trial.rs"]
 mod trial;
 #[path = "blackbox/versions.rs"]

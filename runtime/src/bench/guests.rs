@@ -20,7 +20,10 @@ pub(super) struct Guest(Vec<u8>);
 impl Guest {
     pub(super) fn read(path: &Path) -> Result<Self, BenchError> {
         let bytes = std::fs::read(path).map_err(|cause| BenchError::Io {
-            path: path.display().to_string(),
+            path: format!(
+                "{} can't be read; `make plugins` builds it, and --echo names another",
+                path.display()
+            ),
             cause,
         })?;
         for text in [NAME, TYPE] {

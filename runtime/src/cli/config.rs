@@ -94,8 +94,11 @@ impl Settings {
 
     fn read(path: &Path, command: &clap::Command) -> anyhow::Result<Self> {
         let refuse = |what: String| fail(Exit::Usage, format!("{}: {what}", path.display()));
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| refuse(format!("it can't be read: {cause}; name another with --config")))?;
+        let text = std::fs::read_to_string(path).map_err(|cause| {
+            refuse(format!(
+                "it can't be read: {cause}; `nerve init` makes one, and --config names another"
+            ))
+        })?;
         let file: toml::Table = text
             .parse()
             .map_err(|cause: toml::de::Error| refuse(cause.to_string().trim().to_owned()))?;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Done;
 use super::api::{Api, escaped};
+use super::given::offset;
 use super::output::{Printer, line, table, text_at};
 
 /// See to dead letters
@@ -23,6 +24,7 @@ pub(super) enum Dead {
         /// The plugin
         plugin: String,
         /// Offset of the event
+        #[arg(value_parser = offset)]
         event: u64,
     },
     /// Deliver one again, or all of a plugin
@@ -30,6 +32,7 @@ pub(super) enum Dead {
         /// The plugin
         plugin: String,
         /// Offset of the event [default: all]
+        #[arg(value_parser = offset)]
         event: Option<u64>,
     },
     /// Write all it takes to run its last attempt again, for `nerve plugin test --bundle`
@@ -37,6 +40,7 @@ pub(super) enum Dead {
         /// The plugin
         plugin: String,
         /// Offset of the event
+        #[arg(value_parser = offset)]
         event: u64,
         /// Write it into this file [default: print it]
         #[arg(short = 'o', long)]
@@ -47,6 +51,7 @@ pub(super) enum Dead {
         /// The plugin
         plugin: String,
         /// Offset of the event
+        #[arg(value_parser = offset)]
         event: u64,
     },
 }

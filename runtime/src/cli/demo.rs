@@ -16,6 +16,8 @@ mod trial;
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::Done;
 use super::output::Printer;
 use stage::Stage;
@@ -26,7 +28,7 @@ pub(super) struct Demo {
     /// Folder with the built plugins, as `scripts/build-plugins` makes it
     #[arg(long, default_value = "target-wasm")]
     built: PathBuf,
-    /// Leave the host's folder when the story is over
+    /// Leave the host running when the story is over, with its dashboard
     #[arg(long)]
     keep: bool,
 }
@@ -35,12 +37,24 @@ impl Demo {
     pub(super) fn run(&self, printer: &Printer) -> Done {
         let mut stage = Stage::open(&self.built, printer.clone())?;
         let told = tell(&mut stage);
-        stage.close(self.keep || told.is_err())?;
+        if told.is_err() || !self.keep {
+            stage.close(told.is_err())?;
+        }
         told?;
-        printer.print(&serde_json::json!({ "claims": stage.claims() }), || {
+        let claims = stage.claims();
+        let over = format!("\nThe story is over: {claims} claims, and every one holds.");
+        if !self.keep {
+            printer.print(&json!({ "claims": claims, "kept": null }), || over);
+            return Ok(());
+        }
+        let (address, pid, folder) = stage.leave()?;
+        let kept = json!({ "address": address, "pid": pid, "folder": folder });
+        printer.print(&json!({ "claims": claims, "kept": kept }), || {
             format!(
-                "\nThe story is over: {} claims, and every one holds.",
-                stage.claims()
+                "{over}\nThe host goes on, with its dashboard at {address}/\n\
+                 ask it: nerve --server {address} plugin list\n\
+                 end it: kill {pid}; rm -r {}",
+                folder.display()
             )
         });
         Ok(())

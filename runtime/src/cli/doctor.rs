@@ -100,7 +100,8 @@ impl Doctor {
 
 fn of_traces(file: &Path) -> anyhow::Result<TraceReport> {
     let shown = file.display();
-    let bytes = std::fs::read(file).with_context(|| format!("{shown} can't be read"))?;
+    let bytes = std::fs::read(file)
+        .with_context(|| format!("{shown} can't be read; name a file of OTLP JSON, or of Jaeger's"))?;
     let text = String::from_utf8(bytes).map_err(|bad| {
         let at = bad.utf8_error().valid_up_to();
         fail(Exit::Usage, format!("{shown} is no JSON: byte {at} is not UTF-8"))

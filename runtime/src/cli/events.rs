@@ -12,7 +12,7 @@ pub(super) struct Events {
     /// Only types that match: exact, * for one token, > for the rest
     pattern: Option<String>,
     /// Begin behind this offset
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = super::given::offset)]
     after: u64,
     /// At most so many
     #[arg(long, default_value_t = 100)]

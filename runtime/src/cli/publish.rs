@@ -134,7 +134,9 @@ fn read(data: &str) -> anyhow::Result<Box<RawValue>> {
             .context("standard input can't be read")?;
         text
     } else if let Some(file) = data.strip_prefix('@') {
-        std::fs::read_to_string(file).with_context(|| format!("{file} can't be read"))?
+        std::fs::read_to_string(file).with_context(|| {
+            format!("{file} can't be read; name a file with the data as @FILE, or write the data itself")
+        })?
     } else {
         data.to_owned()
     };

@@ -34,7 +34,7 @@ pub(super) struct Run {
     #[arg(long, default_value = "plugins", env = "NERVE_PLUGINS")]
     plugins: PathBuf,
     /// Address to listen on, beyond loopback only where tokens were made; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:7117", env = "NERVE_LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:7117", env = "NERVE_LISTEN", value_parser = super::given::listen)]
     listen: SocketAddr,
     /// Take requests without a token also beyond loopback, while no token was made: whoever reaches the address may do
     /// everything

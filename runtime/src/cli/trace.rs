@@ -12,6 +12,9 @@ use super::api::{Api, escaped};
 use super::exit::{Exit, fail};
 use super::output::{Printer, text_at};
 
+/// What every event has, or may have, beside its data.
+const ATTRIBUTES: [&str; 5] = ["id", "type", "source", "key", "subject"];
+
 /// Show the way of an event through all plugins
 #[derive(clap::Args)]
 pub(super) struct Trace {
@@ -72,16 +75,23 @@ impl Trace {
                 return Ok((newest, roots.collect()));
             }
             let Some(next) = found["next"].as_u64() else {
-                let wanted = self.r#where.join(" and ");
-                return Err(fail(
-                    Exit::NotFound,
-                    format!(
-                        "no event that is left in the log has {wanted}; nerve events shows what there is"
-                    ),
-                ));
+                return Err(fail(Exit::NotFound, self.nothing()));
             };
             before = format!("&before={next}");
         }
+    }
+
+    /// That nothing was found, and what may have been meant.
+    fn nothing(&self) -> String {
+        let wanted = self.r#where.join(" and ");
+        // A name without a dot is an attribute, where most often a field of the data is meant.
+        let bare = self.r#where.iter().find(|one| {
+            let name = one.split('=').next().unwrap_or_default();
+            !name.contains('.') && !ATTRIBUTES.contains(&name)
+        });
+        let meant = bare.map(|one| format!(" (a field of its data is --where data.{one})"));
+        let meant = meant.unwrap_or_default();
+        format!("no event that is left in the log has {wanted}{meant}; `nerve events` shows what there is")
     }
 }
 

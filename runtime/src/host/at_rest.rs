@@ -36,7 +36,10 @@ impl AtRest {
         if !folder.is_dir() {
             return Err(OpenError::Log(nerve_eventlog::OpenError::Io {
                 file: folder.display().to_string(),
-                cause: io::ErrorKind::NotFound.into(),
+                cause: io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "it is not there; name a data folder, as `nerve run --data` has it",
+                ),
             }));
         }
         let untouched = |folder| Untouched::over(Arc::new(FsStorage::new(folder)));

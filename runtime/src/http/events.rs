@@ -123,12 +123,12 @@ pub(super) async fn show(
 /// The events with this id, or at `@OFFSET`; at least one.
 pub(super) fn find(host: &Host, id: &str, source: Option<&str>) -> Result<Vec<Entry>, Problem> {
     let none = || {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "event-not-found",
-            format!("no event has the id {id:?}"),
-        )
-        .hint("`nerve events`, GET /v1/events, lists them; @17 names one by its offset")
+        let detail = match id.strip_prefix('@') {
+            Some(offset) => format!("no event is at offset {offset}"),
+            None => format!("no event has the id {id:?}"),
+        };
+        Problem::new(StatusCode::NOT_FOUND, "event-not-found", detail)
+            .hint("`nerve events`, GET /v1/events, lists them; @17 names one by its offset")
     };
     let mut found = Vec::new();
     if let Some(number) = id.strip_prefix('@') {

@@ -12,7 +12,7 @@ use crate::plugin::deploy::{RollBackError, StateBackError};
 
 /// What to do where the state does not go back with a version.
 const STATE_HINT: &str = "roll back without the state, and build one anew: nerve plugin rewind NAME --to start --fresh; \
-                          GET /v1/plugins/NAME/versions says as `state` where it goes back to with each";
+                          `nerve plugin versions NAME`, GET /v1/plugins/NAME/versions, says as `state` where it goes back to with each";
 
 /// A problem.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -202,9 +202,9 @@ impl From<AskError> for Problem {
                 .hint("see what waits now: `nerve plugin show NAME`, GET /v1/plugins/NAME"),
             AskError::RollBack { cause, .. } => match cause {
                 RollBackError::NoVersion { .. } => not_found("version-not-found")
-                    .hint("GET /v1/plugins/NAME/versions lists those that are kept"),
+                    .hint("`nerve plugin versions NAME`, GET /v1/plugins/NAME/versions, lists those that are kept"),
                 RollBackError::NoCanary => Self::new(StatusCode::CONFLICT, "no-canary", detail).hint(
-                    "GET /v1/plugins/NAME shows what runs; `canary` in NAME.toml makes the next version one",
+                    "`nerve plugin show NAME`, GET /v1/plugins/NAME, shows what runs; `canary` in NAME.toml makes the next version one",
                 ),
                 RollBackError::Ambiguous { .. } => {
                     Self::query(detail).hint("write more digits of the version")
@@ -218,13 +218,13 @@ impl From<AskError> for Problem {
                         ..Self::new(StatusCode::GONE, "position-gone", detail).hint(STATE_HINT)
                     },
                     StateBackError::Rewinding(_) => Self::new(StatusCode::CONFLICT, "rewind-running", detail)
-                        .hint("DELETE /v1/plugins/NAME/rewind stops it"),
+                        .hint("`nerve plugin rewind NAME --stop`, DELETE /v1/plugins/NAME/rewind, stops it"),
                     _ => Self::new(StatusCode::CONFLICT, "rollback-refused", detail).hint(STATE_HINT),
                 },
                 RollBackError::Load { .. } => Self::new(StatusCode::CONFLICT, "rollback-refused", detail)
                     .hint("deploy its component again, or roll back to another version"),
                 _ => Self::new(StatusCode::CONFLICT, "rollback-refused", detail).hint(
-                    "GET /v1/plugins/NAME/versions lists the versions that are kept, and which is live",
+                    "`nerve plugin versions NAME`, GET /v1/plugins/NAME/versions, lists those that are kept, and says which is live",
                 ),
             },
             AskError::Name(_) => Self::query(detail),
@@ -232,8 +232,9 @@ impl From<AskError> for Problem {
                 .hint("start the host with a data folder"),
             AskError::Rewind { cause, .. } => match *cause {
                 RewindError::Running(_) => Self::new(StatusCode::CONFLICT, "rewind-running", detail)
-                    .hint("DELETE /v1/plugins/NAME/rewind stops it"),
-                RewindError::NotRunning => not_found("rewind-not-found"),
+                    .hint("`nerve plugin rewind NAME --stop`, DELETE /v1/plugins/NAME/rewind, stops it"),
+                RewindError::NotRunning => not_found("rewind-not-found")
+                    .hint("`nerve plugin show NAME`, GET /v1/plugins/NAME, shows what runs"),
                 RewindError::NoEvent(_) => not_found("event-not-found")
                     .hint("name an offset, or a time such as 2026-01-31T12:00:00Z"),
                 RewindError::Gone { first, .. } => Self {
@@ -243,6 +244,7 @@ impl From<AskError> for Problem {
                 },
                 RewindError::NeverLive | RewindError::Nothing { .. } | RewindError::Several { .. } => {
                     Self::new(StatusCode::CONFLICT, "no-history", detail)
+                        .hint("name an event that it has settled, or `start`; `nerve plugin show NAME` shows its cursor")
                 }
                 RewindError::Read(cause) => super::events::unreadable(&cause),
             },

@@ -120,7 +120,7 @@ async fn changed(host: &Host, set: SetSchema, force: bool) -> Result<Json<Value>
 fn not_found(name: &str) -> Problem {
     let detail = format!("nothing is known of events of type {name:?}");
     Problem::new(axum::http::StatusCode::NOT_FOUND, "schema-not-found", detail)
-        .hint("GET /v1/schemas lists the types")
+        .hint("`nerve schema list`, GET /v1/schemas, lists the types")
 }
 
 fn warning(plugin: &str, difference: &Difference) -> Value {

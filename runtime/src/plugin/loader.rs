@@ -137,7 +137,7 @@ pub fn load(
     settings.limits.shape.check(component)?;
     let compiled = engine.compile(component, &settings.limits)?;
     check_needs(&compiled, &settings)?;
-    check_interfaces(engine, &compiled)?;
+    check_interfaces(engine, &compiled, wasmparser::Parser::is_component(component))?;
     let pre = engine.link(&compiled).map_err(|cause| Refusal::Types {
         cause: format!("{cause:#}"),
     })?;
@@ -221,8 +221,9 @@ fn check_needs(component: &Component, settings: &Settings) -> Result<(), Absurd>
     Ok(())
 }
 
-/// Check, before anything runs, that it imports only what there is, and exports what it must.
-fn check_interfaces(engine: &Engine, component: &Component) -> Result<(), Refusal> {
+/// Check, before anything runs, that it imports only what there is, and exports what it must; whether it came as a
+/// component, and not as a core module, is for the words.
+fn check_interfaces(engine: &Engine, component: &Component, came_as_one: bool) -> Result<(), Refusal> {
     let kind = component.component_type();
     for (import, _) in kind.imports(engine.wasmtime()) {
         let ours = v1::IMPORTS
@@ -238,16 +239,23 @@ fn check_interfaces(engine: &Engine, component: &Component) -> Result<(), Refusa
         return Ok(());
     }
     let begins = format!("nerve:plugin/{}@", v1::EXPORT);
-    Err(Refusal::Interface(
-        match exports.iter().find(|name| name.starts_with(&begins)) {
-            Some(other) => format!(
-                "it exports {other}, and this host speaks {export}: build it with a matching nerve-sdk"
-            ),
-            None => format!(
-                "it does not export {export}: build it with nerve-sdk, or against the wit/ folder of nerve"
-            ),
-        },
-    ))
+    let build = "build it with nerve-sdk, or against the wit/ folder of nerve";
+    let other = exports.iter().find(|name| name.starts_with(&begins));
+    Err(Refusal::Interface(match (other, exports.first()) {
+        (Some(other), _) => {
+            format!("it exports {other}, and this host speaks {export}: build it with a matching nerve-sdk")
+        }
+        (None, Some(first)) => {
+            let first: String = first.chars().take(80).collect();
+            format!("it exports {first}, and does not export {export}, as a plugin does: {build}")
+        }
+        (None, None) if !came_as_one => {
+            format!(
+                "it is a core module for no world, and does not export {export}, as a plugin does: {build}"
+            )
+        }
+        (None, None) => format!("it does not export {export}, as a plugin does: {build}"),
+    }))
 }
 
 fn import_in_words(import: &str) -> String {
@@ -328,11 +336,18 @@ mod tests {
             (b"\0asm\x0d\0\x01\0\xff".to_vec(), "damaged or cut off"),
             (
                 wat::parse_str("(module)").unwrap(),
-                "does not export nerve:plugin/handler@1.0.0",
+                "a core module for no world, and does not export nerve:plugin/handler@1.0.0",
             ),
             (
                 wat::parse_str("(component)").unwrap(),
                 "does not export nerve:plugin/handler@1.0.0",
+            ),
+            (
+                wat::parse_str(
+                    "(component (instance $none) (export \"other:thing/x@1.0.0\" (instance $none)))",
+                )
+                .unwrap(),
+                "it exports other:thing/x@1.0.0, and does not export nerve:plugin/handler@1.0.0",
             ),
             (
                 wat::parse_str("(module (import \"env\" \"f\" (func)))").unwrap(),

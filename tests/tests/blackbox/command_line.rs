@@ -1,8 +1,9 @@
 //! Every command of the program, as its own help lists them: called wrongly, and with no host to talk to.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use nerve_tests::{Host, nerve};
+use nerve_tests::{Host, built, nerve};
 use serde_json::{Value, json};
 
 /// A command that has no others below it, and what it must be given.
@@ -102,58 +103,17 @@ fn every_command_answers_failures_in_json_with_a_documented_exit_code_and_asks_n
     }
 }
 
-#[test]
-fn what_commands_print_where_json_is_wanted_is_json_line_by_line() {
-    let host = Host::start(&["fixtures/counter"]);
-    let offset = host.publish("test.x", "one", None, &json!({}));
-    host.state("counter", "count/type/test.x", offset);
-    for args in [
-        &["init", "new"][..],
-        &[
-            "publish",
-            "test.x",
-            "1",
-            "--wait",
-            "counter",
-            "--wait-seconds",
-            "60",
-        ],
-        &["events"],
-        &["trace", "one"],
-        &["trace", "--where", "type=test.x", "--where", "source=test"],
-        &["plugin", "timers", "counter"],
-        &["plugin", "list"],
-        &["plugin", "show", "counter"],
-        &["plugin", "logs", "counter"],
-        &["plugin", "pause", "counter"],
-        &["plugin", "resume", "counter"],
-        &["plugin", "new", "mine"],
-        &["dead", "list"],
-        &["schema", "set", "test.x", "--mode", "warn"],
-        &["schema", "list"],
-        &["schema", "show", "test.x"],
-        &["schema", "export"],
-        &["schema", "export", "-o", "schemas.json"],
-        &["schema", "check", "schemas.json", "schemas.json"],
-        &["schema", "unset", "test.x"],
-        &["log", "info"],
-        &["log", "export"],
-        &["log", "export", "-o", "events.jsonl"],
-        &["log", "backup", "copy.tar"],
-        &["log", "restore", "copy.tar", "restored", "--plugins", "other"],
-        &["log", "verify", "restored"],
-        &["log", "repair", "restored"],
-        &["plugin", "remove", "counter"],
-        &["completions", "bash"],
-        &["config", "show"],
-        &["token", "list"],
-        &["explain"],
-        &["explain", "busy"],
-        &["man", "pages"],
-        &["config", "check", "new/nerve.toml"],
-    ] {
-        let with_json = [&["--output", "json", "--server", host.address()], args].concat();
-        let output = nerve(&host.path("."), &with_json);
+/// Runs commands that succeed, and remembers which.
+struct Succeeding {
+    host: Host,
+    ran: Vec<String>,
+}
+
+impl Succeeding {
+    /// Run one, whose every line must be JSON.
+    fn run(&mut self, args: &[&str]) {
+        let with_json = [&["--output", "json", "--server", self.host.address()], args].concat();
+        let output = nerve(&self.host.path("."), &with_json);
         let stdout = String::from_utf8_lossy(&output.stdout);
         assert!(
             output.status.success() && !stdout.is_empty(),
@@ -166,6 +126,139 @@ fn what_commands_print_where_json_is_wanted_is_json_line_by_line() {
                 "{args:?}: {line}"
             );
         }
+        self.ran.push(format!("{} ", args.join(" ")));
+    }
+
+    /// Publish an event that `trap` gives up on; answers its offset.
+    fn give_up(&mut self, id: &str) -> String {
+        let offset = self.host.publish("test.trap", id, None, &json!({}));
+        self.host
+            .until("it is given up", |host| host.plugin("trap")["dead_letters"] == 1);
+        offset.to_string()
+    }
+}
+
+/// Commands that succeed one after another, with the files that are made for them.
+const SUCCEEDING: &[&[&str]] = &[
+    &["init", "new"],
+    &[
+        "publish",
+        "test.x",
+        "1",
+        "--wait",
+        "counter",
+        "--wait-seconds",
+        "60",
+    ],
+    &["events"],
+    &["trace", "one"],
+    &["trace", "--where", "type=test.x", "--where", "source=test"],
+    &["map"],
+    &["map", "--format", "dot"],
+    &["doctor"],
+    &["plugin", "timers", "counter"],
+    &["plugin", "list"],
+    &["plugin", "show", "counter"],
+    &["plugin", "logs", "counter"],
+    &["plugin", "pause", "counter"],
+    &["plugin", "resume", "counter"],
+    &["plugin", "new", "mine"],
+    &["plugin", "check", "counter.wasm"],
+    &["plugin", "deploy", "counter.wasm", "--settings", "lanes.toml"],
+    &["plugin", "versions", "counter"],
+    &["plugin", "rollback", "counter"],
+    &["plugin", "deploy", "counter.wasm", "--settings", "canary.toml"],
+    &["plugin", "promote", "counter"],
+    &["plugin", "rewind", "counter", "--to", "start"],
+    &["plugin", "deploy", "trap.wasm", "--settings", "once.toml"],
+    &["dead", "list"],
+    &["schema", "set", "test.x", "--mode", "warn"],
+    &["schema", "list"],
+    &["schema", "show", "test.x"],
+    &["schema", "export"],
+    &["schema", "export", "-o", "schemas.json"],
+    &["schema", "check", "schemas.json", "schemas.json"],
+    &["schema", "unset", "test.x"],
+    &["log", "info"],
+    &["log", "export"],
+    &["log", "export", "-o", "events.jsonl"],
+    &["log", "import", "new.jsonl"],
+    &["log", "backup", "copy.tar"],
+    &["log", "restore", "copy.tar", "restored", "--plugins", "other"],
+    &["log", "verify", "restored"],
+    &["log", "repair", "restored"],
+    &["completions", "bash"],
+    &["config", "show"],
+    &["config", "check", "new/nerve.toml"],
+    &["token", "create", "ann", "--scope", "read", "--data", "new/data"],
+    &["token", "list", "--data", "new/data"],
+    &["token", "revoke", "ann", "--data", "new/data"],
+    &["explain"],
+    &["explain", "busy"],
+    &["man", "pages"],
+    &["openapi"],
+];
+
+#[test]
+fn every_command_that_succeeds_prints_json_line_by_line_where_that_is_wanted() {
+    let host = Host::start(&["fixtures/counter"]);
+    for name in ["trap", "counter"] {
+        fs::write(
+            host.path(&format!("{name}.wasm")),
+            built(&format!("fixtures/{name}")),
+        )
+        .unwrap();
+    }
+    fs::write(host.path("lanes.toml"), "lanes = 2\n").unwrap();
+    fs::write(host.path("canary.toml"), "lanes = 3\ncanary = \"50%\"\n").unwrap();
+    fs::write(host.path("once.toml"), "[retry]\nattempts = 1\n").unwrap();
+    let new = json!({ "specversion": "1.0", "id": "new", "source": "test", "type": "test.x" });
+    fs::write(host.path("new.jsonl"), new.to_string()).unwrap();
+    let echo = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target-wasm/fixtures/bench-echo-0000.wasm"
+    );
+    let mut all = Succeeding {
+        host,
+        ran: Vec::new(),
+    };
+    let offset = all.host.publish("test.x", "one", None, &json!({}));
+    all.host.state("counter", "count/type/test.x", offset);
+    for args in SUCCEEDING {
+        all.run(args);
+    }
+    all.run(&[
+        "bench",
+        "native handler",
+        "--runs",
+        "1",
+        "--events",
+        "1000",
+        "--echo",
+        echo,
+    ]);
+
+    all.host.drop_built("fixtures/caller");
+    all.host
+        .until("caller waits", |host| !host.plugin("caller")["waiting"].is_null());
+    all.run(&["plugin", "approve", "caller"]);
+
+    let dead = all.give_up("t-1");
+    all.run(&["dead", "show", "trap", &dead]);
+    all.run(&["dead", "bundle", "trap", &dead]);
+    all.run(&["dead", "bundle", "trap", &dead, "-o", "bundle.json"]);
+    all.run(&["plugin", "test", "--bundle", "bundle.json"]);
+    all.run(&["dead", "drop", "trap", &dead]);
+    let dead = all.give_up("t-2");
+    all.run(&["dead", "retry", "trap", &dead]);
+    all.run(&["plugin", "remove", "counter"]);
+
+    // What these print is read where they are run: `configuration`, `inner_loop` and `story`.
+    let elsewhere = ["run", "dev", "plugin build", "demo"];
+    for command in commands(&[]) {
+        let words = command.words.join(" ");
+        let is_run = all.ran.iter().any(|ran| ran.starts_with(&format!("{words} ")));
+        assert!(is_run != elsewhere.contains(&&*words), "{words}");
     }
 }
 

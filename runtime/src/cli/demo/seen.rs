@@ -1,15 +1,32 @@
-//! All that happened, seen from above: who emits and who consumes what, and what the doctor says of it.
+//! An order that is not paid in time, and all that happened, seen from above: its trace, who emits and who consumes what,
+//! and what the doctor says of it.
 
 use anyhow::ensure;
 use serde_json::Value;
 
+use super::orders;
 use super::stage::Stage;
 use crate::cli::Done;
 
 pub(super) fn tell(stage: &mut Stage) -> Done {
     stage.chapter(
-        "(k) The operator asks who emits and who consumes what, and whether anything is wrong with it.",
+        "(k) One order is not paid in time. The operator asks what became of it, who emits and who consumes what, and \
+         whether anything is wrong with it.",
     );
+    orders::tell_late(stage)?;
+    let asked = ["trace", "--where", "data.order=late-0"];
+    let trace = run(stage, &asked)?;
+    stage.say(&format!("\n$ nerve {}\n{trace}", asked.join(" ")));
+    let steps = [
+        "cart.checked_out",
+        "payment.timed_out",
+        "order.cancelled",
+        "payment.refunded",
+    ];
+    stage.claim(
+        steps.iter().all(|step| trace.contains(step)),
+        "the trace shows the whole saga, from the cart through the timer to the money that came back",
+    )?;
     let map = run(stage, &["map"])?;
     stage.say(&format!("\n$ nerve map\n{map}"));
     let map: Value = serde_json::from_str(&run(stage, &["map", "--output", "json"])?)?;

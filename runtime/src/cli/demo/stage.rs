@@ -95,6 +95,13 @@ impl Stage {
         Ok(())
     }
 
+    /// Let the host run on, on its own: its address, its process and its folder.
+    pub(super) fn leave(mut self) -> anyhow::Result<(String, u32, PathBuf)> {
+        let host = self.host.take().context("the host is gone")?;
+        self.folder.disable_cleanup(true);
+        Ok((self.address.clone(), host.id(), self.folder.path().to_owned()))
+    }
+
     /// Start the process, and wait until it answers.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
         let address = self.folder.path().join("data/address");

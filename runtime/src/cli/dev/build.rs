@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use super::crates::{Crate, Crates};
-use crate::cli::plugin::tool_chain::TARGET;
+use crate::cli::plugin::tool_chain::{NO_CARGO, TARGET};
 
 /// Bytes that are kept of what cargo says beside its messages.
 const LONGEST_COMPLAINT: u64 = 64 << 10;
@@ -81,7 +81,7 @@ impl Cargo {
             .stderr(stderr)
             .process_group(0)
             .spawn()
-            .context("cargo can't be run")?;
+            .context(NO_CARGO)?;
         *self.running.lock() = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let said = listen(&mut child);
         *self.running.lock() = None;

@@ -54,9 +54,9 @@ impl Import {
     pub(super) fn run(&self, api: &Api, printer: &Printer) -> Done {
         let input: Box<dyn BufRead> = match &*self.file {
             "-" => Box::new(io::stdin().lock()),
-            file => Box::new(BufReader::new(
-                File::open(file).with_context(|| format!("{file} can't be read"))?,
-            )),
+            file => Box::new(BufReader::new(File::open(file).with_context(|| {
+                format!("{file} can't be read; `nerve log export -o FILE` writes one")
+            })?)),
         };
         let mut tally = Tally::default();
         self.publish(api, printer, input, &mut tally)?;
@@ -87,7 +87,7 @@ impl Import {
             .iter()
             .map(|(line, why)| format!("\n  line {line}: {why}"));
         let message = format!(
-            "{summary}; {} were refused:{}",
+            "{summary}; {} were refused:{}\nnext: mend them and import the file again, for what is in is not published twice",
             tally.refused,
             told.collect::<String>()
         );

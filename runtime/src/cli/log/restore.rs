@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use serde_json::json;
 
 use crate::cli::Done;
@@ -23,6 +24,10 @@ pub(in crate::cli) struct Restore {
 
 impl Restore {
     pub(super) fn run(&self, printer: &Printer) -> Done {
+        std::fs::File::open(&self.file).with_context(|| {
+            let file = self.file.display();
+            format!("{file} can't be read; `nerve log backup FILE` writes a backup of a running host")
+        })?;
         let made = host::restore(&self.file, &self.data, &self.plugins)?;
         let value = json!({
             "data": self.data, "log": made.log, "through": made.through.0, "files": made.files, "plugins": made.plugins,

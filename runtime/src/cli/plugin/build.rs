@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::tool_chain::{TARGET, ToolChain};
+use super::tool_chain::{NO_CARGO, TARGET, ToolChain};
 use crate::cli::Done;
 use crate::cli::api::{Api, ApiError, escaped};
 use crate::cli::exit::{Exit, fail};
@@ -36,7 +36,7 @@ impl Build {
         let manifest = self.dir.join("Cargo.toml");
         let text = std::fs::read_to_string(&manifest).with_context(|| {
             format!(
-                "{} is no crate: {} can't be read",
+                "{} is no crate, for {} can't be read; `nerve plugin new NAME` makes one",
                 self.dir.display(),
                 manifest.display()
             )
@@ -52,10 +52,7 @@ impl Build {
             .arg("--manifest-path")
             .arg(&manifest);
         // What cargo prints goes to standard error, where it does not disturb what a program reads.
-        let status = command
-            .stdout(Stdio::null())
-            .status()
-            .context("cargo can't be run")?;
+        let status = command.stdout(Stdio::null()).status().context(NO_CARGO)?;
         if !status.success() {
             return Err(fail(
                 Exit::Failed,

@@ -28,7 +28,9 @@ impl Deploy {
         let stem = self.file.file_stem().and_then(|stem| stem.to_str());
         let name = self.name.as_deref().or(stem);
         let name = name.with_context(|| format!("{file} has no name; say it with --name"))?;
-        let component = std::fs::read(&self.file).with_context(|| format!("{file} can't be read"))?;
+        let component = std::fs::read(&self.file).with_context(|| {
+            format!("{file} can't be read; `nerve plugin build` makes a component, and says where it is")
+        })?;
         let mut path = format!("/v1/plugins/{}", escaped(name));
         if let Some(settings) = &self.settings {
             let text = std::fs::read_to_string(settings);

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::tool_chain::NO_CARGO;
 use crate::cli::Done;
 use crate::cli::exit::{Exit, fail};
 use crate::cli::output::Printer;
@@ -67,7 +68,9 @@ impl Test {
     /// Run the failure in `file` again: what came of it, and whether that is what one wants to see.
     fn again(&self, file: &Path) -> anyhow::Result<(Value, bool)> {
         let place = file.display();
-        let text = std::fs::read_to_string(file).with_context(|| place.to_string())?;
+        let text = std::fs::read_to_string(file).with_context(|| {
+            format!("{place} can't be read; `nerve dead bundle PLUGIN EVENT -o FILE` writes a bundle")
+        })?;
         let bundle = bundle::read(&text).map_err(|bad| fail(Exit::Usage, format!("{place}: {bad}")))?;
         let component = self.component(bundle.component)?;
         let (hash, name) = (Hash::of(&component), PluginName::parse(&bundle.plugin)?);
@@ -215,7 +218,7 @@ fn own_tests(folder: &Path, printer: &Printer) -> Done {
         // What cargo prints does not disturb what a program reads.
         command.stdout(Stdio::from(std::io::stderr()));
     }
-    let status = command.status().context("cargo can't be run")?;
+    let status = command.status().context(NO_CARGO)?;
     if !status.success() {
         let message = format!("the tests of {} fail; cargo says why above", folder.display());
         return Err(fail(Exit::Failed, message));

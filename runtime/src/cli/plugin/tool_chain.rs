@@ -11,6 +11,10 @@ use crate::cli::exit::{Exit, fail};
 /// What plugins are built for.
 pub(in crate::cli) const TARGET: &str = "wasm32-unknown-unknown";
 
+/// What to say where cargo does not start.
+pub(in crate::cli) const NO_CARGO: &str =
+    "cargo can't be run; it comes with Rust, which https://rustup.rs installs";
+
 /// A way to build for wasm.
 pub(in crate::cli) enum ToolChain {
     /// The target of the toolchain on the path is installed.
@@ -27,6 +31,13 @@ impl ToolChain {
         }
         if let Some(lld) = debian() {
             return Ok(Self::Debian(lld));
+        }
+        if output(Command::new("rustc").arg("--version")).is_none() {
+            return Err(fail(
+                Exit::NotFound,
+                "rustc is not on the path, and plugins are built with it: install Rust as https://rustup.rs says, then type \
+                 `rustup target add wasm32-unknown-unknown`",
+            ));
         }
         Err(fail(
             Exit::NotFound,
@@ -75,7 +86,7 @@ impl ToolChain {
                 "--manifest-path",
             ])
             .arg(manifest);
-        let output = command.output().context("cargo can't be run")?;
+        let output = command.output().context(NO_CARGO)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(fail(

@@ -40,7 +40,7 @@ pub struct Check {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The file is no whole and sound backup.
-    #[error("{file} can't be restored: {what}")]
+    #[error("{file} can't be restored: {what}; `nerve log backup FILE` writes another backup")]
     Damaged {
         /// The backup.
         file: String,
