@@ -25,6 +25,7 @@ mod run;
 mod schema;
 mod token;
 mod trace;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,6 +96,9 @@ enum Command {
     /// Make, build and manage plugins
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Send events to a service that is no plugin
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// See to dead letters
     #[command(subcommand)]
     Dead(dead::Dead),
@@ -149,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => command.run(&printer),
         Command::Bench(command) => command.run(&printer),
         Command::Plugin(command) => command.run(&api, &printer),
+        Command::Webhook(command) => command.run(&printer),
         Command::Dead(command) => command.run(&api, &printer),
         Command::Schema(command) => command.run(&api, &printer),
         Command::Log(command) => command.run(&api, &printer),

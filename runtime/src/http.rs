@@ -1,9 +1,8 @@
-//! The HTTP API: one resource per file. The only place that knows JSON.
+//! The HTTP API: one resource per file. The only place that knows JSON, beside what an event is outside.
 
 mod backup;
 mod body;
 pub mod bundle;
-mod cloud_event;
 mod dashboard;
 mod dead_letters;
 mod doctor;
@@ -26,7 +25,6 @@ mod schemas;
 mod server;
 mod session;
 mod state;
-mod time;
 mod timers;
 mod trace;
 mod traces;
@@ -45,11 +43,11 @@ use axum::Router;
 use axum::middleware;
 use tokio::net::TcpListener;
 
-pub(crate) use self::cloud_event::shown;
 use self::routes::{Routes, get, post};
 use self::server::Patience;
 use crate::access::Access;
 use crate::access::Needs::{Nothing, Operate, Publish, Read, Somebody};
+use crate::cloud_event::{self, time};
 use crate::host::Host;
 
 /// Serve the API of `host` on `listener` to those whom `access` lets in, until `shutdown` completes; then end the streams, and

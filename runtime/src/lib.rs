@@ -5,6 +5,9 @@
 // 1 ACCEPT
 pub mod ingest;
 
+// What an event is outside, on its way in and out.
+mod cloud_event;
+
 // 2 APPEND, 3 DURABLE
 pub mod log;
 

@@ -2,7 +2,7 @@
 //!
 //! [`watcher`] sees that a file changed, [`deploy`] decides whether it is a request, [`loader`] makes a checked
 //! version of it with the [`engine`] and the [`compiler`], and [`guest`] runs deliveries in it; [`rerun`] runs one again from its records. What a guest may call is in [`v1`], a file
-//! for each WIT interface.
+//! for each WIT interface. A [`webhook`] is a plugin without a component: its handler is one HTTP call.
 
 pub mod cache;
 pub mod compiler;
@@ -24,6 +24,7 @@ pub mod stack;
 pub mod v1;
 mod wasi;
 pub mod watcher;
+pub mod webhook;
 
 #[cfg(test)]
 mod tests;

@@ -268,6 +268,12 @@ impl Host {
         answer(agent().get(format!("{}{path}", self.address)).call())
     }
 
+    /// `GET`, as text.
+    pub fn text(&self, path: &str) -> String {
+        let mut answer = agent().get(format!("{}{path}", self.address)).call().unwrap();
+        answer.body_mut().read_to_string().unwrap()
+    }
+
     /// `POST`, whatever the answer.
     pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
         let request = agent()

@@ -1,5 +1,6 @@
-//! A server that plugins call: it does what a test says, and remembers what it was asked.
+//! A server that plugins call and webhooks send to: it does what a test says, and remembers what it was asked.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,15 @@ pub struct Asked {
     pub key: String,
     /// The body.
     pub body: String,
+    /// Its headers, by lower-case name.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Asked {
+    /// A header; empty where it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
 }
 
 /// What a server does with a request.
@@ -23,6 +33,10 @@ pub enum Reply {
     Answer(u16, String),
     /// It answers nothing, and keeps the connection.
     Hold,
+    /// It writes these bytes, whatever they are.
+    Raw(Vec<u8>),
+    /// It writes these bytes, and then others for as long as somebody takes them.
+    Flood(Vec<u8>),
 }
 
 type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
@@ -38,7 +52,12 @@ pub struct Server {
 impl Server {
     /// A server that does what `script` says.
     pub fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0", script)
+    }
+
+    /// The same, at an address.
+    pub fn start_at(address: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
             seen: Arc::default(),
@@ -68,6 +87,11 @@ impl Server {
     /// What it was asked so far.
     pub fn seen(&self) -> Vec<Asked> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn address(&self) -> String {
+        self.address.to_string()
     }
 
     /// `http://127.0.0.1:PORT`
@@ -102,6 +126,16 @@ fn serve(
                 format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
             stream.write_all((first + &body).as_bytes()).ok();
         }
+        Reply::Raw(bytes) => {
+            stream.write_all(&bytes).ok();
+        }
+        Reply::Flood(bytes) => {
+            let more = [b'x'; 1 << 12];
+            let mut written = stream.write_all(&bytes);
+            while written.is_ok() {
+                written = stream.write_all(&more);
+            }
+        }
     }
 }
 
@@ -110,7 +144,7 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     let mut first = String::new();
     lines.read_line(&mut first).ok()?;
     let path = first.split(' ').nth(1)?.to_owned();
-    let (mut key, mut length) = (String::new(), 0);
+    let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
         if lines.read_line(&mut line).ok()? == 0 {
@@ -119,14 +153,17 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         let Some((name, value)) = line.trim().split_once(": ") else {
             break;
         };
-        match &*name.to_ascii_lowercase() {
-            "idempotency-key" => value.clone_into(&mut key),
-            "content-length" => length = value.parse().ok()?,
-            _ => {}
-        }
+        headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
+    let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
+    let length = header("content-length").parse().unwrap_or_default();
     let mut body = vec![0; length];
     lines.read_exact(&mut body).ok()?;
     let body = String::from_utf8(body).ok()?;
-    Some(Asked { path, key, body })
+    Some(Asked {
+        path,
+        key: header("idempotency-key"),
+        body,
+        headers,
+    })
 }

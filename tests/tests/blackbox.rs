@@ -63,3 +63,5 @@ mod story;
 mod trial;
 #[path = "blackbox/versions.rs"]
 mod versions;
+#[path = "blackbox/webhooks.rs"]
+mod webhooks;

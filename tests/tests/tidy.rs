@@ -89,6 +89,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["axum", "wasmtime", "crate::http", "crate::cli"],
     ),
     (
+        "runtime/src/cloud_event",
+        &[
+            "axum",
+            "wasmtime",
+            "tokio",
+            "crate::plugin",
+            "crate::host",
+            "crate::http",
+            "crate::cli",
+        ],
+    ),
+    (
         "runtime/src/contract",
         &["axum", "wasmtime", "crate::plugin", "crate::http", "crate::cli"],
     ),

@@ -27,7 +27,7 @@ pub(super) enum Plugin {
     Test(test::Test),
     /// Try a new version on the events that the running one settled
     Check(check::Check),
-    /// Deploy a component, as dropping it into the folder does, and say what came of it
+    /// Deploy a component or NAME.webhook.toml, as dropping it into the folder does, and say what came of it
     Deploy(deploy::Deploy),
     /// List the versions of a plugin that are kept, and how each fared
     Versions(versions::Versions),
@@ -221,7 +221,8 @@ fn list(plugins: &Value) -> String {
         .map(Vec::as_slice)
         .unwrap_or_default();
     if plugins.is_empty() {
-        return "no plugins\nnext: nerve plugin new NAME, or drop NAME.wasm into the plugin folder".into();
+        return "no plugins\nnext: nerve plugin new NAME, or drop NAME.wasm into the plugin folder; nerve webhook new NAME sends events \
+                to a service".into();
     }
     let head = [
         "PLUGIN", "STATUS", "VERSION", "LAG", "PARKED", "DEAD", "DONE", "NOTE",
@@ -315,6 +316,7 @@ fn show(plugin: &Value) -> String {
         ("version", "/version"),
         ("label", "/label"),
         ("component", "/component"),
+        ("webhook", "/webhook"),
         ("live since", "/since"),
         ("cursor", "/cursor"),
         ("lag", "/lag"),

@@ -5,7 +5,8 @@
 //! deliveries are paused, and one event at a time is tried with growing waits, in turn a fresh one and one that
 //! failed before, until one succeeds. What is tried while the breaker is open costs no event its retries. An
 //! event without a key counts as a key of its own. A reject or a loop says something about the event alone and
-//! counts for neither side.
+//! counts for neither side; that somebody is not to be had says nothing about the event, is an outage at once, and
+//! costs the event no attempt.
 //!
 //! The breaker is part of the fold: what an outcome does to it stands in the outcome.
 
@@ -95,6 +96,15 @@ pub struct Attempt<'a> {
     pub dice: f64,
 }
 
+/// What the plugin said of its failure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said {
+    /// The shortest wait that it asked for.
+    pub after: Option<Duration>,
+    /// Whether it says nothing about the event.
+    pub unavailable: bool,
+}
+
 impl Breaker {
     /// Why nothing is delivered, where that is so.
     pub fn open(&self) -> Option<&Open> {
@@ -112,10 +122,9 @@ impl Breaker {
         }
     }
 
-    /// The rules: what an attempt that failed and counts leads to under `policy`. `asked` is the shortest wait
-    /// the plugin asked for.
-    pub fn failed(&self, attempt: &Attempt<'_>, asked: Option<Duration>, policy: &RetryPolicy) -> Failed {
-        let after = |failure| policy.after(failure, attempt.ended, asked, attempt.dice);
+    /// The rules: what an attempt that failed and counts leads to under `policy`.
+    pub fn failed(&self, attempt: &Attempt<'_>, said: Said, policy: &RetryPolicy) -> Failed {
+        let after = |failure| policy.after(failure, attempt.ended, said.after, attempt.dice);
         if self.open.is_some() && !attempt.probe {
             // It began before: it says nothing new, and costs the event nothing.
             return Failed::Retry {
@@ -135,11 +144,11 @@ impl Breaker {
         }
         let key = OrderKey::of(attempt.key, attempt.event);
         let failing = self.failing.len() + usize::from(!self.failing.contains(&key));
-        if policy.outage_keys > 0 && failing >= policy.outage_keys as usize {
+        if policy.outage_keys > 0 && (said.unavailable || failing >= policy.outage_keys as usize) {
             let due = after(1);
             return Failed::Retry {
                 due,
-                free: false,
+                free: said.unavailable,
                 opens: Some(Opens {
                     why: OpenReason::Outage,
                     probe: Some(due.0),

@@ -139,6 +139,11 @@ fn counts(class: FailureClass) -> bool {
     !matches!(class, FailureClass::Reject | FailureClass::Loop)
 }
 
+/// Whether a failure of this class asks to be tried again.
+fn asks_again(class: FailureClass) -> bool {
+    matches!(class, FailureClass::Retry | FailureClass::Unavailable)
+}
+
 impl Probation {
     /// `watched` took the place of `before`, which had done what is `known` and has these `parked` keys.
     pub fn new<'a>(
@@ -227,7 +232,7 @@ impl Probation {
         policy: &RetryPolicy,
     ) -> Decision<'a> {
         let is_patient = tried < policy.attempts && self.row + 1 < ROW && !attempt.probe;
-        let (due, watched) = if failure.class == FailureClass::Retry && is_patient {
+        let (due, watched) = if asks_again(failure.class) && is_patient {
             let due = policy.after(tried, attempt.ended, failure.retry_after, attempt.dice);
             (due, Watched::Again)
         } else {
@@ -303,7 +308,7 @@ impl Probation {
             self.passed_on.remove(&event);
         }
         if let (Verdict::Done, Some((class, reason)), None) = (outcome.verdict, why, &self.fallen)
-            && (class != FailureClass::Retry || self.seen.is_worse_than(self.known))
+            && (!asks_again(class) || self.seen.is_worse_than(self.known))
         {
             self.fallen = Some(format!(
                 "it failed the event at offset {event}, where version {} did not: {reason}",

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use nerve_eventlog::{Batch, LogId, Micros};
 
-use super::breaker::{Attempt, Breaker, Failed};
+use super::breaker::{Attempt, Breaker, Failed, Said};
 use super::handler::{Delivery, Emit, Failure, Handled};
 use super::retry::RetryPolicy;
 use crate::log::record::{
@@ -88,7 +88,11 @@ pub fn decide<'a>(
     if matches!(failure.class, FailureClass::Reject | FailureClass::Loop) {
         return verdict(Verdict::Dead { failure: record });
     }
-    match breaker.failed(attempt, failure.retry_after, policy) {
+    let said = Said {
+        after: failure.retry_after,
+        unavailable: failure.class == FailureClass::Unavailable,
+    };
+    match breaker.failed(attempt, said, policy) {
         Failed::Exhausted => verdict(Verdict::Dead { failure: record }),
         Failed::Retry { due, free, opens } => Decision {
             verdict: Verdict::Retry {
@@ -356,7 +360,7 @@ mod tests {
 
     #[test]
     fn the_table_of_retry_and_dead_letter() {
-        use FailureClass::{Host, Limit, Loop, Memory, Reject, Retry, Time, Trap};
+        use FailureClass::{Host, Limit, Loop, Memory, Reject, Retry, Time, Trap, Unavailable};
         let policy = RetryPolicy {
             attempts: 2,
             jitter: 0.0,
@@ -389,6 +393,11 @@ mod tests {
         for class in [Reject, Loop] {
             assert_eq!(decide(&failed(class), 1), "dead", "{class:?}");
         }
+        assert_eq!(
+            decide(&failed(Unavailable), 9),
+            "retry at 17",
+            "an outage costs no attempt"
+        );
         assert_eq!(decide(&Handled::default(), 9), "done");
     }
 

@@ -177,6 +177,7 @@ impl Host {
                 readable: live.version.readable.clone(),
                 asks: live.version.asks.clone(),
                 warnings: live.version.warnings.clone(),
+                webhook: live.version.webhook.clone(),
             }),
             subscriptions: state
                 .subscription

@@ -77,6 +77,7 @@ pub(super) fn declared(name: &str, state: &PluginState, lag: u64) -> Declared {
         since: live.map_or(Micros(0), |live| live.since),
         lag: if runs { lag } else { 0 },
         dead_letters: state.dead.len(),
+        webhook: live.and_then(|live| live.version.webhook.clone()),
     }
 }
 

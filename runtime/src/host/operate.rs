@@ -9,6 +9,7 @@ use crate::delivery::subscriber::Subscriber;
 use crate::log::record::{AskedBy, Hash, Operator, OperatorAction, Record};
 use crate::log::sequencer::stopped;
 use crate::plugin::deploy::ApproveError;
+use crate::plugin::webhook;
 use crate::state::PluginState;
 
 impl Host {
@@ -86,19 +87,29 @@ impl Host {
         self.plugin(name).await
     }
 
-    /// Remove the plugin's component from the folder, and answer when the plugin has stopped. Its settings stay.
+    /// Remove the plugin's component, or the webhook's file, from the folder, and answer when the plugin has stopped. Its
+    /// settings stay.
     pub async fn remove_plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
         let subscriber = self.subscriber(name)?;
         if let (Some(folder), Some(deployer)) = (&self.inner.plugins, &self.inner.deployer) {
-            let path = folder.join(format!("{name}.wasm"));
-            match std::fs::remove_file(&path) {
-                Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(AskError::Folder {
-                        path: path.display().to_string(),
-                        cause,
-                    });
+            let component = folder.join(format!("{name}.wasm"));
+            let webhook = folder.join(format!("{name}{}", webhook::ENDING));
+            // What somebody wrote is put aside.
+            let aside = folder.join(format!("{name}{}.removed", webhook::ENDING));
+            let gone = [
+                (&component, std::fs::remove_file(&component)),
+                (&webhook, std::fs::rename(&webhook, aside)),
+            ];
+            for (path, gone) in gone {
+                match gone {
+                    Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(AskError::Folder {
+                            path: path.display().to_string(),
+                            cause,
+                        });
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
             let deployer = deployer.clone();
             let gone = name.to_owned();

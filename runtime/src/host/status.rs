@@ -110,6 +110,8 @@ pub struct VersionStatus {
     pub asks: Asks,
     /// What was found of its contracts when it went live, and let through.
     pub warnings: Vec<String>,
+    /// Where its events go, where it is a webhook.
+    pub webhook: Option<String>,
 }
 
 /// A parked key.

@@ -103,7 +103,7 @@ fn shown(host: &Host, letter: &DeadLetter, whole: bool) -> Result<Value, Problem
         out["type"] = event.r#type.into();
         out["key"] = event.key.into();
         if whole {
-            out["data"] = event_shown(entry, &event);
+            out["data"] = event_shown(entry.time, &event);
         }
     }
     Ok(out)

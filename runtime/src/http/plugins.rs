@@ -135,6 +135,7 @@ pub(super) fn shown(status: &PluginStatus) -> Value {
         out["readable"] = version.readable.clone().into();
         out["asks"] = asks(&version.asks).into();
         out["warnings"] = version.warnings.clone().into();
+        out["webhook"] = json!(version.webhook);
     }
     out
 }

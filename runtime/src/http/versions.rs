@@ -127,6 +127,7 @@ fn version(kept: &KeptVersion) -> Value {
         "component": version.component.to_string(),
         "label": version.label,
         "settings": version.settings,
+        "webhook": version.webhook,
         "live": kept.is_live,
         "canary": kept.share.map(|share| f64::from(share) / 10_000.0),
         "since": time::text(ran.since),

@@ -8,6 +8,7 @@
 
 mod approval;
 mod canary;
+mod candidate;
 mod cycles;
 mod loaded;
 mod rollback;
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use super::components::Components;
 use super::engine::Engine;
 use super::grants::in_words;
-use super::loader::{self, Loaded};
 use super::name::PluginName;
 use super::settings::Start;
 use super::watcher::{FolderChange, Pair, pair};
@@ -37,6 +37,7 @@ use crate::log::record::{AskedBy, Asks, Deployment, DeploymentAction, Hash, Live
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::state::PluginState;
 use crate::trace::map::Observed;
+use candidate::Candidate;
 
 pub use approval::ApproveError;
 pub use rollback::RollBackError;
@@ -151,7 +152,7 @@ impl Deployer {
                 let before = self.version_before(subscriber, |_| None);
                 subscriber
                     .between_events()
-                    .swap_watched(Some(Arc::new(loaded)), before);
+                    .swap_watched(Some(loaded.runs), before);
             }
             Err(reason) => {
                 tracing::error!(plugin = %subscriber.name, "its version {} does not load: {reason}", live.version.version);
@@ -175,7 +176,7 @@ impl Deployer {
             state.former.get(&before)?.clone()
         };
         match self.load_kept(&subscriber.name, &kept) {
-            Ok(loaded) => Some(Arc::new(loaded)),
+            Ok(loaded) => Some(loaded.runs),
             Err(reason) => {
                 let version = kept.version;
                 tracing::warn!(plugin = %subscriber.name, "nothing is watched, for version {version} does not load: {reason}");
@@ -185,13 +186,12 @@ impl Deployer {
     }
 
     /// A version that ran before, from its component that is kept, with what it was granted then.
-    fn load_kept(&self, name: &str, version: &LiveVersion) -> Result<Loaded, String> {
+    fn load_kept(&self, name: &str, version: &LiveVersion) -> Result<Candidate, String> {
         let name = PluginName::parse(name).map_err(|cause| cause.to_string())?;
         let component = self.components.read(version.component);
         let component = component.map_err(|cause| cause.to_string())?;
         let settings = version.settings.as_deref();
-        let loaded = loader::load(&self.engine, &name, &component, settings, &version.approved)
-            .map_err(|refused| refused.to_string())?;
+        let loaded = Candidate::load(&self.engine, &name, &component, settings, &version.approved)?;
         match &loaded.missing[..] {
             [] => Ok(loaded),
             missing => Err(format!("it is not granted {} any more", in_words(missing))),
@@ -247,7 +247,9 @@ impl Deployer {
         let settings = settings.or_else(|| {
             let state = known.as_ref()?;
             let waiting = state.waiting.as_ref().map(|(_, waiting)| &waiting.settings);
-            let live = || state.live.as_ref().map(|live| &live.version.settings);
+            // Those of a webhook say nothing of a component.
+            let live = state.live.as_ref().filter(|live| live.version.webhook.is_none());
+            let live = || live.map(|live| &live.version.settings);
             waiting.or_else(live)?.clone()
         });
         let pair = pair(name, component, settings, true);
@@ -263,10 +265,9 @@ impl Deployer {
         let approved = approved.unwrap_or_default();
         let settings = pair.settings.as_deref();
         let held = self.components.hold();
-        let checked = loader::load(&self.engine, &pair.name, &pair.component, settings, &approved)
-            .map_err(|refused| refused.to_string())
+        let checked = Candidate::load(&self.engine, &pair.name, &pair.component, settings, &approved)
             .and_then(|loaded| {
-                let kept = self.components.keep(loaded.component_hash, &pair.component);
+                let kept = self.components.keep(loaded.component, &pair.component);
                 kept.map(|()| loaded)
                     .map_err(|cause| format!("its component can't be kept: {cause}"))
             })
@@ -337,7 +338,7 @@ impl Deployer {
     }
 
     /// The swap: between two events, the record first.
-    fn go_live(&self, name: &str, request: &Request, loaded: Loaded) -> Result<Deployed, Stopped> {
+    fn go_live(&self, name: &str, request: &Request, loaded: Candidate) -> Result<Deployed, Stopped> {
         let decided = match self.contracts.decide(name, loaded.offered()) {
             Ok(decided) => decided,
             Err(found) => {
@@ -356,7 +357,7 @@ impl Deployer {
         let manifest = &loaded.manifest;
         let live = LiveVersion {
             version: loaded.version,
-            component: loaded.component_hash,
+            component: loaded.component,
             label: manifest.version.clone(),
             settings: request.settings.clone(),
             subscriptions: manifest.subscriptions.iter().map(ToString::to_string).collect(),
@@ -367,7 +368,8 @@ impl Deployer {
             approved: request.approved.clone(),
             probation: loaded.settings.probation.terms(loaded.settings.canary),
             schemas: manifest.schemas.clone(),
-            warnings: decided.warnings.iter().cloned().chain(cycles).collect(),
+            warnings: [&decided.warnings[..], &cycles, &loaded.warnings].concat(),
+            webhook: loaded.target(),
         };
         let mut state = subscriber.state.lock();
         if !request.pending.is_due(&state) {
@@ -379,7 +381,7 @@ impl Deployer {
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
         tracing::info!(plugin = name, version = %loaded.version, "live");
-        let version: Arc<dyn Version> = Arc::new(loaded);
+        let version = loaded.runs;
         between.show(&state, Some(&version));
         drop(state);
         *subscriber.trouble.lock() = None;

@@ -100,6 +100,14 @@ pub enum Refusal {
         #[source]
         cause: BadSettings,
     },
+    /// Its settings are a webhook's.
+    #[error(
+        "[webhook] is for what has no component: call the file {name}.webhook.toml, and let there be no {name}.wasm"
+    )]
+    Webhook {
+        /// The plugin.
+        name: PluginName,
+    },
     /// It does not start, or does not describe itself.
     #[error("it does not describe itself: {0}")]
     Describe(String),
@@ -126,6 +134,9 @@ pub fn load(
         name: name.clone(),
         cause,
     })?);
+    if settings.webhook.is_some() {
+        return Err(Refusal::Webhook { name: name.clone() });
+    }
     let limit = settings.limits.component_bytes;
     if component.len() > limit {
         return Err(Refusal::Size {

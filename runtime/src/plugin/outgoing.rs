@@ -9,6 +9,7 @@ mod address;
 mod options;
 mod request;
 
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use ureq::http::{Response, header};
@@ -21,7 +22,7 @@ use crate::log::record::{Answer, CallFailure};
 
 pub use address::{BadRange, Range};
 pub use options::HttpOptions;
-pub use request::{Prepared, Request};
+pub use request::{Prepared, Request, Target, is_reserved};
 
 use address::Checked;
 
@@ -104,9 +105,7 @@ impl Outgoing {
         if self.grants.allow_call(method, host, port) {
             return Ok(());
         }
-        let colons = host.contains(':');
-        let (open, close) = if colons { ("[", "]") } else { ("", "") };
-        let scope = format!("{method} {open}{host}{close}:{port}");
+        let scope = format!("{method} {}", request::in_brackets(host, port));
         Err(Failed::new(
             CallFailure::Denied,
             format!(
@@ -156,6 +155,26 @@ impl Outgoing {
         }
     }
 
+    /// Make the call as [`call`](Self::call) does, but follow no redirect, and read at most the first `answer_bytes` of the
+    /// body: where more comes, or it breaks off, the status says what became of the call all the same.
+    pub fn tell(&self, prepared: &Prepared, key: &str, answer_bytes: usize) -> Answer {
+        let allowed = Duration::from_millis(self.options.time_ms);
+        let mut response = match self.exchange(prepared, key, allowed) {
+            Ok(response) => response,
+            Err(error) => return failed(prepared, &error, allowed).into(),
+        };
+        let mut body = Vec::new();
+        let mut reader = response.body_mut().as_reader().take(answer_bytes as u64);
+        if let Err(cause) = reader.read_to_end(&mut body) {
+            tracing::debug!("the answer of {} broke off: {cause}", prepared.in_words());
+        }
+        Answer::Answered {
+            status: response.status().as_u16(),
+            headers: headers(&response),
+            body,
+        }
+    }
+
     fn exchange(&self, call: &Prepared, key: &str, left: Duration) -> Result<Response<Body>, Error> {
         let mut request = ureq::http::Request::new(());
         *request.method_mut() = call.method.clone();
@@ -180,16 +199,20 @@ fn redirect(response: &Response<Body>) -> Option<&str> {
     response.headers().get(header::LOCATION)?.to_str().ok()
 }
 
-fn take(response: &mut Response<Body>, answer_bytes: usize) -> Result<Answer, Error> {
+fn headers(response: &Response<Body>) -> Vec<(String, serde_bytes::ByteBuf)> {
     let headers = response.headers().iter();
-    let headers: Vec<_> = headers
+    headers
         .map(|(name, value)| {
             (
                 name.as_str().to_owned(),
                 serde_bytes::ByteBuf::from(value.as_bytes()),
             )
         })
-        .collect();
+        .collect()
+}
+
+fn take(response: &mut Response<Body>, answer_bytes: usize) -> Result<Answer, Error> {
+    let headers = headers(response);
     let taken: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     let left = answer_bytes
         .checked_sub(taken)

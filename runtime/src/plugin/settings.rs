@@ -1,20 +1,22 @@
 //! `NAME.toml`: what the operator grants, limits and configures.
 
+mod retry;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::grants::Grants;
 use super::outgoing::HttpOptions;
 use super::shape::Shape;
-use crate::delivery::breaker::MOST_FAILING;
+use super::webhook::{self, Hook};
 use crate::delivery::handler::MOST_LANES;
-use crate::delivery::retry::{AtEnd, RetryPolicy};
+use crate::delivery::retry::RetryPolicy;
 #[cfg(doc)]
 use crate::delivery::settle::EFFECT_BYTES;
 use crate::delivery::settle::{LARGEST_EFFECTS, LONGEST_CHAIN};
 use crate::log::record::{Mode, Terms};
+pub(super) use retry::Retry;
 
 /// The settings of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,6 +46,8 @@ pub struct Settings {
     pub http: HttpOptions,
     /// What becomes of breaches of contract.
     pub contracts: ContractOptions,
+    /// Where its events go, where it is a webhook and has no component.
+    pub webhook: Option<Hook>,
 }
 
 /// What becomes of breaches of contract.
@@ -324,7 +328,7 @@ impl TryFrom<String> for Share {
 /// Why settings were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadSettings(String);
+pub struct BadSettings(pub(super) String);
 
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -344,21 +348,12 @@ struct File {
     contracts: ContractOptions,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Retry {
-    attempts: Option<u32>,
-    first_ms: Option<u64>,
-    longest_ms: Option<u64>,
-    factor: Option<f64>,
-    jitter: Option<f64>,
-    at_end: AtEnd,
-    outage_keys: Option<u32>,
-}
-
 impl Settings {
     /// The settings in `text`. Unknown keys are errors that suggest the nearest known one.
     pub fn parse(text: &str) -> Result<Self, BadSettings> {
+        if webhook::is_one(text) {
+            return webhook::settings(text);
+        }
         let file: File =
             toml::from_str(text).map_err(|cause| BadSettings(with_suggestion(&cause.to_string())))?;
         let config = file
@@ -373,7 +368,7 @@ impl Settings {
             isolation: file.isolation,
             lanes: file.lanes,
             limits: file.limits,
-            retry: file.retry.checked()?,
+            retry: file.retry.checked(RetryPolicy::default())?,
             lag: file.lag,
             probation: file.probation,
             canary: file.canary,
@@ -381,44 +376,8 @@ impl Settings {
             grants: Grants::parse(&file.grants).map_err(|bad| BadSettings(format!("grants: {bad}")))?,
             http: file.http,
             contracts: file.contracts,
+            webhook: None,
         })
-    }
-}
-
-impl Retry {
-    fn checked(&self) -> Result<RetryPolicy, BadSettings> {
-        let default = RetryPolicy::default();
-        let policy = RetryPolicy {
-            attempts: self.attempts.unwrap_or(default.attempts),
-            first: self.first_ms.map_or(default.first, Duration::from_millis),
-            longest: self.longest_ms.map_or(default.longest, Duration::from_millis),
-            factor: self.factor.unwrap_or(default.factor),
-            jitter: self.jitter.unwrap_or(default.jitter),
-            at_end: self.at_end,
-            outage_keys: self.outage_keys.unwrap_or(default.outage_keys),
-        };
-        let wrong = [
-            (
-                policy.attempts == 0,
-                "retry.attempts is 0: the least is 1, which never retries",
-            ),
-            (
-                !(1.0..=100.0).contains(&policy.factor),
-                "retry.factor must lie between 1 and 100",
-            ),
-            (
-                !(0.0..=1.0).contains(&policy.jitter),
-                "retry.jitter must lie between 0 and 1",
-            ),
-            (
-                policy.outage_keys as usize > MOST_FAILING,
-                "retry.outage_keys is more than 100: the fewer keys it takes, the sooner an outage is seen",
-            ),
-        ];
-        match wrong.iter().find(|(is_wrong, _)| *is_wrong) {
-            Some((_, what)) => Err(BadSettings((*what).to_owned())),
-            None => Ok(policy),
-        }
     }
 }
 
@@ -435,7 +394,7 @@ fn as_text(key: &str, value: toml::Value) -> Result<String, BadSettings> {
 }
 
 /// serde's "unknown field `x`, expected one of `a`, `b`", with the nearest of them suggested.
-fn with_suggestion(message: &str) -> String {
+pub(super) fn with_suggestion(message: &str) -> String {
     let mut quoted = message
         .split("unknown field")
         .nth(1)
@@ -458,6 +417,7 @@ fn with_suggestion(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::retry::AtEnd;
 
     #[test]
     fn settings_are_read_and_the_rest_has_defaults() {

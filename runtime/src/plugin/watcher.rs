@@ -1,5 +1,7 @@
 //! Sees what changes in the plugin folder.
 //!
+//! A plugin is `NAME.wasm`, with `NAME.toml` beside it where there is one, or else `NAME.webhook.toml` alone.
+//!
 //! A thread looks at the whole folder whenever the system says that something changed in it, and every few seconds
 //! besides, for notifications get lost. What it makes of what it sees is decided by `Watch`, which knows neither
 //! the file system nor the time: a changed file is shown at once, so that a drop serves quickly, and shown again as
@@ -8,6 +10,7 @@
 mod watch;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{self, Sender};
 
 use super::name::PluginName;
+use super::webhook;
 use crate::log::record::Hash;
 use watch::{Print, See, Watch};
 
@@ -52,9 +56,9 @@ pub enum FolderChange {
 pub struct Pair {
     /// The plugin.
     pub name: PluginName,
-    /// The bytes of `NAME.wasm`.
+    /// The bytes of `NAME.wasm`; none where it is a webhook.
     pub component: Bytes,
-    /// The text of `NAME.toml`, where it is there.
+    /// The text of `NAME.toml`, where it is there, or of `NAME.webhook.toml`.
     pub settings: Option<String>,
     /// Hash of both.
     pub hash: Hash,
@@ -194,6 +198,7 @@ type Seen = BTreeMap<PluginName, Print>;
 /// What is in the folder: plugins by name, and what is no plugin, with the reason.
 fn scan(folder: &Path) -> io::Result<(Seen, BTreeMap<PathBuf, String>)> {
     let (mut seen, mut ignored) = (Seen::new(), BTreeMap::new());
+    let mut webhooks = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let file = path
@@ -201,7 +206,9 @@ fn scan(folder: &Path) -> io::Result<(Seen, BTreeMap<PathBuf, String>)> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let Some(stem) = file.strip_suffix(".wasm").filter(|_| !file.starts_with('.')) else {
+        let webhook = file.strip_suffix(webhook::ENDING);
+        let stem = webhook.or_else(|| file.strip_suffix(".wasm"));
+        let Some(stem) = stem.filter(|_| !file.starts_with('.')) else {
             continue;
         };
         let name = match PluginName::parse(stem) {
@@ -213,6 +220,9 @@ fn scan(folder: &Path) -> io::Result<(Seen, BTreeMap<PathBuf, String>)> {
         };
         // Follows links: a link to a file is a file.
         match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_file() && webhook.is_some() => {
+                webhooks.push((name, path, Print::of(&meta, None)));
+            }
             Ok(meta) if meta.is_file() => {
                 let settings = std::fs::metadata(path.with_extension("toml")).ok();
                 seen.insert(name, Print::of(&meta, settings.as_ref()));
@@ -225,7 +235,39 @@ fn scan(folder: &Path) -> io::Result<(Seen, BTreeMap<PathBuf, String>)> {
             }
         }
     }
+    for (name, path, print) in webhooks {
+        match seen.entry(name) {
+            Entry::Vacant(free) => {
+                free.insert(print);
+            }
+            Entry::Occupied(taken) => {
+                let reason = format!(
+                    "{}.wasm is there as well, and comes first: remove one of the two",
+                    taken.key()
+                );
+                ignored.insert(path, reason);
+            }
+        }
+    }
     Ok((seen, ignored))
+}
+
+/// The component and the settings of a plugin.
+fn read(folder: &Path, name: &PluginName) -> io::Result<(Bytes, Option<String>)> {
+    let component = read_file(&folder.join(format!("{name}.wasm")));
+    let (component, settings) = match component {
+        Ok(component) => (component, format!("{name}.toml")),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            let text = std::fs::read_to_string(folder.join(format!("{name}{}", webhook::ENDING)))?;
+            return Ok((Bytes::new(), Some(text)));
+        }
+        Err(cause) => return Err(cause),
+    };
+    match std::fs::read_to_string(folder.join(&settings)) {
+        Ok(text) => Ok((component, Some(text))),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok((component, None)),
+        Err(cause) => Err(io::Error::new(cause.kind(), format!("its {settings}: {cause}"))),
+    }
 }
 
 /// The change for what was seen; `None` where the file went away in between, which the next look sees.
@@ -233,26 +275,16 @@ fn change(folder: &Path, see: See) -> Option<FolderChange> {
     match see {
         See::Gone(name) => Some(FolderChange::Gone(name)),
         See::Ignored(path, reason) => Some(FolderChange::Ignored { path, reason }),
-        See::Present { name, settled } => {
-            let path = folder.join(format!("{name}.wasm"));
-            let read = read_file(&path).and_then(|component| {
-                match std::fs::read_to_string(path.with_extension("toml")) {
-                    Ok(text) => Ok((component, Some(text))),
-                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok((component, None)),
-                    Err(cause) => Err(io::Error::new(cause.kind(), format!("its {name}.toml: {cause}"))),
-                }
-            });
-            match read {
-                Ok((component, settings)) => {
-                    Some(FolderChange::Present(pair(name, component, settings, settled)))
-                }
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
-                Err(cause) => settled.then(|| FolderChange::Ignored {
-                    path,
-                    reason: format!("it can't be read: {cause}"),
-                }),
+        See::Present { name, settled } => match read(folder, &name) {
+            Ok((component, settings)) => {
+                Some(FolderChange::Present(pair(name, component, settings, settled)))
             }
-        }
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+            Err(cause) => settled.then(|| FolderChange::Ignored {
+                path: folder.join(format!("{name}.wasm")),
+                reason: format!("it can't be read: {cause}"),
+            }),
+        },
     }
 }
 

@@ -67,6 +67,9 @@ pub struct PluginNode {
     pub name: String,
     /// As `nerve plugin list` says it; `gone` where only the log knows it.
     pub status: String,
+    /// Where its events go, where it is a webhook.
+    #[serde(default)]
+    pub webhook: Option<String>,
     /// Patterns it subscribes to.
     pub subscriptions: Vec<String>,
     /// Types it declares to emit.

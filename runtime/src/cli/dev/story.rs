@@ -6,7 +6,7 @@ use nerve_eventlog::{Entry, Micros};
 use serde_json::{Value, json};
 
 use crate::cli::output::{line, text_at};
-use crate::http::shown;
+use crate::cloud_event::shown;
 use crate::log::record::{DeploymentAction, Outcome, Record, Verdict};
 
 /// Characters of an event's data that are shown.
@@ -63,7 +63,7 @@ pub(super) fn told(entry: &Entry, record: &Record<'_>) -> Option<Value> {
     let (offset, at) = (entry.offset.0, time(entry.time));
     Some(match record {
         Record::Event(event) => json!({
-            "kind": "event", "offset": offset, "at": at, "event": shown(entry, event),
+            "kind": "event", "offset": offset, "at": at, "event": shown(entry.time, event),
         }),
         Record::Outcome(outcome) => outcome_told(outcome, offset, &at),
         Record::Deployment(deployment) => {

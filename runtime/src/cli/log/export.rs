@@ -158,7 +158,7 @@ impl Lines {
         let event = record::event(&entry.payload)
             .with_context(|| format!("the record at offset {} can't be read", entry.offset))?;
         match event.filter(|event| pattern.is_none_or(|pattern| pattern.matches(event.r#type))) {
-            Some(event) => self.write(&crate::http::shown(entry, &event)),
+            Some(event) => self.write(&crate::cloud_event::shown(entry.time, &event)),
             None => Ok(()),
         }
     }

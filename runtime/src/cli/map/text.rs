@@ -81,7 +81,10 @@ fn plugins(map: &Map, rows: usize, names: usize) -> String {
     let mut table_rows = vec![head.map(String::from).to_vec()];
     table_rows.extend(sorted.iter().take(rows).map(|node| {
         vec![
-            node.name.clone(),
+            match node.webhook {
+                Some(_) => format!("{} (webhook)", node.name),
+                None => node.name.clone(),
+            },
             node.status.clone(),
             rate(node.per_minute),
             node.attempts.to_string(),

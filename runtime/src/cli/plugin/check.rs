@@ -21,6 +21,7 @@ use crate::plugin::engine::Engine;
 use crate::plugin::loader::{self, Loaded};
 use crate::plugin::name::PluginName;
 use crate::plugin::stack::Stack;
+use crate::plugin::webhook::ENDING;
 use crate::trial::history::{Beginning, Part};
 use crate::trial::report::Report;
 use crate::trial::{self, Against};
@@ -152,7 +153,8 @@ impl Check {
         };
         printer.progress("compiling both versions …");
         let live = about.live.as_ref();
-        let settings = settings.or_else(|| live.and_then(|live| live.settings.clone()));
+        let own = live.filter(|live| live.webhook.is_none());
+        let settings = settings.or_else(|| own.and_then(|live| live.settings.clone()));
         let engine = Engine::counting(Some(THIS_PROGRAM.into()), Stack::default())?;
         let (old, new) = std::thread::scope(|scope| {
             let old = scope.spawn(|| load_running(&engine, &name, &about));
@@ -228,6 +230,11 @@ impl Check {
                 .file_stem()
                 .map(|stem| stem.to_string_lossy().into_owned())
         };
+        if self.component.to_string_lossy().ends_with(ENDING) {
+            let message =
+                "a webhook has no component to try: nerve plugin deploy says whether its file is right";
+            return Err(fail(Exit::Usage, message));
+        }
         let name = self.plugin.clone().or_else(stem).unwrap_or_default();
         let name = PluginName::parse(&name);
         name.map_err(|bad| fail(Exit::Usage, format!("{bad}; name the plugin with --plugin")))

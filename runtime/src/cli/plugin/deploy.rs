@@ -1,4 +1,4 @@
-//! `nerve plugin deploy`: hand a component to a running host.
+//! `nerve plugin deploy`: hand a component, or a webhook's file, to a running host.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,12 @@ use super::{Done, asks};
 use crate::cli::api::{Api, escaped};
 use crate::cli::exit::{Exit, fail};
 use crate::cli::output::{Printer, text_at};
+use crate::plugin::webhook::ENDING;
 
-/// Deploy a component, as dropping it into the folder does, and say what came of it
+/// Deploy a component or NAME.webhook.toml, as dropping it into the folder does, and say what came of it
 #[derive(clap::Args)]
 pub(in crate::cli) struct Deploy {
-    /// The component
+    /// The component, or NAME.webhook.toml
     file: PathBuf,
     /// The plugin's name [default: that of the file, without its end]
     #[arg(long)]
@@ -25,14 +26,20 @@ pub(in crate::cli) struct Deploy {
 impl Deploy {
     pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
         let file = self.file.display();
-        let stem = self.file.file_stem().and_then(|stem| stem.to_str());
+        let file_name = self.file.file_name().and_then(|name| name.to_str());
+        let webhook = file_name.and_then(|name| name.strip_suffix(ENDING));
+        let stem = webhook.or_else(|| self.file.file_stem()?.to_str());
         let name = self.name.as_deref().or(stem);
         let name = name.with_context(|| format!("{file} has no name; say it with --name"))?;
-        let component = std::fs::read(&self.file).with_context(|| {
-            format!("{file} can't be read; `nerve plugin build` makes a component, and says where it is")
-        })?;
+        let component = match webhook {
+            Some(_) => Vec::new(),
+            None => std::fs::read(&self.file).with_context(|| {
+                format!("{file} can't be read; `nerve plugin build` makes a component, and says where it is")
+            })?,
+        };
         let mut path = format!("/v1/plugins/{}", escaped(name));
-        if let Some(settings) = &self.settings {
+        let settings = webhook.map(|_| &self.file).or(self.settings.as_ref());
+        if let Some(settings) = settings {
             let text = std::fs::read_to_string(settings);
             let text = text.with_context(|| format!("{} can't be read", settings.display()))?;
             path = format!("{path}?settings={}", escaped(&text));

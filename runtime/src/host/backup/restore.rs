@@ -11,6 +11,7 @@ use nerve_eventlog::Offset;
 use super::manifest::{Kept, Manifest, NAME, is_known};
 use crate::host::inspect::inspect;
 use crate::log::record::Hash;
+use crate::plugin::webhook;
 
 /// The folder in the data folder that is unpacked into. While it is there, what else is there is not whole.
 const BESIDE: &str = "restoring";
@@ -156,9 +157,15 @@ fn drop_in(beside: &Path, plugins: &Path, manifest: &Manifest) -> Result<Vec<Hid
     let mut out = Vec::new();
     for (name, component) in &manifest.plugins {
         let settings = beside.join(format!("plugins/{name}.toml"));
+        let is_webhook = *component == webhook::component().to_string();
         let component = beside.join(format!("components/{component}.wasm"));
-        for (from, ending) in [(settings, "toml"), (component, "wasm")] {
-            let to = plugins.join(format!("{name}.{ending}"));
+        let pair = [(settings, ".toml"), (component, ".wasm")];
+        let files = match pair {
+            [(settings, _), _] if is_webhook => vec![(settings, webhook::ENDING)],
+            pair => pair.into(),
+        };
+        for (from, ending) in files {
+            let to = plugins.join(format!("{name}{ending}"));
             if to.exists() {
                 return Err(RestoreError::Taken {
                     path: to.display().to_string(),
@@ -166,7 +173,7 @@ fn drop_in(beside: &Path, plugins: &Path, manifest: &Manifest) -> Result<Vec<Hid
             }
             if from.exists() {
                 // A dot in front hides it from a host that watches the folder.
-                out.push((from, plugins.join(format!(".{name}.{ending}.restoring")), to));
+                out.push((from, plugins.join(format!(".{name}{ending}.restoring")), to));
             }
         }
     }

@@ -323,3 +323,29 @@ fn offsets(page: &Value) -> Vec<u64> {
         .map(|event| event["offset"].as_u64().unwrap())
         .collect()
 }
+
+#[tokio::test]
+async fn a_mode_that_does_not_fit_is_refused_and_so_is_one_event_of_several() {
+    let bed = Bed::new();
+    let mut one = event("a", "t");
+    bed.publish(&one).await;
+    let shown = bed.get("/v1/events/a?mode=structured").await;
+    assert_eq!(shown.ok()["id"], "a");
+    one["source"] = "elsewhere".into();
+    bed.publish(&one).await;
+    for (path, says) in [
+        ("/v1/events?mode=binary", "a page can't be read in this mode"),
+        ("/v1/events?mode=structured", "a page can't be read in this mode"),
+        (
+            "/v1/events/a?mode=batched",
+            "one event can't be read in this mode",
+        ),
+        ("/v1/events/a?mode=binary", "events of 2 sources have the id"),
+        ("/v1/events?mode=other", "unknown variant"),
+    ] {
+        let refused = bed.get(path).await.problem(400, "query-invalid");
+        assert!(refused["detail"].as_str().unwrap().contains(says), "{refused}");
+    }
+    let shown = bed.get("/v1/events/a?mode=structured&source=elsewhere").await;
+    assert_eq!(shown.ok()["source"], "elsewhere");
+}

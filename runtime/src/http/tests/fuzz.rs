@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::cloud_event;
 use crate::ingest::{Acceptor, Invalid, Limits, ValidEvent};
+use crate::log::record::Attribute;
 use crate::log::record::{self, Event};
 
 /// When the events are taken to be appended.
@@ -54,7 +55,7 @@ fn said(event: &Event<'_>) -> String {
 fn shown_again(acceptor: &Acceptor, accepted: &ValidEvent, show: impl Fn(Value) -> Value) {
     let entry = entry(accepted);
     let event = record::event(&entry.payload).unwrap().unwrap();
-    let shown = show(cloud_event::shown(&entry, &event)).to_string();
+    let shown = show(cloud_event::shown(entry.time, &event)).to_string();
     let again = cloud_event::structured(acceptor, shown.as_bytes())
         .unwrap_or_else(|invalid| panic!("{shown} was accepted, shown and refused: {invalid}"));
     let again_event = record::event(&again.record).unwrap().unwrap();
@@ -65,6 +66,39 @@ fn shown_again(acceptor: &Acceptor, accepted: &ValidEvent, show: impl Fn(Value) 
             "{shown} is a duplicate of its event"
         );
     }
+    sent_again(acceptor, &event);
+}
+
+/// Hold an event in binary mode against the event. There all attributes are texts.
+fn sent_again(acceptor: &Acceptor, event: &Event<'_>) {
+    let (headers, body) = cloud_event::headers(RECORDED, event).unwrap();
+    assert!(
+        headers
+            .iter()
+            .all(|(_, value)| value.bytes().all(|byte| (b' '..0x7f).contains(&byte))),
+        "{headers:?} are no headers"
+    );
+    let sent = headers.iter().map(|(name, value)| (&**name, value.as_bytes()));
+    let again = cloud_event::binary(acceptor, sent, &body)
+        .unwrap_or_else(|invalid| panic!("{headers:?} were made of an event and refused: {invalid}"));
+    let again = record::event(&again.record).unwrap().unwrap();
+    let as_text = |event: &Event<'_>| {
+        let mut event = event.clone();
+        let texts: Vec<(String, String)> = event
+            .extensions
+            .drain(..)
+            .map(|(name, value)| {
+                let text = match value {
+                    Attribute::Bool(flag) => flag.to_string(),
+                    Attribute::Integer(number) => number.to_string(),
+                    Attribute::Text(text) => text.to_owned(),
+                };
+                (name.to_owned(), text)
+            })
+            .collect();
+        format!("{} {texts:?}", said(&event))
+    };
+    assert_eq!(as_text(&again), as_text(event), "{headers:?} say something else");
 }
 
 fn outcome(acceptor: &Acceptor, input: &[u8]) -> String {

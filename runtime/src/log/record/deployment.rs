@@ -144,6 +144,9 @@ pub struct LiveVersion {
     /// What was found of its contracts when it went live, and let through.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Where its events go, without the query, where it is a webhook: its component is empty then.
+    #[serde(default)]
+    pub webhook: Option<String>,
 }
 
 /// How a version is watched that takes another one's place.

@@ -222,6 +222,8 @@ pub enum FailureClass {
     Host,
     /// It emitted an event that breaks the schema it declares.
     Contract,
+    /// Whom it calls is not to be had: that says nothing about the event.
+    Unavailable,
 }
 
 /// One state write.

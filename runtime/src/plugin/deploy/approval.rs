@@ -2,6 +2,7 @@
 
 use nerve_eventlog::Batch;
 
+use super::candidate::Candidate;
 use super::{Deployer, Pending, Request};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
@@ -10,7 +11,6 @@ use crate::log::record::{
 };
 use crate::log::sequencer::stopped;
 use crate::plugin::grants::in_words;
-use crate::plugin::loader::{self, Loaded};
 use crate::plugin::name::PluginName;
 use crate::plugin::settings::Settings;
 use crate::plugin::watcher::Pair;
@@ -37,7 +37,12 @@ pub enum ApproveError {
 
 impl Deployer {
     /// The version in `pair` asks for more than it was granted: what is live goes on, and it waits.
-    pub(super) fn wait_for_approval(&self, pair: &Pair, loaded: &Loaded, by: AskedBy) -> Result<(), Stopped> {
+    pub(super) fn wait_for_approval(
+        &self,
+        pair: &Pair,
+        loaded: &Candidate,
+        by: AskedBy,
+    ) -> Result<(), Stopped> {
         let name = pair.name.as_str();
         tracing::warn!(
             plugin = name,
@@ -46,7 +51,7 @@ impl Deployer {
         );
         let waiting = WaitingVersion {
             version: loaded.version,
-            component: loaded.component_hash,
+            component: loaded.component,
             label: loaded.manifest.version.clone(),
             settings: pair.settings.clone(),
             asks: loaded.manifest.asks.clone(),
@@ -114,8 +119,7 @@ impl Deployer {
             .and_then(|name| {
                 let component = self.components.read(waiting.component);
                 let component = component.map_err(|cause| cause.to_string())?;
-                loader::load(&self.engine, &name, &component, settings, &approved)
-                    .map_err(|refused| refused.to_string())
+                Candidate::load(&self.engine, &name, &component, settings, &approved)
             });
         match loaded {
             Ok(loaded) => {

@@ -1,16 +1,16 @@
 //! Canaries: versions that run for a share of the keys until they are promoted.
 
+use super::candidate::Candidate;
 use super::{Deployer, RollBackError};
 use crate::contract::Offered;
 use crate::delivery::subscriber::Subscriber;
 use crate::log::record::{AskedBy, Deployment, DeploymentAction, VersionId};
-use crate::plugin::loader::Loaded;
 use crate::plugin::settings::{Settings, Share};
 
 impl Deployer {
     /// Why `loaded` can't run as a canary beside the version that is live, where its settings ask for that: both get the
     /// same events.
-    pub(super) fn refuse_canary(&self, name: &str, loaded: &Loaded) -> Option<String> {
+    pub(super) fn refuse_canary(&self, name: &str, loaded: &Candidate) -> Option<String> {
         if loaded.settings.canary == Share::default() {
             return None;
         }

@@ -1,8 +1,8 @@
 //! Cycles that a deployment closes: told, and let through, for an event may come round to its own type for good reasons.
 
 use super::Deployer;
+use super::candidate::Candidate;
 use crate::delivery::subscription::Pattern;
-use crate::plugin::loader::Loaded;
 use crate::trace::map::{Declared, cycles_through};
 
 /// Cycles that are told at most.
@@ -10,7 +10,7 @@ const MOST: usize = 3;
 
 impl Deployer {
     /// What is to be said of the cycles through the plugin `name`, once `loaded` is live.
-    pub(super) fn cycles(&self, name: &str, loaded: &Loaded) -> Vec<String> {
+    pub(super) fn cycles(&self, name: &str, loaded: &Candidate) -> Vec<String> {
         let manifest = &loaded.manifest;
         if manifest.emits.is_empty() {
             return Vec::new();

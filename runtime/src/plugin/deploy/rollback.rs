@@ -97,7 +97,7 @@ impl Deployer {
         // Held until it runs.
         let decided = self.hold_against_contracts(subscriber, version, loaded.offered(), forced)?;
         target.warnings.clone_from(&decided.warnings);
-        swap_in(&self.sequencer, subscriber, from, target, Arc::new(loaded), back)?;
+        swap_in(&self.sequencer, subscriber, from, target, loaded.runs, back)?;
         *subscriber.trouble.lock() = None;
         tracing::info!(plugin = %subscriber.name, %version, "rolled back from {from}");
         Ok(version)

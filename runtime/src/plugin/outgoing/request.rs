@@ -117,7 +117,7 @@ impl Prepared {
             let shown = || name.chars().take(80).collect::<String>();
             let parsed = HeaderName::from_bytes(name.as_bytes());
             let parsed = parsed.map_err(|_| malformed(format!("{:?} is no name of a header", shown())))?;
-            if RESERVED.contains(&parsed.as_str()) {
+            if is_reserved(&parsed) {
                 return Err(malformed(format!(
                     "the header {parsed} is the host's: leave it out"
                 )));
@@ -142,6 +142,11 @@ impl Prepared {
             body: request.body,
             timeout: request.timeout,
         })
+    }
+
+    /// Add a header of the host's own, in place of what it is called so.
+    pub(in crate::plugin) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
     }
 
     /// Whether its method goes with a body even where it is empty.
@@ -214,6 +219,49 @@ fn method(text: &str) -> Result<Method, Failed> {
                 "{shown:?} is no method that plugins may use: GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"
             ))
         })
+}
+
+/// Whether a header frames a message, speaks of its connection or is the host's for another reason.
+pub fn is_reserved(name: &HeaderName) -> bool {
+    RESERVED.contains(&name.as_str())
+}
+
+/// Where a URL leads.
+#[derive(Debug, Clone)]
+pub struct Target {
+    uri: Uri,
+    /// The host as grants name it.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Target {
+    /// Where `url` leads, or what is wrong with it.
+    pub fn of(url: &str) -> Result<Self, Failed> {
+        let (uri, host, port) = place(url)?;
+        Ok(Self { uri, host, port })
+    }
+
+    /// Host and port as grants write them.
+    pub fn place(&self) -> String {
+        in_brackets(&self.host, self.port)
+    }
+
+    /// Scheme, place and path, without the query, which may be secret.
+    pub fn shown(&self) -> String {
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        format!("{scheme}://{authority}{}", self.uri.path())
+    }
+}
+
+pub(super) fn in_brackets(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// The URI in `url`, with its host as grants name it, and its port.

@@ -34,6 +34,8 @@ pub struct Declared {
     pub lag: u64,
     /// Its dead letters.
     pub dead_letters: usize,
+    /// Where its events go, where it is a webhook.
+    pub webhook: Option<String>,
 }
 
 /// The part that is `wanted` of the map of `plugins`, of the types that operators `set` a schema for, and of what was
@@ -237,6 +239,7 @@ fn nodes(plugins: &[Declared], observed: &Observed, at: Micros) -> Vec<PluginNod
         let node = PluginNode {
             name: plugin.name.clone(),
             status: plugin.status.to_owned(),
+            webhook: plugin.webhook.clone(),
             subscriptions: plugin.subscriptions.iter().map(ToString::to_string).collect(),
             emits: plugin.emits.clone(),
             lag: plugin.lag,

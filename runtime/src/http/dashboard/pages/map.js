@@ -36,7 +36,7 @@ function graph(map) {
   for (const one of map.plugins) {
     nodes.set(`p ${one.name}`, {
       kind: "plugin", text: one.name, href: ["plugin", one.name], trouble: trouble(one),
-      small: [one.status === "live" ? "" : one.status, one.lag ? `lag ${count(one.lag)}` : "", rate(one.per_minute), one.dead_letters ? `${count(one.dead_letters)} dead` : ""].filter(Boolean).join(", "),
+      small: [one.webhook ? "webhook" : "", one.status === "live" ? "" : one.status, one.lag ? `lag ${count(one.lag)}` : "", rate(one.per_minute), one.dead_letters ? `${count(one.dead_letters)} dead` : ""].filter(Boolean).join(", "),
     });
   }
   for (const type of map.types) {

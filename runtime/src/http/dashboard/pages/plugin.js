@@ -36,6 +36,7 @@ export async function show([name], { signal, again }) {
       ["Trouble", plugin.trouble && h("span", { class: "bad" }, plugin.trouble)],
       ["Refused", plugin.refused && [h("span", { class: "bad" }, plugin.refused.reason), " ", ago(plugin.refused.at)]],
       ["Waits to be approved", plugin.waiting && `version ${plugin.waiting.version.slice(0, 8)}: nerve plugin approve ${name}`],
+      ["Webhook", plugin.webhook && `its events are sent to ${plugin.webhook}`],
       ["Version", plugin.version && [`${plugin.label ?? ""} `, h("code", {}, plugin.version), " ", ago(plugin.since)]],
       ["On probation", probation && `${probation.done} of ${probation.events} attempts, ${probation.failed} failed${probation.canary ? `; canary for ${probation.canary * 100} % of the keys` : ""}`],
       ["Rewind", rewind && `at ${count(rewind.at)} of ${count(rewind.through)}, ${count(rewind.left)} left${rewind.paused ? ", paused" : ""}`],

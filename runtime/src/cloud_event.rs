@@ -1,6 +1,11 @@
-//! `CloudEvents` 1.0 as JSON (structured mode) and as headers (binary mode), in and out.
+//! `CloudEvents` 1.0, in and out: as JSON (structured mode), as an array of it (batched) and as headers (binary mode).
+//!
+//! What comes in is a [`ValidEvent`], or an [`Invalid`] that says which attribute is wrong; what goes out is made of an
+//! event of the log. Nothing here knows where either travels: over the API, or to a webhook.
 
+mod headers;
 mod shown;
+pub(crate) mod time;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -8,12 +13,11 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
 
-use super::time;
 use crate::ingest::{Acceptor, Invalid, NewEvent, ValidEvent, message_pack};
 use crate::log::record::Attribute;
 
-pub(crate) use shown::shown;
-pub(super) use shown::{json_of, logged};
+pub(crate) use headers::headers;
+pub(crate) use shown::{json_of, logged, shown};
 
 /// The attributes of an event on its way in, whatever mode it came in.
 #[derive(Debug, Default)]
@@ -45,13 +49,13 @@ enum Extension {
 }
 
 /// One structured event.
-pub(super) fn structured(acceptor: &Acceptor, body: &[u8]) -> Result<ValidEvent, Invalid> {
+pub(crate) fn structured(acceptor: &Acceptor, body: &[u8]) -> Result<ValidEvent, Invalid> {
     let attributes: Attributes<'_> = serde_json::from_slice(body).map_err(|cause| bad_json(&cause))?;
     attributes.accept(acceptor, None)
 }
 
 /// A batch of structured events.
-pub(super) fn batch(acceptor: &Acceptor, body: &[u8]) -> Result<Vec<ValidEvent>, Invalid> {
+pub(crate) fn batch(acceptor: &Acceptor, body: &[u8]) -> Result<Vec<ValidEvent>, Invalid> {
     let most = acceptor.limits().batch_events;
     let mut input = serde_json::Deserializer::from_slice(body);
     let events = input
@@ -107,7 +111,7 @@ impl<'de> Visitor<'de> for Few {
 }
 
 /// An event in binary mode: attributes in `ce-` headers, data in the body.
-pub(super) fn binary<'h>(
+pub(crate) fn binary<'h>(
     acceptor: &Acceptor,
     headers: impl Iterator<Item = (&'h str, &'h [u8])>,
     body: &[u8],
@@ -385,7 +389,7 @@ mod tests {
             time: Micros(0),
             payload: payload.clone(),
         };
-        shown(&entry, &record::event(&payload).unwrap().unwrap())
+        shown(entry.time, &record::event(&payload).unwrap().unwrap())
     }
 
     #[test]

@@ -4,39 +4,45 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use nerve_eventlog::Entry;
+use nerve_eventlog::{Entry, Micros};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::super::time;
+use super::time;
 use crate::ingest::message_pack;
 use crate::log::record::{Attribute, Event};
 
 /// A logged event as the API shows it.
-pub(in crate::http) fn logged(entry: &Entry, event: &Event<'_>) -> Value {
+pub(crate) fn logged(entry: &Entry, event: &Event<'_>) -> Value {
     json!({
         "offset": entry.offset.0,
         "recorded": time::text(entry.time),
-        "event": shown(entry, event),
+        "event": shown(entry.time, event),
     })
 }
 
 /// An event in structured mode.
-pub(crate) fn shown(entry: &Entry, event: &Event<'_>) -> Value {
+pub(crate) fn shown(recorded: Micros, event: &Event<'_>) -> Value {
     let mut out = Map::new();
-    let mut put = |name: &str, value: Value| {
+    for (name, value) in attributes(recorded, event) {
         out.insert(name.to_owned(), value);
-    };
-    put("specversion", "1.0".into());
-    put("id", event.id.into());
-    put("source", event.source.into());
-    put("type", event.r#type.into());
-    put(
-        "time",
-        time::text(nerve_eventlog::Micros(event.happened(entry.time))).into(),
-    );
-    put("datacontenttype", event.content_type.into());
+    }
+    let (name, data) = data(event);
+    out.insert(name.to_owned(), data);
+    Value::Object(out)
+}
+
+/// The attributes of an event that was appended at `recorded`: those of the specification first.
+pub(super) fn attributes<'a>(recorded: Micros, event: &Event<'a>) -> Vec<(&'a str, Value)> {
+    let mut out: Vec<(&str, Value)> = vec![
+        ("specversion", "1.0".into()),
+        ("id", event.id.into()),
+        ("source", event.source.into()),
+        ("type", event.r#type.into()),
+        ("time", time::text(Micros(event.happened(recorded))).into()),
+        ("datacontenttype", event.content_type.into()),
+    ];
     let texts = [
         ("subject", event.subject),
         ("dataschema", event.data_schema),
@@ -45,28 +51,24 @@ pub(crate) fn shown(entry: &Entry, event: &Event<'_>) -> Value {
         ("causationid", event.cause.map(|cause| cause.id)),
         ("traceparent", event.traceparent),
     ];
-    for (name, text) in texts {
-        if let Some(text) = text {
-            put(name, text.into());
-        }
-    }
+    out.extend(
+        texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text?.into()))),
+    );
     if let Some(cause) = event.cause {
-        put("causationoffset", cause.offset.into());
-        put("hops", cause.hops.into());
+        out.push(("causationoffset", cause.offset.into()));
+        out.push(("hops", cause.hops.into()));
     }
-    for (name, value) in &event.extensions {
-        put(
-            name,
-            match value {
-                Attribute::Bool(flag) => (*flag).into(),
-                Attribute::Integer(number) => (*number).into(),
-                Attribute::Text(text) => (*text).into(),
-            },
-        );
-    }
-    let (name, data) = data(event);
-    put(name, data);
-    Value::Object(out)
+    out.extend(event.extensions.iter().map(|(name, value)| {
+        let value = match value {
+            Attribute::Bool(flag) => (*flag).into(),
+            Attribute::Integer(number) => (*number).into(),
+            Attribute::Text(text) => (*text).into(),
+        };
+        (*name, value)
+    }));
+    out
 }
 
 fn data(event: &Event<'_>) -> (&'static str, Value) {
@@ -80,7 +82,7 @@ fn data(event: &Event<'_>) -> (&'static str, Value) {
 }
 
 /// MessagePack as JSON; bytes that are none as base64.
-pub(in crate::http) fn json_of(bytes: &[u8]) -> Value {
+pub(crate) fn json_of(bytes: &[u8]) -> Value {
     let value = message_pack::check(bytes).ok().and_then(|()| {
         let mut input = rmp_serde::Deserializer::from_read_ref(bytes);
         input.set_max_depth(message_pack::DEEPEST + 28);

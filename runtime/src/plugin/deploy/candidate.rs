@@ -1,0 +1,84 @@
+//! What may go live: a component that was loaded, or a webhook.
+
+use std::sync::Arc;
+
+use crate::contract::Offered;
+use crate::delivery::handler::Version;
+use crate::log::record::{Asks, Hash, VersionId};
+use crate::plugin::engine::Engine;
+use crate::plugin::loader;
+use crate::plugin::manifest::Manifest;
+use crate::plugin::name::PluginName;
+use crate::plugin::settings::{Settings, Start};
+use crate::plugin::webhook;
+
+/// A checked version, whatever runs its deliveries.
+pub(super) struct Candidate {
+    /// What it says of itself.
+    pub(super) manifest: Manifest,
+    /// What the operator says.
+    pub(super) settings: Arc<Settings>,
+    /// Hash of the component.
+    pub(super) component: Hash,
+    /// Hash of component and settings.
+    pub(super) version: VersionId,
+    /// What it asks for beyond what it was granted: it must not run before that is empty.
+    pub(super) missing: Asks,
+    /// What is to be said of it, and lets it through.
+    pub(super) warnings: Vec<String>,
+    /// What runs.
+    pub(super) runs: Arc<dyn Version>,
+}
+
+impl Candidate {
+    /// The plugin called `name`, for which an operator approved `approved`. Without a component it is a webhook. Blocks:
+    /// compiles; calls nobody.
+    pub(super) fn load(
+        engine: &Engine,
+        name: &PluginName,
+        component: &[u8],
+        settings: Option<&str>,
+        approved: &Asks,
+    ) -> Result<Self, String> {
+        if component.is_empty()
+            && let Some(text) = settings
+        {
+            let webhook = webhook::load(name, text).map_err(|refused| refused.to_string())?;
+            return Ok(Self {
+                manifest: webhook.manifest(),
+                settings: webhook.settings().clone(),
+                component: webhook::component(),
+                version: webhook.id(),
+                missing: Asks::new(),
+                warnings: webhook.lacks().into_iter().collect(),
+                runs: Arc::new(webhook),
+            });
+        }
+        let loaded = loader::load(engine, name, component, settings, approved)
+            .map_err(|refused| refused.to_string())?;
+        Ok(Self {
+            manifest: loaded.manifest.clone(),
+            settings: loaded.settings.clone(),
+            component: loaded.component_hash,
+            version: loaded.version,
+            missing: loaded.missing.clone(),
+            warnings: Vec::new(),
+            runs: Arc::new(loaded),
+        })
+    }
+
+    /// Where its events go, where it is a webhook.
+    pub(super) fn target(&self) -> Option<String> {
+        let hook = self.settings.webhook.as_ref()?;
+        Some(hook.target.clone())
+    }
+
+    /// What the contracts of others are held against.
+    pub(super) fn offered(&self) -> Offered<'_> {
+        Offered {
+            schemas: &self.manifest.schemas,
+            from_beginning: self.settings.start == Start::Beginning,
+            mode: self.settings.contracts.deploy,
+        }
+    }
+}
