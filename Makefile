@@ -15,7 +15,7 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench soak plugins shop host browser clean
+.PHONY: help demo test check bench soak plugins shop host browser python clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim; with KEEP=1 host and dashboard go on"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench    measure this machine"
 	@echo "make soak     the long form of every proof, for many hours, into docs/reliability.md"
 	@echo "make browser  get what the tests of the dashboard drive a browser with"
+	@echo "make python   get the Python packages that the tests hold nerve against"
 	@echo "make plugins  build the shop's plugins into target-wasm/plugins"
 
 plugins:
@@ -35,13 +36,16 @@ shop:
 browser:
 	@scripts/browser.sh >/dev/null
 
+python:
+	@scripts/python.sh >/dev/null
+
 host:
 	$(CARGO) build $(ALL)
 
 demo: shop host
 	$(NERVE) demo --built target-wasm $(if $(KEEP),--keep)
 
-test: plugins host browser
+test: plugins host browser python
 	$(TEST) $(ALL)
 	$(CARGO) test -q --doc --workspace
 	$(CARGO) test -q --manifest-path plugins/Cargo.toml --workspace

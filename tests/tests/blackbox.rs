@@ -7,6 +7,8 @@ mod access;
 mod bad_input;
 #[path = "blackbox/bundle.rs"]
 mod bundle;
+#[path = "blackbox/cloud_events.rs"]
+mod cloud_events;
 #[path = "blackbox/command_line.rs"]
 mod command_line;
 #[path = "blackbox/compile.rs"]
