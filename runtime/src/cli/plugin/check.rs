@@ -257,6 +257,9 @@ fn load_running(engine: &Engine, name: &PluginName, about: &Beginning) -> Result
     else {
         return Err(format!("no version of {name} was ever live."));
     };
+    if about.live.as_ref().is_some_and(|live| live.webhook.is_some()) {
+        return Err("what runs is a webhook.".into());
+    }
     let Some(component) = &about.component else {
         return Err("the component of the running version can't be read; the host's log says why.".into());
     };

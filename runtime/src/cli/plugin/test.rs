@@ -19,6 +19,7 @@ use crate::plugin::loader;
 use crate::plugin::name::PluginName;
 use crate::plugin::rerun::Rerun;
 use crate::plugin::stack::Stack;
+use crate::plugin::webhook;
 
 /// Run a plugin's tests, or the failure in a bundle again
 #[derive(clap::Args)]
@@ -72,6 +73,11 @@ impl Test {
             format!("{place} can't be read; `nerve dead bundle PLUGIN EVENT -o FILE` writes a bundle")
         })?;
         let bundle = bundle::read(&text).map_err(|bad| fail(Exit::Usage, format!("{place}: {bad}")))?;
+        if bundle.component == webhook::component() {
+            let message = "a webhook has no code to run again: its event and the answer are in the bundle, and `nerve dead \
+                           retry` sends it again";
+            return Err(fail(Exit::Usage, format!("{place}: {message}")));
+        }
         let component = self.component(bundle.component)?;
         let (hash, name) = (Hash::of(&component), PluginName::parse(&bundle.plugin)?);
         let engine = Engine::new(None, Some(THIS_PROGRAM.into()), self.stack_kib)?;

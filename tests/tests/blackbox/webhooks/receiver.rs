@@ -105,6 +105,17 @@ fn what_a_receiver_will_never_take_is_a_dead_letter_and_can_be_sent_again() {
         "{listed}"
     );
 
+    let offset = host.get("/v1/dead-letters").body["dead_letters"][0]["event"].to_string();
+    assert_eq!(
+        said(&host, &["dead", "bundle", "hook", &offset, "-o", "it.bundle"]).0,
+        Some(0)
+    );
+    let (code, text) = said(&host, &["plugin", "test", "--bundle", "it.bundle"]);
+    assert!(
+        code == Some(2) && text.contains("has no code to run again"),
+        "{text}"
+    );
+
     server.set(|_| taken());
     assert_eq!(said(&host, &["dead", "retry", "hook"]).0, Some(0));
     until_done(&mut host, 4);
