@@ -11,8 +11,8 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 HOST = sys.argv[1].removeprefix("http://")
-# What nerve adds to an event that had none, and the content type, which it always states.
-ADDED = {"correlationid", "datacontenttype"}
+# What nerve adds to an event that had none of it.
+ADDED = {"correlationid", "datacontenttype", "traceparent"}
 
 
 def ask(path, message=None):
