@@ -3,8 +3,11 @@
 //! Every figure is the median of several runs in one process, with the smallest and largest beside it; a run that only
 //! warms up comes first. The machine and the durability are named, for figures mean nothing without them.
 
+mod append;
+mod backlog;
 mod drop_in;
 mod guests;
+mod http;
 mod latency;
 mod machine;
 mod native;
@@ -15,6 +18,8 @@ mod settle;
 mod stats;
 mod swaps;
 mod trial;
+mod wasm;
+mod way;
 
 use std::path::{Path, PathBuf};
 
@@ -29,8 +34,9 @@ pub use stats::{Figure, Unit};
 /// What to measure, and with what.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
-    /// The component that handles `bench.in`: parses it and emits one event.
-    pub echo: PathBuf,
+    /// The folder of the components that handle `bench.in`: one parses it and emits one event, one reads one field; and of
+    /// those that are bad neighbours.
+    pub fixtures: PathBuf,
     /// What an acknowledgement survives.
     pub durability: Durability,
     /// Counted runs of each scenario.
@@ -120,16 +126,23 @@ pub async fn run(
     options: &BenchOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report, BenchError> {
-    let guest = guests::Guest::read(&options.echo)?;
+    let guest = |name| guests::Guest::read(&options.fixtures, name);
     let mut bench = Bench {
         options,
-        guest,
+        guest: guest("bench-echo-0000")?,
+        reader: guest("bench-read-0000")?,
         figures: Vec::new(),
         progress,
     };
     bench.native();
+    bench.wasm()?;
+    bench.way()?;
+    bench.append()?;
     bench.publish().await?;
+    bench.http().await?;
     bench.settle().await?;
+    bench.backlog().await?;
+    bench.latency_within().await?;
     bench.latency().await?;
     bench.neighbour().await?;
     bench.drop_in().await?;
@@ -147,7 +160,10 @@ pub async fn run(
 
 struct Bench<'a> {
     options: &'a BenchOptions,
+    /// Parses and emits.
     guest: guests::Guest,
+    /// Reads one field.
+    reader: guests::Guest,
     figures: Vec<Figure>,
     progress: &'a mut dyn FnMut(Progress<'_>),
 }
@@ -186,9 +202,14 @@ impl Bench<'_> {
 
     /// A host on `folder`, with its plugins in `folder/plugins`.
     fn host(&self, folder: &Path) -> Result<Host, BenchError> {
+        self.host_with(folder, &Options::default())
+    }
+
+    /// The same, whose log works in this way.
+    fn host_with(&self, folder: &Path, log: &Options) -> Result<Host, BenchError> {
         let log = Options {
             durability: self.options.durability,
-            ..Options::default()
+            ..log.clone()
         };
         let options = HostOptions {
             data: Some(folder.join("data")),

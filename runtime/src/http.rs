@@ -62,7 +62,15 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let router = router(host, address, Arc::new(access));
+    serve_router(router(host, address, Arc::new(access)), listener, shutdown).await
+}
+
+/// Serve `router` in the way of the API.
+pub(crate) async fn serve_router(
+    router: Router,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     server::serve(router, listener, Patience::default(), shutdown).await
 }
 

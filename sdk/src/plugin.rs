@@ -53,12 +53,19 @@ macro_rules! export {
 )]
 pub trait EmittedBy<P> {}
 
+/// What is said once in a plugin's life is copied in one place, and not with the code of each text beside it.
+#[cold]
+#[inline(never)]
+fn owned(text: &str) -> String {
+    text.to_owned()
+}
+
 /// A manifest that declares nothing yet.
 #[doc(hidden)]
 pub fn manifest(name: &str, version: &str) -> Manifest {
     Manifest {
-        name: name.to_owned(),
-        version: version.to_owned(),
+        name: owned(name),
+        version: owned(version),
         subscriptions: Vec::new(),
         emits: Vec::new(),
         payload: PayloadFormat::MessagePack,
@@ -79,7 +86,7 @@ pub fn no_handler(event: &RawEvent) -> Failure {
 #[doc(hidden)]
 pub fn declare_consumed<E: Event>(manifest: &mut Manifest) {
     if !manifest.subscriptions.iter().any(|pattern| pattern == E::TYPE) {
-        manifest.subscriptions.push(E::TYPE.to_owned());
+        manifest.subscriptions.push(owned(E::TYPE));
     }
     let known = |schema: &bindings::Schema| schema.event_type == E::TYPE && schema.role == Role::Consumes;
     if !manifest.schemas.iter().any(known) {
@@ -91,7 +98,7 @@ pub fn declare_consumed<E: Event>(manifest: &mut Manifest) {
 /// Add what the plugin promises of `E`.
 #[doc(hidden)]
 pub fn declare_emitted<E: Event>(manifest: &mut Manifest) {
-    manifest.emits.push(E::TYPE.to_owned());
+    manifest.emits.push(owned(E::TYPE));
     manifest.schemas.push(schema::<E>(Role::Emits));
 }
 
@@ -99,14 +106,14 @@ pub fn declare_emitted<E: Event>(manifest: &mut Manifest) {
 #[doc(hidden)]
 pub fn ask(manifest: &mut Manifest, capability: &str, scope: &[&str]) {
     manifest.asks.push(bindings::Ask {
-        capability: capability.to_owned(),
-        scope: scope.iter().map(|scope| (*scope).to_owned()).collect(),
+        capability: owned(capability),
+        scope: scope.iter().map(|scope| owned(scope)).collect(),
     });
 }
 
 fn schema<E: Event>(role: Role) -> bindings::Schema {
     bindings::Schema {
-        event_type: E::TYPE.to_owned(),
+        event_type: owned(E::TYPE),
         role,
         json: text::<E>(role == Role::Emits),
     }

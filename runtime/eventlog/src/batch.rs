@@ -74,13 +74,7 @@ impl Batch {
     /// most 255 bytes count.
     #[must_use]
     pub fn writer(mut self, name: &str) -> Self {
-        self.writer = name
-            .chars()
-            .scan(0, |bytes, c| {
-                *bytes += c.len_utf8();
-                (*bytes <= 255).then_some(c)
-            })
-            .collect();
+        self.writer = name[..name.floor_char_boundary(255)].into();
         self
     }
 

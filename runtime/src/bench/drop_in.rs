@@ -22,7 +22,7 @@ impl Bench<'_> {
             let begun = Instant::now();
             let names = self
                 .guest
-                .install(&host, &folder.path().join("plugins"), 1, 1)
+                .install(&host, &folder.path().join("plugins"), 1)
                 .await?;
             let event = guests::events(host.acceptor(), "drop", 0, 1);
             let published = host

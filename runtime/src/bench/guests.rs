@@ -8,25 +8,29 @@ use super::BenchError;
 use crate::host::{Host, Standing};
 use crate::ingest::{Acceptor, Limits, NewEvent, ValidEvent};
 
-/// The name that the component was built with; others of the same length take its place.
-const NAME: &str = "bench-echo-0000";
-
-/// The type that it subscribes to.
+/// The type that they subscribe to.
 const TYPE: &str = "bench.in";
 
-/// The component that is measured.
-pub(super) struct Guest(Vec<u8>);
+/// A component that is measured.
+#[derive(Clone)]
+pub(super) struct Guest {
+    /// The name that it was built with, which ends in four digits; others of the same length take its place.
+    pub(super) name: String,
+    component: Vec<u8>,
+}
 
 impl Guest {
-    pub(super) fn read(path: &Path) -> Result<Self, BenchError> {
-        let bytes = std::fs::read(path).map_err(|cause| BenchError::Io {
+    /// The component of this name in `folder`.
+    pub(super) fn read(folder: &Path, name: &str) -> Result<Self, BenchError> {
+        let path = folder.join(name).with_extension("wasm");
+        let bytes = std::fs::read(&path).map_err(|cause| BenchError::Io {
             path: format!(
-                "{} can't be read; `make plugins` builds it, and --echo names another",
+                "{} can't be read; `make plugins` builds it, and --fixtures names another folder",
                 path.display()
             ),
             cause,
         })?;
-        for text in [NAME, TYPE] {
+        for text in [name, TYPE] {
             if !bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
                 let path = path.display();
                 return Err(BenchError::Guest(format!(
@@ -34,48 +38,69 @@ impl Guest {
                 )));
             }
         }
-        Ok(Self(bytes))
+        Ok(Self {
+            name: name.to_owned(),
+            component: bytes,
+        })
     }
 
     /// The component.
     pub(super) fn component(&self) -> &[u8] {
-        &self.0
+        &self.component
     }
 
     /// Bytes of the component.
     pub(super) fn bytes(&self) -> usize {
-        self.0.len()
+        self.component.len()
     }
 
     /// The component under another name; where it is idle, it subscribes to a type that nobody publishes.
     fn named(&self, number: usize, idle: bool) -> (String, Vec<u8>) {
-        let name = format!("bench-echo-{number:04}");
-        let mut bytes = replaced(&self.0, NAME, &name);
+        let name = format!("{}{number:04}", self.name.trim_end_matches("0000"));
+        let mut bytes = replaced(&self.component, &self.name, &name);
         if idle {
             bytes = replaced(&bytes, TYPE, "bench.no");
         }
         (name, bytes)
     }
 
-    /// Put the component into the host's folder: `busy` subscribers of the benchmark's events, and idle ones until there
-    /// are `installed`. Answers the names of the busy ones once all are live.
+    /// Put so many of the component into the host's folder, which subscribe to the benchmark's events; answers their names
+    /// once all are live.
     pub(super) async fn install(
         &self,
         host: &Host,
         plugins: &Path,
-        busy: usize,
-        installed: usize,
+        count: usize,
+    ) -> Result<Vec<String>, BenchError> {
+        self.put(host, plugins, count, false).await
+    }
+
+    /// The same, but nothing that they subscribe to comes.
+    pub(super) async fn install_idle(
+        &self,
+        host: &Host,
+        plugins: &Path,
+        count: usize,
+    ) -> Result<(), BenchError> {
+        self.put(host, plugins, count, true).await.map(drop)
+    }
+
+    async fn put(
+        &self,
+        host: &Host,
+        plugins: &Path,
+        count: usize,
+        idle: bool,
     ) -> Result<Vec<String>, BenchError> {
         let mut names = Vec::new();
-        for number in 0..installed.max(busy) {
-            let (name, bytes) = self.named(number, number >= busy);
+        for number in 0..count {
+            let (name, bytes) = self.named(number, idle);
             drop_file(plugins, &name, &bytes)?;
             names.push(name);
         }
         for name in &names {
             live(host, name).await?;
         }
-        names.truncate(busy);
         Ok(names)
     }
 }

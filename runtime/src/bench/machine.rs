@@ -28,3 +28,22 @@ impl Machine {
         }
     }
 }
+
+/// Kibibytes of memory that the process `id` has.
+pub(super) fn resident(id: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
+    kibibytes.unwrap_or(f64::NAN)
+}
+
+/// Microseconds that this process has had of the processors, in steps of 10,000.
+pub(super) fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name before may hold anything; behind it the 12th and 13th field are the times, in ticks of a hundredth second.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10_000.0
+}

@@ -43,8 +43,8 @@ impl Bench<'_> {
         let folder = self.folder()?;
         let plugins = folder.path().join("plugins");
         let host = self.host(folder.path())?;
-        let quiet = self.guest.install(&host, &plugins, 1, 1).await?.remove(0);
-        let neighbour = Neighbour::install(&host, kind, &self.options.echo, &plugins).await?;
+        let quiet = self.guest.install(&host, &plugins, 1).await?.remove(0);
+        let neighbour = Neighbour::install(&host, kind, &self.options.fixtures, &plugins).await?;
         let (rest, _) = self.figures_of(&host, &quiet, "rest").await?;
         let stop = Arc::new(AtomicBool::new(false));
         let working = tokio::task::spawn_blocking({
@@ -177,10 +177,10 @@ impl Neighbour {
     async fn install(
         host: &Host,
         kind: &'static Kind,
-        echo: &Path,
+        fixtures: &Path,
         plugins: &Path,
     ) -> Result<Self, BenchError> {
-        let path = echo.with_file_name(format!("{}.wasm", kind.fixture));
+        let path = fixtures.join(format!("{}.wasm", kind.fixture));
         let component = std::fs::read(&path).map_err(|cause| BenchError::Io {
             path: path.display().to_string(),
             cause,

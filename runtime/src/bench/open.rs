@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::machine::resident;
 use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
 
@@ -30,7 +31,7 @@ impl Bench<'_> {
         let mut killed = Runs::default();
         for _ in 0..self.options.runs {
             let host = Opened::start(folder.path())?;
-            clean.add(&host)?;
+            clean.add(&host);
             host.end("TERM")?;
         }
         for run in 0..self.options.runs {
@@ -38,7 +39,7 @@ impl Bench<'_> {
             host.publish(&format!("tail-{run}"))?;
             host.end("KILL")?;
             let host = Opened::start(folder.path())?;
-            killed.add(&host)?;
+            killed.add(&host);
             host.end("TERM")?;
         }
         for (after, runs) in [("a clean stop", clean), ("SIGKILL", killed)] {
@@ -81,16 +82,9 @@ struct Runs {
 }
 
 impl Runs {
-    fn add(&mut self, host: &Opened) -> Result<(), BenchError> {
+    fn add(&mut self, host: &Opened) {
         self.millis.push(host.took.as_secs_f64() * 1e3);
-        let path = format!("/proc/{}/status", host.process.id());
-        let status = fs::read_to_string(&path).map_err(|cause| BenchError::Io { path, cause })?;
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        self.mebibytes.push(resident.unwrap_or_default() / 1024.0);
-        Ok(())
+        self.mebibytes.push(resident(host.process.id()) / 1024.0);
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nerve_eventlog::Offset;
 
+use super::machine::{processor_time, resident};
 use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
 use crate::host::{Host, PublishError};
@@ -14,30 +15,74 @@ const BATCH: usize = 256;
 /// How long a run may take.
 const LONGEST: Duration = Duration::from_mins(2);
 
+/// Whose plugins subscribe, how many, and how many are installed.
+const SCENARIOS: [(Kind, usize, usize); 6] = [
+    (Kind::Echo, 1, 1),
+    (Kind::Echo, 1, 10),
+    (Kind::Echo, 1, 100),
+    (Kind::Echo, 1, 1000),
+    (Kind::Echo, 8, 8),
+    (Kind::Read, 8, 8),
+];
+
+/// What the plugins do that subscribe.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Parse and emit one event.
+    Echo,
+    /// Read one field.
+    Read,
+}
+
 impl Bench<'_> {
     pub(super) async fn settle(&mut self) -> Result<(), BenchError> {
-        for (busy, installed) in [(1, 1), (1, 10), (1, 100), (8, 8)] {
-            let name = format!("publish to settled, {busy} of {installed} plugins subscribe");
+        for (kind, busy, installed) in SCENARIOS {
+            let (guest, reads) = match kind {
+                Kind::Echo => (self.guest.clone(), ""),
+                Kind::Read => (self.reader.clone(), ", read one field"),
+            };
+            let name = format!("publish to settled, {busy} of {installed} plugins subscribe{reads}");
             if !self.begins(&name) {
                 continue;
             }
             let folder = self.folder()?;
+            let plugins = folder.path().join("plugins");
             let host = self.host(folder.path())?;
-            let names = self
-                .guest
-                .install(&host, &folder.path().join("plugins"), busy, installed)
-                .await?;
+            let before = resident(std::process::id());
+            // What is only installed reads: it is small, and there may be many.
+            let idle = installed.saturating_sub(busy);
+            self.reader.install_idle(&host, &plugins, idle).await?;
+            let idle_kibibytes = resident(std::process::id()) - before;
+            let names = guest.install(&host, &plugins, busy).await?;
             let events = self.options.events / busy;
-            let mut runs = Vec::new();
+            let (mut runs, mut cpu) = (Vec::new(), Vec::new());
             for run in 0..=self.options.runs {
-                let rate = all_settle(&host, &names, events, &format!("s{busy}-{installed}-{run}")).await?;
+                let (rate, used) =
+                    all_settle(&host, &names, events, &format!("s{busy}-{installed}-{run}")).await?;
                 if run > 0 {
                     runs.push(rate);
+                    cpu.push(used);
                 }
             }
             check_counts(&host, &names, events * (self.options.runs + 1)).await?;
             host.stop().await?;
-            self.found(Figure::of(name, Unit::PerSecond, runs));
+            let unit = if busy == 1 {
+                Unit::PerSecond
+            } else {
+                Unit::Deliveries
+            };
+            self.found(Figure::of(&name, unit, runs));
+            self.found(Figure::of(
+                format!("{name}, processor time of a delivery"),
+                Unit::Micros,
+                cpu,
+            ));
+            if idle >= 100 {
+                let name = format!("memory of one of {idle} idle plugins");
+                #[expect(clippy::cast_precision_loss, reason = "a count of plugins")]
+                let each = idle_kibibytes / idle as f64;
+                self.found(Figure::of(name, Unit::Kibibytes, vec![each]));
+            }
         }
         self.against_native();
         Ok(())
@@ -62,14 +107,21 @@ impl Bench<'_> {
     }
 }
 
-/// Publish `events` as fast as the host takes them, and wait until `names` have settled them all.
-async fn all_settle(host: &Host, names: &[String], events: usize, run: &str) -> Result<f64, BenchError> {
+/// Publish `events` as fast as the host takes them, and wait until `names` have settled them all. Answers deliveries per second,
+/// and the microseconds of processor time of one.
+#[expect(clippy::cast_precision_loss, reason = "a count of events")]
+async fn all_settle(
+    host: &Host,
+    names: &[String],
+    events: usize,
+    run: &str,
+) -> Result<(f64, f64), BenchError> {
     // Made before the clock starts: what is measured is the host, not the making of ids.
     let batches: Vec<_> = (0..events)
         .step_by(BATCH)
         .map(|from| guests::events(host.acceptor(), run, from, BATCH.min(events - from)))
         .collect();
-    let begun = Instant::now();
+    let (begun, used) = (Instant::now(), processor_time());
     let own = host.clone();
     let publishing = tokio::task::spawn_blocking(move || publish_all(&own, &batches));
     let last = publishing
@@ -80,11 +132,15 @@ async fn all_settle(host: &Host, names: &[String], events: usize, run: &str) -> 
             .await
             .map_err(|cause| BenchError::Guest(cause.to_string()))?;
     }
-    #[expect(clippy::cast_precision_loss, reason = "a count of events")]
-    Ok(events as f64 / begun.elapsed().as_secs_f64())
+    let (took, used) = (begun.elapsed().as_secs_f64(), processor_time() - used);
+    let deliveries = (events * names.len()) as f64;
+    Ok((deliveries / took, used / deliveries))
 }
 
-fn publish_all(host: &Host, batches: &[Vec<crate::ingest::ValidEvent>]) -> Result<Offset, BenchError> {
+pub(super) fn publish_all(
+    host: &Host,
+    batches: &[Vec<crate::ingest::ValidEvent>],
+) -> Result<Offset, BenchError> {
     let mut last = Offset(0);
     for batch in batches {
         last = loop {

@@ -23,15 +23,24 @@ pub enum Unit {
     /// Events per second.
     #[serde(rename = "events/s")]
     PerSecond,
+    /// Deliveries per second.
+    #[serde(rename = "deliveries/s")]
+    Deliveries,
     /// Microseconds.
     #[serde(rename = "µs")]
     Micros,
     /// Milliseconds.
     #[serde(rename = "ms")]
     Millis,
+    /// Kibibytes.
+    #[serde(rename = "KiB")]
+    Kibibytes,
     /// Mebibytes.
     #[serde(rename = "MiB")]
     Mebibytes,
+    /// Mebibytes per second.
+    #[serde(rename = "MiB/s")]
+    MebibytesPerSecond,
     /// Ticks of the engine.
     #[serde(rename = "ticks")]
     Ticks,
@@ -59,6 +68,17 @@ impl Figure {
 }
 
 impl Figure {
+    /// This figure divided by `other`: of the medians, and from the least to the most that it may have been.
+    pub(super) fn over(&self, other: &Self, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            unit: Unit::Ratio,
+            median: self.median / other.median,
+            least: self.least / other.most,
+            most: self.most / other.least,
+        }
+    }
+
     /// The same figure under this name.
     pub(super) fn named(mut self, name: String) -> Self {
         self.name = name;

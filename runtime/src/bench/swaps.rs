@@ -59,7 +59,7 @@ impl Bench<'_> {
         let folder = self.folder()?;
         let host = self.host(folder.path())?;
         let plugins = folder.path().join("plugins");
-        let plugin = self.guest.install(&host, &plugins, 1, 1).await?.remove(0);
+        let plugin = self.guest.install(&host, &plugins, 1).await?.remove(0);
         let component: bytes::Bytes = self.guest.component().to_vec().into();
         let stop = Arc::new(AtomicBool::new(false));
         let (last, mut published) = watch::channel(0);

@@ -28,7 +28,7 @@ impl Bench<'_> {
         let folder = self.folder()?;
         let host = self.host(folder.path())?;
         let guest = &self.guest;
-        let names = guest.install(&host, &folder.path().join("plugins"), 1, 1).await?;
+        let names = guest.install(&host, &folder.path().join("plugins"), 1).await?;
         let events = guests::events(host.acceptor(), "trial", 0, EVENTS);
         let published = host.publish(&events).map_err(in_words)?;
         let last = published.last().map(|one| one.offset).unwrap_or_default();

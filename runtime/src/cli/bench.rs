@@ -1,10 +1,13 @@
 //! `nerve bench`: measure this machine.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use nerve_eventlog::Durability;
+use serde_json::Value;
 
 use super::Done;
+use super::exit::{Exit, fail};
 use super::output::Printer;
 use crate::bench::{BenchOptions, Figure, Progress, Report, Unit, run};
 use crate::plugin::compiler::child::THIS_PROGRAM;
@@ -12,9 +15,9 @@ use crate::plugin::compiler::child::THIS_PROGRAM;
 /// Measure this machine
 #[derive(clap::Args)]
 pub(super) struct Bench {
-    /// The plugin that is measured
-    #[arg(long, default_value = "target-wasm/fixtures/bench-echo-0000.wasm")]
-    echo: PathBuf,
+    /// The folder of the plugins that are measured
+    #[arg(long, default_value = "target-wasm/fixtures")]
+    fixtures: PathBuf,
     /// What an acknowledgement survives
     #[arg(long, default_value = "fsync")]
     durability: Durability,
@@ -33,6 +36,9 @@ pub(super) struct Bench {
     /// Where the data folders are made [default: here]
     #[arg(long, default_value = ".")]
     folder: PathBuf,
+    /// A report that `--output json` gave before: each figure is shown divided by that one's
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// Only scenarios whose name contains this, such as neighbour
     scenario: Option<String>,
     /// The same
@@ -42,8 +48,9 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn run(self, printer: &Printer) -> Done {
+        let before = self.compare.as_deref().map(Before::read).transpose()?;
         let options = BenchOptions {
-            echo: self.echo,
+            fixtures: self.fixtures,
             durability: self.durability,
             runs: self.runs.max(1),
             events: self.events.max(1000),
@@ -53,16 +60,57 @@ impl Bench {
             only: self.scenario.or(self.only),
             compiler: Some(THIS_PROGRAM.into()),
         };
-        printer.say(&heading(&Report::new(&options)));
+        let columns_more = if before.is_some() { "  BESIDE" } else { "" };
+        printer.say(&format!("{}{columns_more}", heading(&Report::new(&options))));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(run(&options, &mut |progress| match progress {
             Progress::Begins(name) => printer.progress(&format!("measuring {name} …")),
-            Progress::Found(figure) => printer.say(&row(figure)),
+            Progress::Found(figure) => printer.say(&row(figure, before.as_ref())),
         }))?;
         if printer.is_json() {
-            printer.print(&serde_json::to_value(&report)?, String::new);
+            let mut shown = serde_json::to_value(&report)?;
+            if let Some(before) = before {
+                let ratios = report.figures.iter().filter_map(|figure| {
+                    before
+                        .beside(figure)
+                        .map(|ratio| (figure.name.clone(), ratio.into()))
+                });
+                shown["beside"] = Value::Object(ratios.collect());
+            }
+            printer.print(&shown, String::new);
         }
         Ok(())
+    }
+}
+
+/// The medians of another run, by the names of the figures.
+struct Before(HashMap<String, f64>);
+
+impl Before {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let file = path.display();
+        let bytes = std::fs::read(path).map_err(|cause| fail(Exit::Usage, format!("{file}: {cause}")))?;
+        let report: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let figures = report["figures"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let medians = figures
+            .iter()
+            .filter_map(|figure| Some((figure["name"].as_str()?.to_owned(), figure["median"].as_f64()?)));
+        let medians: HashMap<_, _> = medians.collect();
+        if medians.is_empty() {
+            return Err(fail(
+                Exit::Usage,
+                format!("{file} has no figures: make it with `nerve --output json bench > {file}`"),
+            ));
+        }
+        Ok(Self(medians))
+    }
+
+    /// How many times the median of the same figure in that run.
+    fn beside(&self, figure: &Figure) -> Option<f64> {
+        self.0.get(&figure.name).map(|before| figure.median / before)
     }
 }
 
@@ -80,9 +128,13 @@ fn heading(report: &Report) -> String {
     )
 }
 
-fn row(figure: &Figure) -> String {
+fn row(figure: &Figure, before: Option<&Before>) -> String {
     let numbers = [figure.median, figure.least, figure.most].map(|value| number(figure.unit, value));
-    columns(&figure.name, numbers, unit(figure))
+    let row = columns(&figure.name, numbers, unit(figure));
+    match before.and_then(|before| before.beside(figure)) {
+        Some(ratio) => format!("{row:118}  {ratio:.2}"),
+        None => row,
+    }
 }
 
 /// One line of the table, which is printed line by line.
@@ -93,7 +145,7 @@ fn columns(name: &str, [median, least, most]: [String; 3], unit: &str) -> String
 fn number(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Ratio => format!("{value:.2}"),
-        Unit::Millis | Unit::Ticks => format!("{value:.1}"),
+        Unit::Millis | Unit::Ticks | Unit::Kibibytes => format!("{value:.1}"),
         _ => format!("{value:.0}"),
     }
 }
@@ -101,9 +153,12 @@ fn number(unit: Unit, value: f64) -> String {
 fn unit(figure: &Figure) -> &'static str {
     match figure.unit {
         Unit::PerSecond => "events/s",
+        Unit::Deliveries => "deliveries/s",
         Unit::Micros => "µs",
         Unit::Millis => "ms",
+        Unit::Kibibytes => "KiB",
         Unit::Mebibytes => "MiB",
+        Unit::MebibytesPerSecond => "MiB/s",
         Unit::Ticks => "ticks",
         Unit::Times | Unit::Ratio => "times",
     }

@@ -211,7 +211,10 @@ impl<'a> Emitter<'a> {
     fn encode(&mut self, emit: &Emit, index: u32, hops: u32, out: &mut Vec<u8>) {
         let (event, offset) = (self.delivery.event, self.delivery.offset.0);
         self.id.clear();
-        write!(self.id, "{:08x}-{offset:x}-{index}", self.log.short()).expect("a string takes everything");
+        hex(self.log.short().into(), 8, &mut self.id);
+        self.id.push('-');
+        hex(offset, 1, &mut self.id);
+        write!(self.id, "-{index}").expect("a string takes everything");
         let generation = self.delivery.rewind.map(|of| of.generation.0);
         if let Some(generation) = generation {
             write!(self.id, "-{generation:x}").expect("a string takes everything");
@@ -311,7 +314,18 @@ fn child_span(
     for byte in bytes {
         span = (span ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    write!(out, "{before}{:016x}{after}", span.max(1)).expect("a string takes everything");
+    out.push_str(before);
+    hex(span.max(1), 16, out);
+    out.push_str(after);
+}
+
+/// `value` as hexadecimal digits, at least so many: what formats anything costs several times as much.
+fn hex(value: u64, least: u32, out: &mut String) {
+    let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(least);
+    for digit in (0..digits).rev() {
+        let digit = usize::try_from(value >> (4 * digit) & 0xf).expect("four bits");
+        out.push(char::from(b"0123456789abcdef"[digit]));
+    }
 }
 
 /// The lines of `handled`, as the outcome keeps them.
@@ -399,6 +413,21 @@ mod tests {
             "an outage costs no attempt"
         );
         assert_eq!(decide(&Handled::default(), 9), "done");
+    }
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for value in [0, 1, 0xf, 0x10, 0xdead_beef, u64::MAX] {
+            for (least, formatted) in [
+                (1, format!("{value:x}")),
+                (8, format!("{value:08x}")),
+                (16, format!("{value:016x}")),
+            ] {
+                let mut out = String::new();
+                hex(value, least, &mut out);
+                assert_eq!(out, formatted);
+            }
+        }
     }
 
     #[test]

@@ -8,10 +8,14 @@ mod call;
 mod deployment;
 mod gap;
 mod outcome;
+mod pack;
+mod quick;
 mod reads;
 mod rewind;
 mod schema;
 mod state_back;
+#[cfg(test)]
+mod tests;
 
 use nerve_eventlog::Micros;
 use serde::{Deserialize, Serialize};
@@ -239,7 +243,10 @@ pub fn kind(bytes: &[u8]) -> Option<u8> {
 /// The event in `bytes`, or `None` where the record is of another kind.
 pub fn event(bytes: &[u8]) -> Result<Option<Event<'_>>, DecodeError> {
     match bytes.split_first() {
-        Some((kind, fields)) if *kind == Kind::Event as u8 => Ok(Some(rmp_serde::from_slice(fields)?)),
+        Some((kind, fields)) if *kind == Kind::Event as u8 => match quick::event(fields) {
+            Some(event) => Ok(Some(event)),
+            None => Ok(Some(rmp_serde::from_slice(fields)?)),
+        },
         Some(_) => Ok(None),
         None => Err(DecodeError::Empty),
     }
@@ -247,5 +254,5 @@ pub fn event(bytes: &[u8]) -> Result<Option<Event<'_>>, DecodeError> {
 
 fn encode(kind: Kind, fields: &impl Serialize, out: &mut Vec<u8>) {
     out.push(kind as u8);
-    rmp_serde::encode::write(out, fields).expect("writing plain fields into memory can't fail");
+    pack::write(fields, out);
 }

@@ -223,10 +223,7 @@ fn every_command_that_succeeds_prints_json_line_by_line_where_that_is_wanted() {
     fs::write(host.path("once.toml"), "[retry]\nattempts = 1\n").unwrap();
     let new = json!({ "specversion": "1.0", "id": "new", "source": "test", "type": "test.x" });
     fs::write(host.path("new.jsonl"), new.to_string()).unwrap();
-    let echo = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../target-wasm/fixtures/bench-echo-0000.wasm"
-    );
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../target-wasm/fixtures");
     let mut all = Succeeding {
         host,
         ran: Vec::new(),
@@ -238,13 +235,13 @@ fn every_command_that_succeeds_prints_json_line_by_line_where_that_is_wanted() {
     }
     all.run(&[
         "bench",
-        "native handler",
+        "the way",
         "--runs",
         "1",
         "--events",
         "1000",
-        "--echo",
-        echo,
+        "--fixtures",
+        fixtures,
     ]);
 
     all.host.drop_built("fixtures/caller");

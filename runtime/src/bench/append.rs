@@ -1,0 +1,150 @@
+//! The disk: what the log makes of it, in bytes, beside the same bytes written and synced by a loop that does nothing else;
+//! and how long one small sync takes.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nerve_eventlog::storage::FsStorage;
+use nerve_eventlog::{AppendError, Batch, FileLog, Log, Options, SystemClock};
+
+use super::stats::{Figure, Unit, quantile};
+use super::{Bench, BenchError};
+
+/// Bytes of one run.
+const BYTES: usize = 256 << 20;
+
+/// Bytes of a record.
+const RECORD: usize = 256;
+
+/// Records of a batch.
+const BATCH: usize = 256;
+
+/// Bytes that are written before each sync by the loop: as many as the log writes at most.
+const WRITE: usize = 1 << 20;
+
+/// Small syncs of one run.
+const SYNCS: usize = 1000;
+
+impl Bench<'_> {
+    /// Bytes per second that are durable, and one `fdatasync` of a small write.
+    pub(super) fn append(&mut self) -> Result<(), BenchError> {
+        let name = "durable append, batches of 64 KiB";
+        if self.begins(name) {
+            let (mut raw, mut log) = (Vec::new(), Vec::new());
+            for run in 0..=self.options.runs {
+                let (one, other) = (self.written()?, self.appended()?);
+                if run > 0 {
+                    raw.push(one);
+                    log.push(other);
+                }
+            }
+            let raw = Figure::of(
+                "raw writes of 1 MiB with fdatasync",
+                Unit::MebibytesPerSecond,
+                raw,
+            );
+            let log = Figure::of(name, Unit::MebibytesPerSecond, log);
+            let share = log.over(&raw, format!("{name} / raw"));
+            for figure in [raw, log, share] {
+                self.found(figure);
+            }
+        }
+        if self.begins("one fdatasync") {
+            let (mut halves, mut tails) = (Vec::new(), Vec::new());
+            for run in 0..=self.options.runs {
+                let mut micros = self.synced()?;
+                micros.sort_by(f64::total_cmp);
+                if run > 0 {
+                    halves.push(quantile(&micros, 0.5));
+                    tails.push(quantile(&micros, 0.99));
+                }
+            }
+            self.found(Figure::of(
+                "one fdatasync of 512 bytes, p50",
+                Unit::Micros,
+                halves,
+            ));
+            self.found(Figure::of(ONE_SYNC, Unit::Micros, tails));
+        }
+        Ok(())
+    }
+
+    fn written(&self) -> Result<f64, BenchError> {
+        let folder = self.folder()?;
+        let (file, io) = created(&folder.path().join("raw"))?;
+        let bytes = vec![7; WRITE];
+        let begun = Instant::now();
+        for at in (0..BYTES).step_by(WRITE) {
+            file.write_all_at(&bytes, at as u64)
+                .and_then(|()| file.sync_data())
+                .map_err(&io)?;
+        }
+        Ok(mebibytes(BYTES, begun))
+    }
+
+    fn appended(&self) -> Result<f64, BenchError> {
+        let folder = self.folder()?;
+        let options = Options {
+            durability: self.options.durability,
+            ..Options::default()
+        };
+        let storage = Arc::new(FsStorage::new(folder.path().to_owned()));
+        let failed = |cause: &dyn std::fmt::Display| BenchError::Guest(cause.to_string());
+        let (log, _) = FileLog::open(storage, options, Arc::new(SystemClock), None, &mut |_| {})
+            .map_err(|cause| failed(&cause))?;
+        let record = [7; RECORD];
+        let (begun, mut done) = (Instant::now(), 0);
+        while done < BYTES {
+            let mut batch = Batch::with_capacity(BATCH * (RECORD + 4));
+            (0..BATCH).for_each(|_| batch.push(&record));
+            done += batch.size();
+            while let Err(refused) = log.append(batch, None) {
+                let AppendError::Full { batch: back, .. } = refused else {
+                    return Err(failed(&refused));
+                };
+                batch = back;
+                log.wait_durable(log.bounds().durable.next())
+                    .map_err(|cause| failed(&cause))?;
+            }
+        }
+        log.wait_durable(log.bounds().last)
+            .map_err(|cause| failed(&cause))?;
+        let rate = mebibytes(done, begun);
+        log.close().map_err(|cause| failed(&cause))?;
+        Ok(rate)
+    }
+
+    fn synced(&self) -> Result<Vec<f64>, BenchError> {
+        let folder = self.folder()?;
+        let (file, io) = created(&folder.path().join("raw"))?;
+        let mut micros = Vec::with_capacity(SYNCS);
+        for n in 0..SYNCS {
+            let begun = Instant::now();
+            file.write_all_at(&[7; 512], n as u64 * 512)
+                .and_then(|()| file.sync_data())
+                .map_err(&io)?;
+            micros.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        Ok(micros)
+    }
+}
+
+/// The figure that latencies are held against.
+pub(super) const ONE_SYNC: &str = "one fdatasync of 512 bytes, p99";
+
+fn created(path: &Path) -> Result<(File, impl Fn(std::io::Error) -> BenchError + use<>), BenchError> {
+    let name = path.display().to_string();
+    let io = move |cause| BenchError::Io {
+        path: name.clone(),
+        cause,
+    };
+    Ok((File::create_new(path).map_err(&io)?, io))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of bytes")]
+fn mebibytes(bytes: usize, begun: Instant) -> f64 {
+    bytes as f64 / f64::from(1 << 20) / begun.elapsed().as_secs_f64()
+}

@@ -1,0 +1,220 @@
+//! Publishing over HTTP, acknowledged from the disk: one event a request, and many; beside the same requests to a handler that
+//! does nothing, which is the limit of the server and of the client that asks it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::post;
+use nerve_eventlog::SystemClock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::stats::{Figure, Unit};
+use super::{Bench, BenchError, guests};
+use crate::access::Access;
+use crate::host::Host;
+
+/// What one scenario sends.
+struct Sending {
+    name: &'static str,
+    connections: usize,
+    /// Events of one request; 1 is sent in structured mode, more as a batch.
+    batch: usize,
+}
+
+const SENDING: [Sending; 4] = [
+    Sending {
+        name: "HTTP publish, an event a request, 1 connection",
+        connections: 1,
+        batch: 1,
+    },
+    Sending {
+        name: "HTTP publish, an event a request, 64 connections",
+        connections: 64,
+        batch: 1,
+    },
+    Sending {
+        name: "HTTP publish, batches of 256, 4 connections",
+        connections: 4,
+        batch: 256,
+    },
+    Sending {
+        name: "HTTP publish, batches of 256, 16 connections",
+        connections: 16,
+        batch: 256,
+    },
+];
+
+/// Requests of one connection in a run: more where one is answered sooner.
+const REQUESTS: usize = 20_000;
+
+impl Bench<'_> {
+    pub(super) async fn http(&mut self) -> Result<(), BenchError> {
+        for sending in &SENDING {
+            if !self.begins(sending.name) {
+                continue;
+            }
+            let folder = self.folder()?;
+            let host = self.host(folder.path())?;
+            let served = Served::host(&host).await?;
+            let empty = Served::empty().await?;
+            let (mut rates, mut limits) = (Vec::new(), Vec::new());
+            for run in 0..=self.options.runs {
+                let rate = sending.run(served.address, "/v1/events", run).await?;
+                let limit = sending.run(empty.address, "/", run).await?;
+                if run > 0 {
+                    rates.push(rate);
+                    limits.push(limit);
+                }
+            }
+            host.announce_stop();
+            served.end().await?;
+            host.stop().await?;
+            empty.task.abort();
+            let rate = Figure::of(sending.name, Unit::PerSecond, rates);
+            let limit = Figure::of(
+                format!("{}: a handler that does nothing", sending.name),
+                Unit::PerSecond,
+                limits,
+            );
+            let share = rate.over(&limit, format!("{} / the same", sending.name));
+            for figure in [rate, limit, share] {
+                self.found(figure);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sending {
+    /// Events per second that were answered.
+    async fn run(&self, address: SocketAddr, path: &str, run: usize) -> Result<f64, BenchError> {
+        let requests = (REQUESTS / self.connections / self.batch.isqrt()).max(10);
+        let mut connections = JoinSet::new();
+        for connection in 0..self.connections {
+            let bodies =
+                (0..requests).map(|n| self.request((address, path), &format!("{run}-{connection}"), n));
+            let bodies: Vec<Vec<u8>> = bodies.collect();
+            let stream = TcpStream::connect(address).await.map_err(broken)?;
+            stream.set_nodelay(true).map_err(broken)?;
+            connections.spawn(async move { ask_all(stream, &bodies).await.map_err(broken) });
+        }
+        let begun = Instant::now();
+        while let Some(done) = connections.join_next().await {
+            done.map_err(|panicked| BenchError::Http(panicked.to_string()))??;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a count of events")]
+        Ok((requests * self.connections * self.batch) as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    fn request(&self, (address, path): (SocketAddr, &str), run: &str, n: usize) -> Vec<u8> {
+        let events = (n * self.batch..(n + 1) * self.batch).map(|n| guests::structured(run, n as u64));
+        let (kind, body) = if self.batch == 1 {
+            ("application/cloudevents+json", events.collect::<String>())
+        } else {
+            let all: Vec<String> = events.collect();
+            (
+                "application/cloudevents-batch+json",
+                format!("[{}]", all.join(",")),
+            )
+        };
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+/// Send each request when the one before is answered.
+async fn ask_all(mut stream: TcpStream, requests: &[Vec<u8>]) -> std::io::Result<()> {
+    let mut answer = Vec::with_capacity(64 << 10);
+    for request in requests {
+        stream.write_all(request).await?;
+        answer.clear();
+        let whole = loop {
+            if let Some(whole) = length(&answer)? {
+                break whole;
+            }
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        while answer.len() < whole {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The length of an answer, once its head is there; an error where it is no success.
+fn length(answer: &[u8]) -> std::io::Result<Option<usize>> {
+    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&answer[..head]);
+    if !text.starts_with("HTTP/1.1 200") {
+        return Err(std::io::Error::other(
+            String::from_utf8_lossy(answer).into_owned(),
+        ));
+    }
+    let length = text.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length:")?
+            .trim()
+            .parse::<usize>()
+            .ok()
+    });
+    Ok(Some(head + 4 + length.unwrap_or_default()))
+}
+
+/// A server, and where it is.
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Served {
+    /// The API of `host`, until it announces its stop.
+    pub(super) async fn host(host: &Host) -> Result<Self, BenchError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
+        let address = listener.local_addr().map_err(broken)?;
+        let stopping = host.clone();
+        let access = Access::everybody(Arc::new(SystemClock));
+        let task = tokio::spawn(crate::http::serve(host.clone(), listener, access, async move {
+            stopping.stopping().await;
+        }));
+        Ok(Self { address, task })
+    }
+
+    /// A handler that takes what it gets and answers nothing.
+    async fn empty() -> Result<Self, BenchError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
+        let address = listener.local_addr().map_err(broken)?;
+        let router = Router::new().route("/", post(async |_: axum::body::Bytes| ()));
+        let task = tokio::spawn(crate::http::serve_router(
+            router,
+            listener,
+            std::future::pending(),
+        ));
+        Ok(Self { address, task })
+    }
+
+    /// Wait for its end.
+    pub(super) async fn end(self) -> Result<(), BenchError> {
+        let ended = self.task.await;
+        ended
+            .map_err(|panicked| BenchError::Http(panicked.to_string()))?
+            .map_err(broken)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it takes what map_err has")]
+fn broken(cause: std::io::Error) -> BenchError {
+    BenchError::Http(cause.to_string())
+}

@@ -1,0 +1,115 @@
+//! Reads an event as it is mostly written: every delivery begins with that. What is written in any other way is `None`, and left to
+//! the reader of all records, which also says what is wrong with it.
+
+use super::{Cause, Event};
+
+/// The event whose `fields` these are.
+pub(super) fn event(fields: &[u8]) -> Option<Event<'_>> {
+    let mut rest = Fields(fields);
+    rest.exactly(0x9d)?;
+    let event = Event {
+        id: rest.text()?,
+        source: rest.text()?,
+        r#type: rest.text()?,
+        key: rest.maybe(Fields::text)?,
+        subject: rest.maybe(Fields::text)?,
+        time: rest.maybe(Fields::uint)?,
+        content_type: rest.text()?,
+        data: rest.bytes()?,
+        correlation: rest.maybe(Fields::text)?,
+        cause: rest.maybe(Fields::cause)?,
+        traceparent: rest.maybe(Fields::text)?,
+        data_schema: rest.maybe(Fields::text)?,
+        extensions: rest.exactly(0x90).map(|()| Vec::new())?,
+    };
+    rest.0.is_empty().then_some(event)
+}
+
+/// What is left to read.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    #[inline]
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    #[inline]
+    fn exactly(&mut self, marker: u8) -> Option<()> {
+        (self.byte()? == marker).then_some(())
+    }
+
+    #[inline]
+    fn number<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (number, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*number)
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// `None` within where there is nothing.
+    #[expect(
+        clippy::option_option,
+        reason = "what is not there is one thing, and what can't be read another"
+    )]
+    #[inline]
+    fn maybe<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.0.first() == Some(&0xc0) {
+            self.0 = &self.0[1..];
+            return Some(None);
+        }
+        read(self).map(Some)
+    }
+
+    #[inline]
+    fn text(&mut self) -> Option<&'a str> {
+        let length = match self.byte()? {
+            marker @ 0xa0..0xc0 => usize::from(marker & 0x1f),
+            0xd9 => u8::from_be_bytes(self.number()?).into(),
+            0xda => u16::from_be_bytes(self.number()?).into(),
+            _ => return None,
+        };
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = match self.byte()? {
+            0xc4 => u8::from_be_bytes(self.number()?).into(),
+            0xc5 => u16::from_be_bytes(self.number()?).into(),
+            0xc6 => u32::from_be_bytes(self.number()?).try_into().ok()?,
+            _ => return None,
+        };
+        self.take(length)
+    }
+
+    #[inline]
+    fn uint(&mut self) -> Option<u64> {
+        Some(match self.byte()? {
+            small @ 0..0x80 => small.into(),
+            0xcc => u8::from_be_bytes(self.number()?).into(),
+            0xcd => u16::from_be_bytes(self.number()?).into(),
+            0xce => u32::from_be_bytes(self.number()?).into(),
+            0xcf => u64::from_be_bytes(self.number()?),
+            _ => return None,
+        })
+    }
+
+    fn cause(&mut self) -> Option<Cause<'a>> {
+        self.exactly(0x94)?;
+        Some(Cause {
+            id: self.text()?,
+            offset: self.uint()?,
+            hops: self.uint()?.try_into().ok()?,
+            index: self.uint()?.try_into().ok()?,
+        })
+    }
+}
