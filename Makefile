@@ -7,7 +7,8 @@
 CARGO ?= cargo
 # The same selection of packages and targets everywhere, so that nothing is compiled twice.
 ALL := --workspace --all-targets
-NERVE := $(or $(CARGO_TARGET_DIR),target)/debug/nerve
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+NERVE := $(TARGET)/debug/nerve
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
 TEST := $(CARGO) nextest run --no-fail-fast
@@ -15,13 +16,14 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench soak plugins shop host browser python clean
+.PHONY: help demo test check bench bench-peers soak plugins shop host browser python clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim; with KEEP=1 host and dashboard go on"
 	@echo "make test     all tests: log, host, SDK, plugins, and the whole process from outside"
 	@echo "make check    format, lints, documentation and the rules of the repository"
 	@echo "make bench    measure this machine"
+	@echo "make bench-peers  measure NATS JetStream and Redis Streams beside nerve, on this machine"
 	@echo "make soak     the long form of every proof, for many hours, into docs/reliability.md"
 	@echo "make browser  get what the tests of the dashboard drive a browser with"
 	@echo "make python   get the Python packages that the tests hold nerve against"
@@ -52,14 +54,24 @@ test: plugins host browser python
 
 check:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --check --manifest-path peers/Cargo.toml
 	$(CARGO) clippy $(ALL) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 	$(CARGO) test -q --workspace --test tidy
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --workspace check; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	$(CARGO) deny --workspace check && $(CARGO) deny --manifest-path peers/Cargo.toml check licenses sources; \
 	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
 
 bench: plugins
 	$(CARGO) run -q --release -p nerve -- bench
+
+# The clients of the others are compiled only here: `make bench-peers ARGS="--output json"`.
+bench-peers: plugins
+	@scripts/peers.sh >/dev/null
+	$(CARGO) build -q --release -p nerve
+	$(CARGO) test -q --release --manifest-path peers/Cargo.toml --target-dir $(TARGET)/peers >&2
+	@$(CARGO) run -q --release --manifest-path peers/Cargo.toml --target-dir $(TARGET)/peers -- \
+		--nerve $(TARGET)/release/nerve --servers $(TARGET)/peers/servers $(ARGS)
 
 soak: plugins
 	scripts/soak
