@@ -17,6 +17,7 @@ mod inspect;
 mod map;
 mod open;
 mod operate;
+mod otlp;
 mod repair;
 mod retention;
 mod rewind;
@@ -52,6 +53,7 @@ pub use error::{AskError, PublishError, Stopped};
 pub use figures::{Figures, PluginFigures};
 pub use inspect::{CheckpointReport, Inspection, inspect};
 pub use open::{HostOptions, OpenError};
+pub use otlp::OtlpFigures;
 pub use repair::Repair;
 pub use retention::{Keep, RetainError, Retention};
 pub use rewind::{RewindError, RewindOrder, RewindStatus, RewindTo};
@@ -88,6 +90,7 @@ struct Inner {
     watcher: Mutex<Option<Watcher>>,
     waits: wait::Waits,
     observed: Arc<Mutex<Observed>>,
+    exported: otlp::Counts,
     tasks: TaskTracker,
     stop: CancellationToken,
 }

@@ -3,7 +3,6 @@
 mod acceptor;
 pub mod message_pack;
 mod source_rate;
-mod trace_context;
 mod valid_event;
 
 pub use acceptor::{Acceptor, Invalid, Limits, NewEvent};

@@ -26,6 +26,9 @@ pub mod state;
 // 7 OBSERVE
 pub mod trace;
 
+// Deliveries as spans, for collectors.
+pub mod otlp;
+
 // What is wrong with how plugins, or services, depend on each other.
 pub mod doctor;
 

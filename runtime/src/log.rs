@@ -3,9 +3,11 @@
 //! [`sequencer`] puts every record into the one total order; under its lock live the two things that must
 //! agree with that order: which identities were published ([`window`]), and which offsets each event type has
 //! ([`index`]), from which the plugins that subscribe to it are woken. [`turns`] keeps large batches of several plugins apart.
+//! [`trace_context`] says to which trace an event belongs.
 
 pub mod index;
 pub mod record;
 pub mod sequencer;
+pub mod trace_context;
 pub mod turns;
 pub mod window;

@@ -49,6 +49,8 @@ mod log_tools;
 mod map;
 #[path = "blackbox/mistakes.rs"]
 mod mistakes;
+#[path = "blackbox/otlp.rs"]
+mod otlp;
 #[path = "blackbox/outgoing.rs"]
 mod outgoing;
 #[path = "blackbox/retention.rs"]

@@ -64,6 +64,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "runtime/src/otlp",
+        &[
+            "wasmtime",
+            "serde_json",
+            "axum",
+            "crate::plugin",
+            "crate::host",
+            "crate::http",
+            "crate::cli",
+        ],
+    ),
+    (
         "runtime/src/doctor",
         &[
             "wasmtime",

@@ -18,6 +18,7 @@ use crate::access::{self, Access, TokensError};
 use crate::host::{Host, HostOptions, Keep, Retention};
 use crate::ingest::SourceRate;
 use crate::log::record::Mode;
+use crate::otlp::OtlpOptions;
 use crate::plugin::compiler::child::THIS_PROGRAM;
 use crate::plugin::stack::Stack;
 
@@ -122,6 +123,7 @@ impl Run {
                 versions: days(self.keep_versions_days),
             },
             contracts: self.contracts,
+            otlp: OtlpOptions::from_env().map_err(|bad| fail(Exit::Usage, bad.to_string()))?,
             ..HostOptions::default()
         };
         let opened = tokio::task::spawn_blocking(move || Host::open(options)).await?;

@@ -79,6 +79,9 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// What tells the receiver of call number `index` that it was made before: the same over retries, restarts and
     /// versions, and another one in each rewind, whose `generation` is 0 where there is none.
     fn idempotency_key(&self, event: Offset, generation: u64, index: u32) -> String;
+
+    /// The span of the attempt that `intent` is of and that began at `started`.
+    fn span(&self, intent: &Intent, started: Micros) -> u64;
 }
 
 /// What came of one attempt.

@@ -14,6 +14,7 @@ use crate::log::record::{
     Cause, Event, FailureClass, FailureRecord, Line, Muted, Opens, Outcome, Record, TimerChange, TimerSet,
     Verdict, Watched, Write,
 };
+use crate::log::trace_context::{DeliverySpan, TraceContext};
 
 /// A chain of events longer than this is taken for a loop, where a plugin's settings say nothing else: its next event
 /// becomes a dead letter.
@@ -185,11 +186,10 @@ pub fn muted(handled: &Handled) -> Vec<Muted<'_>> {
 /// Makes the records of the events that a delivery emits, now or by a timer.
 struct Emitter<'a> {
     delivery: &'a Delivery<'a>,
-    plugin: &'a str,
     log: LogId,
     source: String,
     id: String,
-    traceparent: String,
+    traceparent: Option<String>,
 }
 
 impl<'a> Emitter<'a> {
@@ -199,11 +199,10 @@ impl<'a> Emitter<'a> {
         source.push_str(plugin);
         Self {
             delivery,
-            plugin,
             log,
             source,
             id: String::with_capacity(32),
-            traceparent: String::with_capacity(55),
+            traceparent: traceparent(log, plugin, delivery),
         }
     }
 
@@ -215,13 +214,9 @@ impl<'a> Emitter<'a> {
         self.id.push('-');
         hex(offset, 1, &mut self.id);
         write!(self.id, "-{index}").expect("a string takes everything");
-        let generation = self.delivery.rewind.map(|of| of.generation.0);
-        if let Some(generation) = generation {
-            write!(self.id, "-{generation:x}").expect("a string takes everything");
+        if let Some(of) = self.delivery.rewind {
+            write!(self.id, "-{:x}", of.generation.0).expect("a string takes everything");
         }
-        self.traceparent.clear();
-        let span = [Some(offset), generation].into_iter().flatten();
-        child_span(event.traceparent, span, self.plugin, index, &mut self.traceparent);
         let record = Event {
             id: &self.id,
             source: &self.source,
@@ -238,7 +233,7 @@ impl<'a> Emitter<'a> {
                 hops,
                 index,
             }),
-            traceparent: Some(&*self.traceparent).filter(|text| !text.is_empty()),
+            traceparent: self.traceparent.as_deref(),
             data_schema: None,
             extensions: Vec::new(),
         };
@@ -294,29 +289,20 @@ pub fn timer_changes<'a>(timers: &'a [Timer<'_>]) -> Vec<TimerChange<'a>> {
 /// Sources that begin with this are plugins.
 pub const PLUGIN_SOURCE: &str = "nerve:";
 
-/// The W3C trace context of an emitted event: its cause's trace, and a span of its own that a second run of the
-/// same delivery gives again.
-fn child_span(
-    cause: Option<&str>,
-    numbers: impl Iterator<Item = u64>,
-    plugin: &str,
-    index: u32,
-    out: &mut String,
-) {
-    let Some((before, after)) = cause.and_then(|parent| Some((parent.get(..36)?, parent.get(52..)?))) else {
-        return;
+/// The `traceparent` of what a delivery of `plugin` emits: its event's trace, and the delivery as the span.
+fn traceparent(log: LogId, plugin: &str, delivery: &Delivery<'_>) -> Option<String> {
+    let context = TraceContext::parse(delivery.event.traceparent?)?;
+    let span = DeliverySpan {
+        log: log.short(),
+        event: delivery.offset.0,
+        plugin,
+        attempt: delivery.attempt,
+        generation: delivery.rewind.map(|of| of.generation.0),
+        redriven: delivery.replay.then_some(delivery.started.0),
     };
-    let mut span: u64 = 0xcbf2_9ce4_8422_2325;
-    let bytes = numbers
-        .flat_map(u64::to_le_bytes)
-        .chain(plugin.bytes())
-        .chain(index.to_le_bytes());
-    for byte in bytes {
-        span = (span ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    out.push_str(before);
-    hex(span.max(1), 16, out);
-    out.push_str(after);
+    let mut out = String::with_capacity(55);
+    context.with_span(span.id()).write(&mut out);
+    Some(out)
 }
 
 /// `value` as hexadecimal digits, at least so many: what formats anything costs several times as much.
@@ -428,21 +414,5 @@ mod tests {
                 assert_eq!(out, formatted);
             }
         }
-    }
-
-    #[test]
-    fn a_span_is_stable_and_stays_in_its_trace() {
-        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let span = |index| {
-            let mut out = String::new();
-            child_span(Some(parent), std::iter::once(7), "p", index, &mut out);
-            out
-        };
-        assert_eq!(span(0), span(0));
-        assert_ne!(span(0), span(1));
-        assert_eq!(
-            (span(0).len(), &span(0)[..36], &span(0)[52..]),
-            (55, &parent[..36], "-01")
-        );
     }
 }

@@ -11,7 +11,7 @@ use nerve_eventlog::{Bounds, MemoryUse, Micros, Offset, Reach};
 use parking_lot::Mutex;
 
 use super::ask::standing;
-use super::{Host, LogStatus, Published, Standing, Stopped};
+use super::{Host, LogStatus, OtlpFigures, Published, Standing, Stopped};
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::took::Taken;
 use crate::log::record::{OpenReason, VersionId};
@@ -84,6 +84,8 @@ pub struct Figures {
     pub plugins: Vec<PluginFigures>,
     /// Plugins that are left out, since their state was not to be had at once.
     pub passed_over: usize,
+    /// What became of spans, where traces are exported.
+    pub exported: OtlpFigures,
 }
 
 /// The figures of one plugin.
@@ -162,6 +164,7 @@ impl Host {
             memory: self.inner.store.memory(),
             appended_bytes: self.inner.store.appended_bytes(),
             passed_over: subscribers.len() - plugins.len(),
+            exported: self.inner.exported.figures(),
             plugins,
         }
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::checkpoint::Checkpoints;
+use super::otlp::Exporter;
 use super::{Host, Inner, Retention, ScrubOptions};
 use crate::contract::{Contracts, Holding};
 use crate::delivery::subscribers::Subscribers;
@@ -19,6 +20,7 @@ use crate::log::index::TypeIndex;
 use crate::log::record::{DecodeError, Mode, Record, TypeSchema};
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
+use crate::otlp::{BadOtlp, OtlpOptions, Sender};
 use crate::plugin::components::{ComponentError, Components};
 use crate::plugin::deploy::Deployer;
 use crate::plugin::engine::{Engine, EngineError};
@@ -59,6 +61,8 @@ pub struct HostOptions {
     pub retention: Retention,
     /// What becomes of an event from outside that breaks its type's schema, where none is set for the type.
     pub contracts: Mode,
+    /// How its traces are exported; `None`, the default, exports none.
+    pub otlp: Option<OtlpOptions>,
 }
 
 impl Default for HostOptions {
@@ -77,6 +81,7 @@ impl Default for HostOptions {
             source_rate: None,
             retention: Retention::default(),
             contracts: Mode::default(),
+            otlp: None,
         }
     }
 }
@@ -132,6 +137,9 @@ pub enum OpenError {
     /// The folder of components can't be used.
     #[error(transparent)]
     Components(#[from] ComponentError),
+    /// Traces can't be exported.
+    #[error("traces can't be exported: {0}")]
+    Otlp(#[from] BadOtlp),
     /// The plugin folder can't be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -149,10 +157,17 @@ impl Host {
             folder: folder.display().to_string(),
             cause,
         })?;
+        let exporter = match &options.otlp {
+            Some(otlp) => Some(Exporter::new(otlp.clone(), Sender::start(otlp)?, data.clone())),
+            None => None,
+        };
         let log: Arc<dyn Storage> = Arc::new(FsStorage::new(data.join("log")));
         let host = Self::open_on(&log, Arc::new(FsStorage::new(folder)), options)?;
         host.inner.tasks.spawn(super::retention::keep(host.clone()));
         host.inner.tasks.spawn(super::map::keep(host.clone()));
+        if let Some(exporter) = exporter {
+            host.inner.tasks.spawn(super::otlp::keep(host.clone(), exporter));
+        }
         Ok(host)
     }
 
@@ -218,6 +233,7 @@ impl Host {
                 watcher: Mutex::default(),
                 waits: super::wait::Waits::default(),
                 observed,
+                exported: super::otlp::Counts::default(),
             }),
         };
         host.start_plugins()?;

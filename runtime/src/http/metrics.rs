@@ -64,6 +64,20 @@ fn of_the_host(out: &mut Exposition, figures: &Figures) {
         "Plugins that are left out here, since their state was not to be had at once.",
         figures.passed_over as u64,
     );
+    let exported = &figures.exported;
+    out.family(
+        "nerve_otlp_spans_total",
+        Kind::Counter,
+        "Spans of deliveries since the start, by whether the collector took them.",
+    );
+    out.sample(&[("result", "exported")], exported.exported);
+    out.sample(&[("result", "dropped")], exported.dropped);
+    out.one(
+        "nerve_otlp_passed_over_records_total",
+        Kind::Counter,
+        "Records since the start of which no span was made, for they had fallen too far behind.",
+        exported.passed_over,
+    );
 }
 
 fn of_the_log(out: &mut Exposition, figures: &Figures) {

@@ -1,11 +1,11 @@
 //! The checks that every event passes, whichever way it came.
 
 use super::message_pack;
-use super::trace_context::{is_traceparent, new_traceparent};
 use super::valid_event::{Identity, IdentityKey, ValidEvent};
 use crate::delivery::settle::PLUGIN_SOURCE;
 use crate::delivery::subscription::{LONGEST_TYPE, check_type};
 use crate::log::record::{Attribute, Event, Record};
+use crate::log::trace_context::{TraceContext, new_traceparent};
 
 /// What is accepted.
 #[derive(Debug, Clone)]
@@ -246,7 +246,9 @@ impl Acceptor {
             }
         }
         let mut traceparent = String::new();
-        let given = event.traceparent.filter(|text| is_traceparent(text));
+        let given = event
+            .traceparent
+            .filter(|text| TraceContext::parse(text).is_some());
         let record = Event {
             id: event.id,
             source: event.source,
@@ -419,7 +421,10 @@ mod tests {
         assert_eq!(kept(Some(given)), given);
         let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         let mut made: Vec<String> = [None, Some(""), Some(zero), Some(&given[1..])].map(kept).into();
-        assert!(made.iter().all(|made| is_traceparent(made)), "{made:?}");
+        assert!(
+            made.iter().all(|made| TraceContext::parse(made).is_some()),
+            "{made:?}"
+        );
         made.sort();
         made.dedup();
         assert_eq!(made.len(), 4, "no two are the same");

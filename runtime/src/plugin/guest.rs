@@ -25,6 +25,7 @@ use super::wasi::Output;
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, SetTimer};
 use crate::ingest::message_pack;
 use crate::log::record::{FailureClass, Level, VersionId};
+use crate::log::trace_context::TraceContext;
 use crate::state::KeyValues;
 
 /// Bytes of a failure's reason at most.
@@ -119,6 +120,10 @@ impl Guest {
         self.started = delivery.started;
         self.dice = fastrand::Rng::with_seed(delivery.seed);
         self.outside = Outside::of(delivery, version);
+        if self.outgoing.is_some() {
+            let context = delivery.event.traceparent;
+            self.outside.context = context.and_then(TraceContext::parse);
+        }
         (self.begun, self.waited) = (Instant::now(), Duration::ZERO);
         (self.written_bytes, self.emitted, self.emitted_bytes, self.calls) = (0, 0, 0, 0);
     }

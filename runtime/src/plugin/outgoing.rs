@@ -34,6 +34,15 @@ pub struct Outgoing {
     options: HttpOptions,
 }
 
+/// What the host adds to a call.
+#[derive(Debug, Clone, Default)]
+pub struct HostHeaders {
+    /// `Idempotency-Key`.
+    pub idempotency_key: String,
+    /// `traceparent`, where the call has none of its own: the delivery that calls.
+    pub traceparent: Option<String>,
+}
+
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
@@ -114,9 +123,9 @@ impl Outgoing {
         ))
     }
 
-    /// Make the call, with the header `Idempotency-Key: key`, and take at most `answer_bytes`. Blocks until there is
-    /// an answer, at most for the time that the options allow.
-    pub fn call(&self, prepared: Prepared, key: &str, answer_bytes: usize) -> Answer {
+    /// Make the call, with the `host`'s headers, and take at most `answer_bytes`. Blocks until there is an answer, at
+    /// most for the time that the options allow.
+    pub fn call(&self, prepared: Prepared, host: &HostHeaders, answer_bytes: usize) -> Answer {
         let longest = Duration::from_millis(self.options.time_ms);
         let allowed = prepared.timeout.map_or(longest, |wait| wait.min(longest));
         let until = Instant::now() + allowed;
@@ -124,7 +133,7 @@ impl Outgoing {
         let mut hops = 0;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let answered = self.exchange(&call, key, left);
+            let answered = self.exchange(&call, host, left);
             let mut response = match answered {
                 Ok(response) => response,
                 Err(error) => return failed(&call, &error, allowed).into(),
@@ -159,7 +168,11 @@ impl Outgoing {
     /// body: where more comes, or it breaks off, the status says what became of the call all the same.
     pub fn tell(&self, prepared: &Prepared, key: &str, answer_bytes: usize) -> Answer {
         let allowed = Duration::from_millis(self.options.time_ms);
-        let mut response = match self.exchange(prepared, key, allowed) {
+        let host = HostHeaders {
+            idempotency_key: key.to_owned(),
+            traceparent: None,
+        };
+        let mut response = match self.exchange(prepared, &host, allowed) {
             Ok(response) => response,
             Err(error) => return failed(prepared, &error, allowed).into(),
         };
@@ -175,13 +188,20 @@ impl Outgoing {
         }
     }
 
-    fn exchange(&self, call: &Prepared, key: &str, left: Duration) -> Result<Response<Body>, Error> {
+    fn exchange(&self, call: &Prepared, host: &HostHeaders, left: Duration) -> Result<Response<Body>, Error> {
         let mut request = ureq::http::Request::new(());
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = call.uri.clone();
         *request.headers_mut() = call.headers.clone();
-        let key = header::HeaderValue::from_str(key).map_err(|bad| Error::Http(bad.into()))?;
-        request.headers_mut().insert(request::IDEMPOTENCY_KEY, key);
+        let value = |text: &str| header::HeaderValue::from_str(text).map_err(|bad| Error::Http(bad.into()));
+        let headers = request.headers_mut();
+        headers.insert(request::IDEMPOTENCY_KEY, value(&host.idempotency_key)?);
+        // A plugin that traces by itself says more.
+        if let Some(context) = &host.traceparent
+            && !headers.contains_key(request::TRACEPARENT)
+        {
+            headers.insert(request::TRACEPARENT, value(context)?);
+        }
         if call.body.is_empty() && !call.method_has_body() {
             let request = self.agent.configure_request(request);
             return self.agent.run(request.timeout_global(Some(left)).build());

@@ -6,6 +6,7 @@ use nerve_eventlog::{Micros, Offset};
 
 use crate::delivery::handler::{Delivery, Journal};
 use crate::log::record::{Asked, Call, Hash, Intent, VersionId};
+use crate::log::trace_context::TraceContext;
 
 /// The calls outside of one attempt.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Outside {
     attempt: Intent,
     /// How many of its calls the log has.
     logged: usize,
+    /// The event's trace context, for calls.
+    pub(super) context: Option<TraceContext>,
 }
 
 impl Outside {
@@ -42,6 +45,7 @@ impl Outside {
                 ..Intent::default()
             },
             logged: delivery.outside.logged,
+            context: None,
         }
     }
 
@@ -61,6 +65,16 @@ impl Outside {
     /// Whether nobody may be called: what has no answer that was recorded can't be answered.
     pub(super) fn calls_nobody(&self) -> bool {
         self.journal.is_none()
+    }
+
+    /// The trace context of a call: its event's trace, and the delivery as the span.
+    pub(super) fn traceparent(&self, started: Micros) -> Option<String> {
+        let (context, journal) = (self.context?, self.journal.as_ref()?);
+        let mut out = String::new();
+        context
+            .with_span(journal.span(&self.attempt, started))
+            .write(&mut out);
+        Some(out)
     }
 
     /// See that the intent to make call number `index` is durable, where `calls` stand before it; answers its

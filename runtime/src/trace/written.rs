@@ -9,6 +9,7 @@ use crate::log::record::{
     AskedBy, Call, Cause, DeclaredSchema, Deployment, DeploymentAction, Event, FailureClass, FailureRecord,
     LiveVersion, Outcome, Record, Verdict, VersionId, event,
 };
+use crate::log::trace_context::new_traceparent;
 
 /// A log, and the time in it.
 pub(crate) struct Written {
@@ -16,6 +17,8 @@ pub(crate) struct Written {
     clock: Arc<ManualClock>,
     now: u64,
     versions: u8,
+    /// Whether events from outside begin a trace.
+    traced: bool,
 }
 
 /// What is to be said of a failed attempt.
@@ -53,6 +56,15 @@ impl Written {
             clock,
             now,
             versions: 0,
+            traced: false,
+        }
+    }
+
+    /// A log whose events from outside begin traces.
+    pub(crate) fn traced() -> Self {
+        Self {
+            traced: true,
+            ..Self::new()
         }
     }
 
@@ -76,7 +88,17 @@ impl Written {
 
     /// An event from outside.
     pub(crate) fn outside(&self, name: &str) -> u64 {
-        self.append(&[Record::Event(fact(name, "shop", "outside", None))])
+        let mut made = String::new();
+        let made = self.traced.then(|| new_traceparent(&mut made));
+        self.outside_in(name, made)
+    }
+
+    /// An event from outside with this trace context.
+    pub(crate) fn outside_in(&self, name: &str, traceparent: Option<&str>) -> u64 {
+        self.append(&[Record::Event(Event {
+            traceparent,
+            ..fact(name, "shop", "outside", None)
+        })])
     }
 
     /// A delivery that is done, with what it emits; answers the offsets of those.

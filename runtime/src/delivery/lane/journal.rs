@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nerve_eventlog::{AppendError, Batch, Condition, Offset};
+use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 
 use crate::delivery::handler::Journal;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{Intent, Record};
 use crate::log::sequencer::{Sequencer, stopped};
+use crate::log::trace_context::DeliverySpan;
 
 /// Appends intents for one plugin. It takes the plugin's state for the append alone, and waits for the disk holding
 /// nothing: only the plugin's own gate is held meanwhile, by the lane that delivers.
@@ -68,5 +69,17 @@ impl Journal for LaneJournal {
             hasher.update(&generation.to_le_bytes());
         }
         hasher.finalize().to_hex()[..32].to_owned()
+    }
+
+    fn span(&self, intent: &Intent, started: Micros) -> u64 {
+        let span = DeliverySpan {
+            log: self.sequencer.log().id().short(),
+            event: intent.event,
+            plugin: &self.subscriber.name,
+            attempt: intent.attempt,
+            generation: (intent.generation > 0).then_some(intent.generation),
+            redriven: intent.replay.then_some(started.0),
+        };
+        span.id()
     }
 }

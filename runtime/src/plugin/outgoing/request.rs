@@ -10,6 +10,8 @@ use crate::plugin::grants::host_of;
 
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// Bytes of what is kept of a URL at most.
 const LONGEST_TARGET: usize = 512;
 

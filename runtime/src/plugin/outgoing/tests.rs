@@ -74,9 +74,16 @@ fn get(url: impl Into<String>) -> Request {
     }
 }
 
+fn host_headers() -> HostHeaders {
+    HostHeaders {
+        idempotency_key: "key-1".into(),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    }
+}
+
 fn ask(outgoing: &Outgoing, request: Request) -> Answer {
     match outgoing.prepare(request) {
-        Ok(prepared) => outgoing.call(prepared, "key-1", outgoing.options().answer_bytes),
+        Ok(prepared) => outgoing.call(prepared, &host_headers(), outgoing.options().answer_bytes),
         Err(failed) => failed.into(),
     }
 }
@@ -131,12 +138,29 @@ fn a_granted_call_carries_what_was_asked_and_the_key() {
     );
     for header in [
         "idempotency-key: key-1",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "x-own: 1",
         "x-own: 2",
         "user-agent: nerve/",
     ] {
         assert!(lower.contains(header), "{header} in {asked}");
     }
+}
+
+#[test]
+fn a_plugin_that_traces_by_itself_keeps_its_context() {
+    let (port, asked) = server(vec!["HTTP/1.1 204 No Content\r\n\r\n".into()]);
+    let own = "00-1af7651916cd43dd8448eb211c80319c-a7ad6b7169203331-00";
+    let request = Request {
+        headers: vec![("traceparent".into(), own.into())],
+        ..get(format!("http://127.0.0.1:{port}/"))
+    };
+    ask(&outgoing(port, HttpOptions::default()), request);
+    let asked = asked.join().unwrap().remove(0).to_ascii_lowercase();
+    assert!(
+        asked.matches("traceparent").count() == 1 && asked.contains(own),
+        "{asked}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::nerve::plugin::http as wit;
 use crate::log::record::{Answer, Asked, Call, CallFailure, FailureClass};
 use crate::plugin::grants::HTTP;
 use crate::plugin::guest::Guest;
-use crate::plugin::outgoing::{Failed, Outgoing, Request};
+use crate::plugin::outgoing::{Failed, HostHeaders, Outgoing, Request};
 
 impl wit::Host for Guest {
     fn send(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, wit::HttpError>> {
@@ -64,18 +64,21 @@ impl Guest {
         };
         let begun = Instant::now();
         let index = self.handled.calls.len();
-        let key = match self
+        let host = match self
             .outside
             .intend(self.started, index, &asked, &self.handled.calls)
         {
-            Ok(key) => key,
+            Ok(key) => HostHeaders {
+                idempotency_key: key,
+                traceparent: self.outside.traceparent(self.started),
+            },
             Err(reason) => {
                 self.handled.unanswered = self.outside.calls_nobody().then_some(asked);
                 self.hit_as(FailureClass::Host, reason.clone());
                 return Err(wasmtime::Error::msg(reason));
             }
         };
-        let answer = outgoing.call(prepared, &key, self.bytes_left(&outgoing));
+        let answer = outgoing.call(prepared, &host, self.bytes_left(&outgoing));
         // Waiting is not the guest's running time.
         let took = begun.elapsed();
         self.waited += took;
