@@ -24,6 +24,7 @@ mod publish;
 mod run;
 mod schema;
 mod token;
+mod top;
 mod trace;
 mod webhook;
 
@@ -87,6 +88,8 @@ enum Command {
     Trace(trace::Trace),
     /// Show who emits and who consumes what, as declared and as seen, and what is odd about it
     Map(map::Map),
+    /// Watch how plugins fare, live; without a terminal, or with --output json, print it
+    Top(top::Top),
     /// Look for the symptoms of a distributed monolith: in a log, or in the traces of services that are not on nerve
     Doctor(doctor::Doctor),
     /// Tell the story of a shop on a host of its own, checking every claim
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Events(command) => command.run(&api, &printer),
         Command::Trace(command) => command.run(&api, &printer),
         Command::Map(command) => command.run(&api, &printer),
+        Command::Top(command) => command.run(&api, &printer),
         Command::Doctor(command) => command.run(&api, &printer),
         Command::Demo(command) => command.run(&printer),
         Command::Bench(command) => command.run(&printer),

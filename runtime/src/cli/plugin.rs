@@ -307,7 +307,8 @@ fn asks(asks: &Value) -> String {
     }
 }
 
-fn show(plugin: &Value) -> String {
+/// A plugin, a line for each thing that is known of it.
+pub(super) fn show(plugin: &Value) -> String {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     for (name, at) in [

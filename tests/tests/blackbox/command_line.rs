@@ -155,6 +155,7 @@ const SUCCEEDING: &[&[&str]] = &[
     &["trace", "--where", "type=test.x", "--where", "source=test"],
     &["map"],
     &["map", "--format", "dot"],
+    &["top"],
     &["doctor"],
     &["plugin", "timers", "counter"],
     &["plugin", "list"],
