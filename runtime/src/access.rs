@@ -7,6 +7,7 @@
 
 mod caller;
 mod scope;
+mod sessions;
 mod stamp;
 mod token;
 mod tokens;
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 
 pub use self::caller::{ANONYMOUS, Caller, Needs};
 pub use self::scope::{BadScope, Scope};
+use self::sessions::Sessions;
 pub use self::stamp::Stamp;
 pub use self::token::{PREFIX, Token, TokenHash};
 pub use self::tokens::{FILE, Grant, TokensError, create, read, revoke};
@@ -32,6 +34,7 @@ pub struct Access {
     /// Whether nobody is asked for a token while none was ever made.
     anonymous: bool,
     clock: Arc<dyn Clock>,
+    sessions: Sessions,
 }
 
 /// The file of tokens, and what it said when it was last read.
@@ -74,6 +77,7 @@ impl Access {
             kept: None,
             anonymous: true,
             clock,
+            sessions: Sessions::default(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Access {
             kept: Some(kept),
             anonymous,
             clock,
+            sessions: Sessions::default(),
         }
     }
 
@@ -116,6 +121,28 @@ impl Access {
     /// Let somebody in who shows this token, or none, by what was seen of the tokens.
     pub fn admit(&self, look: &Look, shown: Option<&str>) -> Result<Caller, AccessError> {
         look.admit(shown.map(Token::hash), self.clock.now())
+    }
+
+    /// The same for somebody whose browser shows a session.
+    pub fn resume(&self, look: &Look, session: &str) -> Result<Caller, AccessError> {
+        let now = self.clock.now();
+        let token = self.sessions.token(session, now);
+        // One that is over stands for no token.
+        look.admit(Some(token.unwrap_or_else(|| Token::hash(""))), now)
+    }
+
+    /// Open a session for `caller`, which lets them in as their token does; answers what their browser is to show. Who has no
+    /// token gets none.
+    pub fn open_session(&self, caller: &Caller) -> Result<Option<Token>, getrandom::Error> {
+        let opened = caller
+            .hash()
+            .map(|token| self.sessions.open(token, self.clock.now()));
+        opened.transpose()
+    }
+
+    /// Close a session.
+    pub fn close_session(&self, session: &str) {
+        self.sessions.close(session);
     }
 
     /// Whether `caller`, who was let in before, still would be.

@@ -49,6 +49,9 @@ struct Cli {
     command: Command,
 }
 
+/// Where a host is that was told nothing else.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:7117";
+
 /// What every command takes.
 #[derive(Args)]
 struct Global {
@@ -61,12 +64,15 @@ struct Global {
         global = true,
         env = "NERVE_SERVER",
         value_parser = given::server,
-        default_value = "http://127.0.0.1:7117"
+        default_value = DEFAULT_SERVER
     )]
     server: String,
     /// A file with the token to show to the host; `NERVE_TOKEN` may hold the token itself
     #[arg(long, global = true, env = "NERVE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// A PEM file of certificates: the host is one whose own they signed [default: those that the public trusts]
+    #[arg(long, global = true, env = "NERVE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// The configuration file [default: nerve.toml, where there is one]
     #[arg(long, global = true, env = "NERVE_CONFIG")]
     config: Option<PathBuf>,
@@ -143,7 +149,11 @@ pub fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(cli.global.output);
-    let api = api::Api::new(&cli.global.server, cli.global.token_file.as_deref());
+    let api = api::Api::new(
+        &cli.global.server,
+        cli.global.token_file.as_deref(),
+        cli.global.ca_file.as_deref(),
+    );
     let done = match cli.command {
         Command::Init(command) => command.run(&printer),
         Command::Run(command) => command.run(&printer),

@@ -26,6 +26,7 @@ mod server;
 mod session;
 mod state;
 mod timers;
+mod tls;
 mod trace;
 mod traces;
 mod versions;
@@ -45,12 +46,21 @@ use tokio::net::TcpListener;
 
 use self::routes::{Routes, get, post};
 use self::server::Patience;
+pub use self::tls::{Tls, TlsError};
 use crate::access::Access;
 use crate::access::Needs::{Nothing, Operate, Publish, Read, Somebody};
 use crate::cloud_event::{self, time};
 use crate::host::Host;
 
-/// Serve the API of `host` on `listener` to those whom `access` lets in, until `shutdown` completes; then end the streams, and
+/// Who gets in, and how.
+pub struct Entrance {
+    /// Whom the host lets in.
+    pub access: Access,
+    /// What it shows who connects; without, it takes plain connections.
+    pub tls: Option<Tls>,
+}
+
+/// Serve the API of `host` on `listener` to those whom `entrance` lets in, until `shutdown` completes; then end the streams, and
 /// give what is under way a few seconds to finish.
 ///
 /// # Cancel safety
@@ -58,20 +68,21 @@ use crate::host::Host;
 pub async fn serve(
     host: Host,
     listener: TcpListener,
-    access: Access,
+    entrance: Entrance,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    serve_router(router(host, address, Arc::new(access)), listener, shutdown).await
+    let router = router(host, address, Arc::new(entrance.access));
+    server::serve(router, listener, entrance.tls, Patience::default(), shutdown).await
 }
 
-/// Serve `router` in the way of the API.
+/// Serve `router` in the way of the API, to everybody.
 pub(crate) async fn serve_router(
     router: Router,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    server::serve(router, listener, Patience::default(), shutdown).await
+    server::serve(router, listener, None, Patience::default(), shutdown).await
 }
 
 /// The routes, for a host that listens on `address`. Beside each method stands what it needs.
@@ -132,7 +143,12 @@ pub fn router(host: Host, address: SocketAddr, access: Arc<Access>) -> Router {
         .route("/v1/doctor", get(Read, doctor::show))
         .route("/v1/log", get(Read, log::show))
         .route("/v1/log/backup", get(Read, backup::show))
-        .route("/v1/session", get(Somebody, session::show))
+        .route(
+            "/v1/session",
+            get(Somebody, session::show)
+                .post(Somebody, session::open)
+                .delete(Somebody, session::close),
+        )
         .route("/openapi.json", get(Nothing, openapi::show))
         .route("/metrics", get(Read, metrics::show))
         .route("/livez", get(Nothing, health::live))

@@ -63,6 +63,8 @@ mod rot;
 mod sigkill;
 #[path = "blackbox/story.rs"]
 mod story;
+#[path = "blackbox/tls.rs"]
+mod tls;
 #[path = "blackbox/trial.rs"]
 mod trial;
 #[path = "blackbox/versions.rs"]

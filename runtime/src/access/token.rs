@@ -13,7 +13,7 @@ pub struct Token(String);
 ///
 /// A slow hash, as passwords need one, would guard against guessing what somebody chose. Nobody guesses 256 random bits,
 /// so a fast one is enough, and costs each request a fraction of a microsecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(blake3::Hash);
 
 impl Token {

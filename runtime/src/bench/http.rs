@@ -16,6 +16,7 @@ use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
 use crate::access::Access;
 use crate::host::Host;
+use crate::http::Entrance;
 
 /// What one scenario sends.
 struct Sending {
@@ -185,8 +186,11 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
         let address = listener.local_addr().map_err(broken)?;
         let stopping = host.clone();
-        let access = Access::everybody(Arc::new(SystemClock));
-        let task = tokio::spawn(crate::http::serve(host.clone(), listener, access, async move {
+        let entrance = Entrance {
+            access: Access::everybody(Arc::new(SystemClock)),
+            tls: None,
+        };
+        let task = tokio::spawn(crate::http::serve(host.clone(), listener, entrance, async move {
             stopping.stopping().await;
         }));
         Ok(Self { address, task })

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize as _;
 use serde_json::Value;
 use ureq::RequestBuilder;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::access::PREFIX;
 use crate::http::problem::Problem;
@@ -19,7 +20,7 @@ pub(super) const TOKEN: &str = "NERVE_TOKEN";
 pub(super) struct Api {
     server: String,
     agent: ureq::Agent,
-    /// The value of `Authorization`, or why there is none: only who asks a host needs it.
+    /// The value of `Authorization`, or why nobody can be asked: only who asks a host needs to know.
     authorization: Result<Option<String>, String>,
 }
 
@@ -36,6 +37,17 @@ pub(super) enum ApiError {
         /// Why.
         cause: Box<ureq::Error>,
     },
+    /// Nobody vouches for who answers.
+    #[error(
+        "whoever answers at {server} can't show that it is the host ({cause}): --ca-file names the certificate of who signed the \
+         host's"
+    )]
+    Untrusted {
+        /// Where.
+        server: String,
+        /// Why.
+        cause: String,
+    },
     /// It refused.
     #[error("{}", .0.detail)]
     Refused(Problem),
@@ -48,24 +60,27 @@ pub(super) enum ApiError {
 }
 
 impl Api {
-    /// The API of the host at `server`, to which the token in `token_file` is shown, or else that of the environment.
-    pub(super) fn new(server: &str, token_file: Option<&Path>) -> Self {
-        let authorization = shown(token_file, std::env::var(TOKEN).ok());
+    /// The API of the host at `server`, to which the token in `token_file` is shown, or else that of the environment. Over TLS it
+    /// is trusted where those in `ca_file` vouch for it, or else those whom the public trusts.
+    pub(super) fn new(server: &str, token_file: Option<&Path>, ca_file: Option<&Path>) -> Self {
+        let token = shown(token_file, std::env::var(TOKEN).ok());
+        let trusted = ca_file.map(trusted).transpose();
+        let (authorization, agent) = match (token, trusted) {
+            (Ok(token), Ok(trusted)) => (Ok(token.map(|token| format!("Bearer {token}"))), agent(trusted)),
+            (Err(why), _) | (_, Err(why)) => (Err(why), agent(None)),
+        };
         Self {
-            authorization: authorization.map(|token| token.map(|token| format!("Bearer {token}"))),
-            ..Self::open(server)
+            server: server.trim_end_matches('/').to_owned(),
+            agent,
+            authorization,
         }
     }
 
     /// The API of the host at `server`, to which no token is shown.
     pub(super) fn open(server: &str) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .build()
-            .new_agent();
         Self {
             server: server.trim_end_matches('/').to_owned(),
-            agent,
+            agent: agent(None),
             authorization: Ok(None),
         }
     }
@@ -184,11 +199,52 @@ impl Api {
     }
 
     fn unreachable(&self, cause: ureq::Error) -> ApiError {
+        let text = cause.to_string();
+        if text.contains("certificate") {
+            return ApiError::Untrusted {
+                server: self.server.clone(),
+                cause: text,
+            };
+        }
         ApiError::Unreachable {
             server: self.server.clone(),
             cause: Box::new(cause),
         }
     }
+}
+
+/// What makes connections, to whom these vouch for, or else those whom the public trusts.
+fn agent(trusted: Option<Vec<Certificate<'static>>>) -> ureq::Agent {
+    let roots = trusted.map_or(RootCerts::WebPki, |trusted| RootCerts::new_with_certs(&trusted));
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .build()
+        .new_agent()
+}
+
+/// The certificates in `file`.
+fn trusted(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let name = file.display();
+    let bytes = std::fs::read(file).map_err(|cause| {
+        format!("whom to trust can't be read: {name}: {cause}; name another file with --ca-file")
+    })?;
+    let items: Vec<PemItem<'static>> = parse_pem(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|bad| format!("{name} is no PEM file: {bad}"))?;
+    let certificates: Vec<_> = items
+        .into_iter()
+        .filter_map(|item| match item {
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(format!(
+            "{name} has no certificate in PEM form; --ca-file names those who vouch for the host"
+        ));
+    }
+    Ok(certificates)
 }
 
 /// The token that is shown: the one in `file`, where one is named, or that of the `variable`.

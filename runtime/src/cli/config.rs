@@ -25,7 +25,7 @@ const RUN: &str = "run";
 const TOKEN: &str = "token";
 
 /// The flags of every command that the file may set.
-const EVERYWHERE: [&str; 2] = ["server", "token_file"];
+const EVERYWHERE: [&str; 3] = ["server", "token_file", "ca_file"];
 
 /// How alike a key must be to be suggested.
 const ALIKE: f64 = 0.8;

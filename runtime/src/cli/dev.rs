@@ -30,6 +30,7 @@ use super::output::Printer;
 use super::run;
 use crate::access::Access;
 use crate::host::{Host, HostOptions};
+use crate::http::Entrance;
 use crate::log::record::{DeploymentAction, Hash, Record};
 use crate::plugin::compiler::child::THIS_PROGRAM;
 use crate::plugin::name::PluginName;
@@ -111,8 +112,11 @@ impl Dev {
             "kind": "host", "address": session.api.server(), "data": self.data,
             "plugins": session.cargo.crates.all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
         }));
-        let access = Access::by_tokens(&data, true, Arc::new(SystemClock));
-        session.live(listener, access, saves).await?;
+        let entrance = Entrance {
+            access: Access::by_tokens(&data, true, Arc::new(SystemClock)),
+            tls: None,
+        };
+        session.live(listener, entrance, saves).await?;
         host.stop().await.context("the host did not stop cleanly")?;
         Screen::new(printer.is_json()).show(&json!({ "kind": "stopped" }));
         Ok(())
@@ -146,13 +150,18 @@ enum Happened {
 
 impl Session {
     /// Build and show until it is told to stop.
-    async fn live(mut self, listener: TcpListener, access: Access, mut saves: UnboundedReceiver<()>) -> Done {
+    async fn live(
+        mut self,
+        listener: TcpListener,
+        entrance: Entrance,
+        mut saves: UnboundedReceiver<()>,
+    ) -> Done {
         let (stop, asked) = (CancellationToken::new(), self.host.clone());
         let asked_to = stop.clone();
         let serving = tokio::spawn(crate::http::serve(
             self.host.clone(),
             listener,
-            access,
+            entrance,
             async move {
                 asked_to.cancelled().await;
                 asked.announce_stop();

@@ -79,7 +79,7 @@ impl Exit {
         }
         if let Some(api) = cause.downcast_ref::<ApiError>() {
             return Some(match api {
-                ApiError::Unreachable { .. } => Self::Unreachable,
+                ApiError::Unreachable { .. } | ApiError::Untrusted { .. } => Self::Unreachable,
                 ApiError::Odd(_) => Self::Failed,
                 ApiError::Credentials(_) => Self::Usage,
                 ApiError::Refused(problem) => match problem.status {

@@ -11,11 +11,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Done;
 use super::exit::{Exit, fail};
 use super::output::Printer;
+use super::{DEFAULT_SERVER, Done};
 use crate::access::{self, Access, TokensError};
 use crate::host::{Host, HostOptions, Keep, Retention};
+use crate::http::{Entrance, Tls};
 use crate::ingest::SourceRate;
 use crate::log::record::Mode;
 use crate::otlp::OtlpOptions;
@@ -41,6 +42,13 @@ pub(super) struct Run {
     /// everything
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     allow_anonymous: bool,
+    /// PEM file of the certificate, and of those between it and its root: the host takes connections over TLS; a new file counts
+    /// from the next connection on
+    #[arg(long)]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's key
+    #[arg(long)]
+    tls_key: Option<PathBuf>,
     /// What an acknowledgement survives: fsync (a power cut), os (the end of the process) or memory (nothing)
     #[arg(long, default_value = "fsync", env = "NERVE_DURABILITY")]
     durability: Durability,
@@ -85,6 +93,8 @@ impl Run {
 
     async fn serve(self, printer: &Printer) -> Done {
         let tokens = self.check_access()?;
+        let tls = self.tls()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         if self.source_burst.is_some() && self.source_rate.is_none() {
             let message = "--source-burst says how many events may come at once, and --source-rate how many a second, which is missing";
             return Err(fail(Exit::Usage, message));
@@ -133,10 +143,10 @@ impl Run {
             .with_context(|| format!("{} can't be written to", self.data.display()))?;
         // Written beside and renamed, so that nobody reads half an address.
         let beside = self.data.join(".address");
-        std::fs::write(&beside, format!("http://{address}\n"))
+        std::fs::write(&beside, format!("{scheme}://{address}\n"))
             .and_then(|()| std::fs::rename(&beside, self.data.join("address")))
             .with_context(|| format!("{} can't be written to", self.data.display()))?;
-        self.tell(printer, &host, address, tokens);
+        self.tell(printer, &host, &format!("{scheme}://{address}"), tokens);
         tell_systemd(sd_notify::NotifyState::Ready);
 
         let mut terminate = signal(SignalKind::terminate())?;
@@ -152,8 +162,11 @@ impl Run {
             stopping.announce_stop();
         };
         let anonymous = self.listen.ip().is_loopback() || self.allow_anonymous;
-        let access = Access::by_tokens(&self.data, anonymous, Arc::new(SystemClock));
-        crate::http::serve(host.clone(), listener, access, asked)
+        let entrance = Entrance {
+            access: Access::by_tokens(&self.data, anonymous, Arc::new(SystemClock)),
+            tls,
+        };
+        crate::http::serve(host.clone(), listener, entrance, asked)
             .await
             .context("the HTTP server failed")?;
         host.stop()
@@ -182,10 +195,28 @@ impl Run {
         Err(fail(Exit::Denied, message))
     }
 
-    fn tell(&self, printer: &Printer, host: &Host, address: SocketAddr, tokens: Option<usize>) {
+    /// What it shows who connects, where that is configured.
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let (cert, key) = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => return Ok(None),
+            (Some(cert), Some(key)) => (cert, key),
+            (cert, _) => {
+                let (is, misses) = match cert {
+                    Some(_) => ("tls-cert", "tls-key"),
+                    None => ("tls-key", "tls-cert"),
+                };
+                let message = format!("--{is} alone makes no TLS: name the other file with --{misses}");
+                return Err(fail(Exit::Usage, message));
+            }
+        };
+        let opened = Tls::open(cert, key);
+        opened.map(Some).map_err(|bad| fail(Exit::Usage, bad.to_string()))
+    }
+
+    fn tell(&self, printer: &Printer, host: &Host, address: &str, tokens: Option<usize>) {
         let (bounds, status) = (host.log().bounds(), host.log_status());
         let value = json!({
-            "address": format!("http://{address}"),
+            "address": address,
             "data": self.data,
             "plugins": self.plugins,
             "durability": self.durability.to_string(),
@@ -201,16 +232,16 @@ impl Run {
                 .unwrap_or_default();
             let access = match tokens {
                 Some(count) => format!("\n  access      with a token; there are {count}"),
-                None if address.ip().is_loopback() => String::new(),
+                None if self.listen.ip().is_loopback() => String::new(),
                 None => "\n  access      everybody who reaches this address may do everything".to_owned(),
             };
-            let server = if address.port() == 7117 {
+            let server = if address == DEFAULT_SERVER {
                 String::new()
             } else {
-                format!(" --server http://{address}")
+                format!(" --server {address}")
             };
             format!(
-                "nerve listens on http://{address}\n  data        {} ({} records, durability {})\n  \
+                "nerve listens on {address}\n  data        {} ({} records, durability {})\n  \
                  plugins     {} (drop NAME.wasm here){access}{recovered}\n\
                  next: nerve{server} publish user.registered '{{\"user\":\"ann\"}}' --key ann\n      \
                  nerve{server} plugin list\n      nerve{server} events --follow",

@@ -23,7 +23,7 @@ macro_rules! files {
     };
 }
 
-pub(super) const FILES: [(&str, &str, &str); 14] = files! {
+pub(super) const FILES: [(&str, &str, &str); 15] = files! {
     "/", HTML, "index.html";
     "/dashboard/style.css", CSS, "style.css";
     "/dashboard/app.js", SCRIPT, "app.js";
@@ -38,6 +38,7 @@ pub(super) const FILES: [(&str, &str, &str); 14] = files! {
     "/dashboard/pages/dead.js", SCRIPT, "pages/dead.js";
     "/dashboard/pages/doctor.js", SCRIPT, "pages/doctor.js";
     "/dashboard/pages/host.js", SCRIPT, "pages/host.js";
+    "/dashboard/pages/sign_in.js", SCRIPT, "pages/sign_in.js";
 };
 
 /// The routes of the dashboard: its files hold nothing of the host, and what they show they ask for as anybody does.

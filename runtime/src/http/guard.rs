@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 use super::routes::Admitted;
+use super::session;
 use crate::access::{Access, Look};
 
 /// The names that the host answers to, and whom it lets in.
@@ -21,6 +22,8 @@ pub(super) struct Guard(Arc<Inner>);
 struct Inner {
     own: Vec<String>,
     is_loopback: bool,
+    /// Cookies know no ports: each host has its own name for one.
+    cookie: Arc<str>,
     access: Arc<Access>,
 }
 
@@ -38,6 +41,7 @@ impl Guard {
         Self(Arc::new(Inner {
             own: own.collect(),
             is_loopback: address.ip().is_loopback(),
+            cookie: format!("nerve-{port}").into(),
             access,
         }))
     }
@@ -93,10 +97,30 @@ pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next
     if let Some(refused) = guard.refusal(matches!(look, Look::Everybody), host, origin) {
         return refused.into_response();
     }
-    let caller = guard.0.access.admit(&look, bearer(headers));
-    let access = guard.0.access.clone();
-    request.extensions_mut().insert(Admitted { access, caller });
+    let (access, cookie) = (guard.0.access.clone(), guard.0.cookie.clone());
+    let caller = match (bearer(headers), session::cookie(headers, &cookie)) {
+        // A browser says from which page it changes something: what does not say so is none.
+        (None, Some(_)) if origin.is_none() && !request.method().is_safe() => {
+            return no_origin().into_response();
+        }
+        (None, Some(session)) => access.resume(&look, session),
+        (token, _) => access.admit(&look, token),
+    };
+    request.extensions_mut().insert(Admitted {
+        access,
+        caller,
+        cookie,
+    });
     next.run(request).await
+}
+
+fn no_origin() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "origin-refused",
+        "a session is for pages of this host, and the request does not say of which page it is",
+    )
+    .hint("show a token instead of a session")
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {

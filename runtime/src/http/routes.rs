@@ -28,6 +28,8 @@ pub(super) struct Methods(MethodRouter<Host>);
 pub(super) struct Admitted {
     pub(super) access: Arc<Access>,
     pub(super) caller: Result<Caller, AccessError>,
+    /// The name of this host's cookie.
+    pub(super) cookie: Arc<str>,
 }
 
 impl Routes {
@@ -59,6 +61,10 @@ pub(super) fn post<H: Handler<T, Host>, T: 'static>(needs: Needs, handler: H) ->
 }
 
 impl Methods {
+    pub(super) fn post<H: Handler<T, Host>, T: 'static>(self, needs: Needs, handler: H) -> Self {
+        self.on(MethodFilter::POST, needs, handler)
+    }
+
     pub(super) fn get<H: Handler<T, Host>, T: 'static>(self, needs: Needs, handler: H) -> Self {
         self.on(MethodFilter::GET, needs, handler)
     }
@@ -87,13 +93,13 @@ impl<H: Handler<T, Host>, T: 'static> Handler<T, Host> for Guarded<H> {
     type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
 
     fn call(self, mut request: Request, host: Host) -> Self::Future {
-        let admitted = request.extensions_mut().remove::<Admitted>();
+        let admitted = request.extensions().get::<Admitted>().cloned();
         Box::pin(async move {
             if self.needs == Needs::Nothing {
                 return self.handler.call(request, host).await;
             }
             // Where nobody looked who asks, nobody is let in.
-            let Some(Admitted { access, caller }) = admitted else {
+            let Some(Admitted { access, caller, .. }) = admitted else {
                 return refusal(AccessError::Unreadable).into_response();
             };
             let caller = match caller {

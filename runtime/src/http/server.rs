@@ -9,10 +9,14 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::tls::Tls;
 
 /// Connections that are open at a time; who comes later waits. Where the system gives the process few file descriptors,
 /// half of them: each connection takes one, and the log must never find that there are none left.
@@ -47,12 +51,13 @@ impl Default for Patience {
 pub(super) async fn serve(
     router: Router,
     listener: TcpListener,
+    tls: Option<Tls>,
     patience: Patience,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience.head);
+    let tls = tls.as_ref().map(Tls::acceptor);
     let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
     let places = Arc::new(Semaphore::new(most_connections()));
     let mut shutdown = std::pin::pin!(shutdown);
@@ -61,21 +66,17 @@ pub(super) async fn serve(
             () = &mut shutdown => break,
             accepted = accept(&listener, &places) => accepted?,
         };
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-        let stop = stop.clone();
+        let connection = Connection {
+            http: http.clone(),
+            router: router.clone(),
+            patience,
+            stop: stop.clone(),
+        };
+        let tls = tls.clone();
         connections.spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => Some(ended),
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::time::timeout(patience.stop, connection).await.ok()
-                }
-            };
-            match ended {
-                Some(Ok(())) => {}
-                Some(Err(cause)) => tracing::debug!("a connection ended: {cause}"),
-                None => tracing::info!("a client that did not finish its request was cut off"),
+            match tls {
+                None => connection.serve(stream).await,
+                Some(tls) => connection.serve_over(tls, stream).await,
             }
             drop(place);
         });
@@ -85,6 +86,48 @@ pub(super) async fn serve(
     connections.close();
     connections.wait().await;
     Ok(())
+}
+
+/// One connection, and what it needs.
+struct Connection {
+    http: http1::Builder,
+    router: Router,
+    patience: Patience,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    /// Serve it over TLS, where its client shakes hands in time.
+    async fn serve_over(self, tls: TlsAcceptor, stream: TcpStream) {
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(self.patience.head, tls.accept(stream)) => shaken,
+            () = self.stop.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(cause)) => tracing::debug!("a client did not come to terms over TLS: {cause}"),
+            Err(_) => tracing::debug!("a client did not come to terms over TLS in time"),
+        }
+    }
+
+    /// Serve it until it ends, or the host does.
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = TowerToHyperService::new(self.router);
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(self.patience.stop, connection).await.ok()
+            }
+        };
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(cause)) => tracing::debug!("a connection ended: {cause}"),
+            None => tracing::info!("a client that did not finish its request was cut off"),
+        }
+    }
 }
 
 /// # Cancel safety

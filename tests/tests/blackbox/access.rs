@@ -8,7 +8,7 @@ use nerve_tests::{Host, program};
 use serde_json::Value;
 
 /// Run `nerve` to its end with these variables.
-fn nerve(folder: &Path, variables: &[(&str, &str)], args: &[&str]) -> Output {
+pub(crate) fn nerve(folder: &Path, variables: &[(&str, &str)], args: &[&str]) -> Output {
     let mut command = Command::new(program());
     command.current_dir(folder).args(["--output", "json"]).args(args);
     for name in ["NERVE_SERVER", "NERVE_TOKEN", "NERVE_TOKEN_FILE"] {
@@ -22,13 +22,13 @@ fn nerve(folder: &Path, variables: &[(&str, &str)], args: &[&str]) -> Output {
 }
 
 /// What it printed, which must be a success.
-fn said(output: &Output) -> Value {
+pub(crate) fn said(output: &Output) -> Value {
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The code with which it failed, and its exit code.
-fn refused(output: &Output) -> (String, i32) {
+pub(crate) fn refused(output: &Output) -> (String, i32) {
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     let code = value["error"]["code"]
         .as_str()
@@ -37,10 +37,10 @@ fn refused(output: &Output) -> (String, i32) {
 }
 
 /// A host that was started by hand; killed at the end.
-struct Started(Child, Value);
+pub(crate) struct Started(Child, Value);
 
 impl Started {
-    fn with(folder: &Path, args: &[&str]) -> Self {
+    pub(crate) fn with(folder: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(program())
             .current_dir(folder)
             .args(["run", "--output", "json"])
@@ -56,7 +56,7 @@ impl Started {
     }
 
     /// Its address, by the loopback one.
-    fn server(&self) -> String {
+    pub(crate) fn server(&self) -> String {
         self.1["address"]
             .as_str()
             .unwrap()

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use nerve_tests::{Host, built, program};
-use serde_json::json;
+use nerve_tests::{Host, built, nerve, program};
+use serde_json::{Value, json};
 
 const SHOP: [&str; 10] = [
     "plugins/analytics",
@@ -36,14 +36,59 @@ fn buys(host: &Host, user: &str) {
     host.publish("cart.checked_out", &format!("buy-{user}"), Some(user), &bought);
 }
 
-#[test]
-fn the_dashboard_shows_a_shop_and_sees_to_it_in_a_real_browser() {
+/// Let the script drive a browser on the dashboard of `host`, with these variables.
+fn browse(host: &Host, script: &str, variables: &[(&str, &str)]) {
     let modules = program().parent().and_then(Path::parent).unwrap().join("browser");
     assert!(
         modules.join("node_modules").is_dir(),
         "{} has no packages: run `make browser` first",
         modules.display()
     );
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
+    std::fs::create_dir_all(&shots).unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let browser = Command::new(tests.join("../scripts/browser.sh"))
+        .env("CARGO_TARGET_DIR", modules.parent().unwrap())
+        .output()
+        .unwrap();
+    let browser = String::from_utf8(browser.stdout).unwrap();
+    let ran = Command::new("node")
+        .arg(tests.join("browser").join(script))
+        .args([
+            host.address(),
+            shots.to_str().unwrap(),
+            modules.to_str().unwrap(),
+            browser.trim(),
+        ])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}{}\npictures of its pages are in {}",
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+        shots.display()
+    );
+}
+
+#[test]
+fn the_dashboard_lets_in_who_has_a_token_by_the_keyboard_and_no_page_of_another_site() {
+    let host = Host::start(&["fixtures/counter"]);
+    let token = |name: &str, scopes: &[&str]| {
+        let scopes: Vec<&str> = scopes.iter().flat_map(|scope| ["--scope", scope]).collect();
+        let args = [&["--output", "json", "token", "create", name][..], &scopes].concat();
+        let made: Value = serde_json::from_slice(&nerve(&host.path("."), &args).stdout).unwrap();
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let (ann, guest) = (token("ann", &["read", "operate"]), token("guest", &["read"]));
+    let variables = [("NERVE_TEST_ANN", &*ann), ("NERVE_TEST_GUEST", &*guest)];
+    browse(&host, "sign_in.mjs", &variables);
+    assert!(!host.said().contains(&ann), "no token is logged");
+}
+
+#[test]
+fn the_dashboard_shows_a_shop_and_sees_to_it_in_a_real_browser() {
     let mut host = Host::start(&SHOP);
     host.publish(
         "stock.received",
@@ -67,29 +112,6 @@ fn the_dashboard_shows_a_shop_and_sees_to_it_in_a_real_browser() {
         host.plugin("shipping")["version"] != first
     });
 
-    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
-    std::fs::create_dir_all(&shots).unwrap();
-    let browser = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/browser.sh"))
-        .env("CARGO_TARGET_DIR", modules.parent().unwrap())
-        .output()
-        .unwrap();
-    let browser = String::from_utf8(browser.stdout).unwrap();
-    let ran = Command::new("node")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/dashboard.mjs"))
-        .args([
-            host.address(),
-            shots.to_str().unwrap(),
-            modules.to_str().unwrap(),
-            browser.trim(),
-        ])
-        .output()
-        .unwrap();
-    assert!(
-        ran.status.success(),
-        "{}{}\npictures of its pages are in {}",
-        String::from_utf8_lossy(&ran.stdout),
-        String::from_utf8_lossy(&ran.stderr),
-        shots.display()
-    );
+    browse(&host, "dashboard.mjs", &[]);
     assert_eq!(host.plugin("shipping")["version"], first, "it was rolled back");
 }

@@ -9,10 +9,10 @@ export class Refused extends Error {
   }
 }
 
-async function ask(method, path, signal) {
+async function ask(method, path, signal, headers = {}) {
   let answer;
   try {
-    answer = await fetch(path, { method, signal, headers: { Accept: "application/json" } });
+    answer = await fetch(path, { method, signal, headers: { Accept: "application/json", ...headers } });
   } catch (cause) {
     if (cause.name === "AbortError") throw cause;
     throw new Refused({ detail: "the host does not answer: is it running?" }, 0);
@@ -25,6 +25,17 @@ async function ask(method, path, signal) {
 export const get = (path, signal) => ask("GET", path, signal);
 export const post = (path) => ask("POST", path);
 export const remove = (path) => ask("DELETE", path);
+
+/** Who one is to the host; `scopes` are null where it asks nobody. */
+export const session = () => get("/v1/session");
+
+/** Be who has this token, until the browser is closed or `leave`. */
+export async function enter(token) {
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new Refused({ detail: "that is no token: one is nrv_ and 64 digits" }, 0);
+  await ask("POST", "/v1/session", undefined, { Authorization: `Bearer ${token}` });
+}
+
+export const leave = () => remove("/v1/session");
 
 /** A path whose parts may hold anything. */
 export function path(parts, query = {}) {

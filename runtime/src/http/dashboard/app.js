@@ -1,7 +1,7 @@
 // The dashboard: which page is shown, and when it is drawn anew.
 
-import { follow, get } from "./api.js";
-import { h, say } from "./dom.js";
+import { follow, get, leave, session } from "./api.js";
+import { button, h, say } from "./dom.js";
 import * as dead from "./pages/dead.js";
 import * as doctor from "./pages/doctor.js";
 import * as events from "./pages/events.js";
@@ -9,6 +9,7 @@ import * as host from "./pages/host.js";
 import * as map from "./pages/map.js";
 import * as plugin from "./pages/plugin.js";
 import * as plugins from "./pages/plugins.js";
+import { signIn } from "./pages/sign_in.js";
 import * as trace from "./pages/trace.js";
 
 // A page answers what it shows, for the parts of the address behind its name. `live` ones are drawn anew as events come.
@@ -16,9 +17,12 @@ const PAGES = { map, plugins, plugin, events, trace, dead, doctor, host };
 
 const main = document.getElementById("main");
 const live = document.getElementById("live");
+const who = document.getElementById("who");
 let shown = null; // The page, its arguments, and what ends what it has asked for.
 let stale = false;
 const recent = [];
+let stream = new AbortController(); // Ends the stream of events.
+let entered = () => {}; // Called when somebody has signed in.
 
 function address() {
   const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
@@ -36,7 +40,7 @@ async function open() {
   }
   main.replaceChildren(h("p", { class: "soft" }, "…"));
   await draw();
-  main.focus({ preventScroll: true });
+  if (!isAsked()) main.focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
 
@@ -53,10 +57,34 @@ async function draw() {
     keepFocus(() => main.replaceChildren(h("h2", {}, title), ...content.flat(Infinity).filter(Boolean)));
   } catch (cause) {
     if (drawn !== shown || cause.name === "AbortError") return;
+    if (cause.status === 401) { askWho(); return; }
     main.replaceChildren(h("h2", {}, "This can't be shown"), h("p", { class: "bad" }, cause.message));
   } finally {
     drawn.busy = false;
   }
+}
+
+const isAsked = () => main.querySelector("#token") !== null;
+
+/** The host asks who one is; what is typed already stays. */
+function askWho() {
+  who.replaceChildren();
+  if (isAsked()) return;
+  document.title = "Sign in · nerve";
+  main.replaceChildren(...signIn(() => { tell(); entered(); open(); }));
+  main.querySelector("#token").focus();
+}
+
+/** Say who one is, where the host asked. */
+async function tell() {
+  const { name, scopes } = await session().catch(() => ({ scopes: null }));
+  if (scopes === null) { who.replaceChildren(); return; }
+  const out = button("Sign out", `Sign out ${name}`, async () => {
+    await leave();
+    stream.abort();
+    await open();
+  });
+  who.replaceChildren(h("span", { title: scopes.join(", ") }, name), " ", out);
 }
 
 /** Who uses the keyboard stays where they are when a page is drawn anew, and so does what they typed. */
@@ -90,13 +118,21 @@ async function listen() {
       if (after === null) after = (await get("/v1/log")).last;
       live.textContent = "live";
       live.classList.remove("off");
+      stream = new AbortController();
       await follow(after, (logged) => {
         after = logged.offset;
         recent.unshift(logged);
         recent.length = Math.min(recent.length, 200);
         stale = true;
-      });
+      }, stream.signal);
     } catch (cause) {
+      if ([401, 403].includes(cause.status)) {
+        live.textContent = cause.status === 401 ? "signed out" : "not allowed to follow";
+        live.classList.add("off");
+        await new Promise((resolve) => { entered = resolve; });
+        continue;
+      }
+      if (cause.name === "AbortError") continue;
       live.textContent = "the host does not answer; trying again";
       live.classList.add("off");
       if (cause.status === 410) after = null;
@@ -114,5 +150,6 @@ document.addEventListener("visibilitychange", () => { stale = true; });
 // Events come faster than anybody reads: once a second is live enough, and what no event tells is looked at now and then.
 setInterval(() => { if (stale && mayDraw()) draw(); }, 1000);
 setInterval(() => { stale = true; }, 5000);
+tell();
 open();
 listen();

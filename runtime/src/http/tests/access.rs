@@ -236,3 +236,85 @@ async fn where_nobody_looked_who_asks_nobody_is_let_in() {
     let asked: Request<Body> = request("GET", "/v1/log", &[], "");
     bed.send(asked).await.problem(503, "tokens-unreadable");
 }
+
+/// The cookie that an answer sets, as a browser shows it.
+fn cookie(answer: &Answer) -> String {
+    let set = answer.headers["set-cookie"].to_str().unwrap();
+    assert!(set.contains("; Path=/v1; HttpOnly; SameSite=Strict"), "{set}");
+    set.split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_session_is_good_for_what_its_token_is_and_only_from_pages_of_this_host() {
+    let guarded = Guarded::new();
+    let token = guarded.token("ann", &["read", "operate"], Some(3_600_000_000));
+    guarded
+        .ask("POST", "/v1/session", None)
+        .await
+        .problem(401, "token-required");
+    let opened = guarded.ask("POST", "/v1/session", Some(&token)).await;
+    let cookie = cookie(&opened);
+    assert!(
+        cookie.starts_with("nerve-7117=") && !cookie.contains(&token[11..]),
+        "{cookie}"
+    );
+    let own = ("origin", "http://127.0.0.1:7117");
+    let shown = format!("other=1; {cookie}");
+    let ask = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let headers = [headers, &[("cookie", &*shown)]].concat();
+        guarded.bed.send(request(method, path, &headers, "")).await
+    };
+    ask("GET", "/v1/log", &[]).await.ok();
+    ask("POST", "/v1/plugins/none/pause", &[own])
+        .await
+        .problem(404, "plugin-not-found");
+    ask("POST", "/v1/plugins/none/pause", &[])
+        .await
+        .problem(403, "origin-refused");
+    for origin in ["http://127.0.0.1:8080", "http://evil.example", "null"] {
+        let answer = ask("POST", "/v1/plugins/none/pause", &[("origin", origin)]).await;
+        answer.problem(403, "origin-refused");
+    }
+    ask("POST", "/v1/events", &[own])
+        .await
+        .problem(403, "scope-missing");
+    let secure = guarded.bed.send(request(
+        "POST",
+        "/v1/session",
+        &[("authorization", &token), ("origin", "https://127.0.0.1:7117")],
+        "",
+    ));
+    assert!(
+        secure.await.headers["set-cookie"]
+            .to_str()
+            .unwrap()
+            .ends_with("; Secure")
+    );
+
+    let other = self::cookie(&guarded.ask("POST", "/v1/session", Some(&token)).await);
+    let closed = ask("DELETE", "/v1/session", &[own]).await;
+    assert!(
+        closed.headers["set-cookie"]
+            .to_str()
+            .unwrap()
+            .contains("Max-Age=0")
+    );
+    ask("GET", "/v1/log", &[]).await.problem(401, "token-refused");
+    let by_other = async || {
+        guarded
+            .bed
+            .send(request("GET", "/v1/log", &[("cookie", &other)], ""))
+            .await
+    };
+    by_other().await.ok();
+    access::revoke(guarded.folder.path(), "ann").unwrap();
+    by_other().await.problem(401, "token-refused");
+}
+
+#[tokio::test]
+async fn who_is_asked_for_nothing_gets_no_session() {
+    let guarded = Guarded::new();
+    let opened = guarded.ask("POST", "/v1/session", None).await;
+    assert_eq!(opened.ok()["name"], "anonymous");
+    assert!(!opened.headers.contains_key("set-cookie"));
+}

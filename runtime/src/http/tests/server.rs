@@ -35,7 +35,7 @@ impl Server {
         let everybody = Arc::new(Access::everybody(Arc::new(SystemClock)));
         let router = super::super::router(host.clone(), address, everybody);
         let announced = host.clone();
-        let serving = tokio::spawn(server::serve(router, listener, patience, async move {
+        let serving = tokio::spawn(server::serve(router, listener, None, patience, async move {
             stopped.await.ok();
             announced.announce_stop();
         }));
