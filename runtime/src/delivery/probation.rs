@@ -12,6 +12,9 @@
 //! it is promoted; it is watched in the same way. A key changes hands with nothing of it parked: what was parked when
 //! the share changed stays with the version before until its key is free.
 //!
+//! Nothing stays with the version before for good, for it may fail everything. When the watch is over, what was passed on
+//! goes back to the version that runs, and behind a promotion a parked key as soon as the version before fails it once more.
+//!
 //! Probation is part of the fold: what an attempt does to it stands in its outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,6 +194,17 @@ impl Probation {
         self.held.remove(key);
     }
 
+    /// Behind `outcome`, of `key` and appended at `time`: what the version before keeps no longer goes back.
+    pub fn give_back(&mut self, time: Micros, key: &OrderKey, outcome: &Outcome<'_>) {
+        if !self.passed_on.is_empty() && self.is_over(time) {
+            self.passed_on.clear();
+        }
+        let failed = outcome.version == self.before && outcome.verdict != Verdict::Done;
+        if self.share.is_none() && failed && !outcome.replay {
+            self.held.remove(key);
+        }
+    }
+
     /// Only `parked` keys are held.
     pub fn retain_held(&mut self, is_parked: impl Fn(&OrderKey) -> bool) {
         self.held.retain(is_parked);
@@ -206,9 +220,9 @@ impl Probation {
         self.fallen.as_deref()
     }
 
-    /// Whether the next attempt at `event` is the version before's.
-    pub fn has_passed_on(&self, event: Offset) -> bool {
-        self.passed_on.contains_key(&event)
+    /// Whether the next attempt at `event`, at `now`, is the version before's.
+    pub fn has_passed_on(&self, event: Offset, now: Micros) -> bool {
+        self.passed_on.contains_key(&event) && !self.is_over(now)
     }
 
     /// Whether an attempt that ended at `now` is judged no more.

@@ -180,7 +180,7 @@ impl PluginState {
         };
         self.judge(time, &key, outcome);
         self.cursor.apply(outcome);
-        self.end_probation(time, &key);
+        self.end_probation(time, &key, outcome);
         self.breaker.apply(time, outcome);
         self.settled_at = Some(Offset(offset.0 + u64::from(outcome.emitted)));
         self.redrive.remove(&event);

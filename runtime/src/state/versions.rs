@@ -227,11 +227,12 @@ impl PluginState {
     }
 
     /// Whether a probation is over behind an outcome of `key`, which the cursor has followed.
-    pub(super) fn end_probation(&mut self, time: Micros, key: &OrderKey) {
+    pub(super) fn end_probation(&mut self, time: Micros, key: &OrderKey, outcome: &Outcome<'_>) {
         let Some(probation) = &mut self.probation else {
             return;
         };
         let minded_keys = probation.minds_keys();
+        probation.give_back(time, key, outcome);
         if !self.cursor.parked.contains_key(key) {
             probation.free(key);
         }

@@ -57,7 +57,7 @@ impl Lane {
             && self.before.is_some()
             && !under_way.turned.historic
             && let Some(probation) = &subscriber.state.lock().probation
-            && (probation.has_passed_on(entry.offset) || is_of_before(probation, entry, under_way)?)
+            && (probation.has_passed_on(entry.offset, now) || is_of_before(probation, entry, under_way)?)
         {
             under_way.side = Side::Before;
         }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bed::Bed;
 use super::probation::{TERMS, agree, bad, live, ok};
+use crate::delivery::cursor::OrderKey;
+use crate::delivery::lane::Rest;
 use crate::log::record::{
     AskedBy, Deployment, DeploymentAction, FailureClass, Record, RolledBack, Terms, VersionId,
 };
@@ -164,5 +166,77 @@ fn a_canary_that_fails_is_taken_back_and_so_is_one_that_an_operator_does_not_wan
     };
     record(&bed, DeploymentAction::RolledBack(Box::new(back)));
     assert!(bed.fold().probation.is_none());
+    agree(&bed);
+}
+
+/// Run the lane so often at most, and advance the clock to each retry.
+fn run_for(bed: &mut Bed, rounds: usize) {
+    for _ in 0..rounds {
+        let Rest::Until(Some(due)) = bed.run() else { return };
+        bed.clock.set(due);
+    }
+}
+
+/// Which versions tried the events of `key`, attempts at one event after the other.
+fn tried(bed: &Bed, key: &str) -> Vec<(u64, u8)> {
+    let saw = bed.saw.lock();
+    let of_key = saw.iter().filter(|saw| saw.key.as_deref() == Some(key));
+    of_key.map(|saw| (saw.offset, saw.version)).collect()
+}
+
+#[test]
+fn what_both_versions_failed_goes_back_to_the_canary_when_its_watch_is_over() {
+    let down = || bad(FailureClass::Retry, |_| true);
+    let stumbles = || bad(FailureClass::Trap, |delivery| delivery.attempt == 1);
+    for restarts in [false, true] {
+        let mut bed = Bed::new(down());
+        bed.terms = Some(HALF);
+        bed.swap(stumbles());
+        // The canary has ada, and the version before, which fails everything, the others: all of them wait.
+        let [first, ..] = ["ada", "ada", "bob", "carol", "mallory"].map(|key| bed.publish(Some(key)));
+        run_for(&mut bed, 5);
+        assert_eq!(tried(&bed, "ada")[..2], [(first, 2), (first, 1)]);
+        assert!(
+            bed.fold().breaker.open().is_some(),
+            "an outage of the version before"
+        );
+        if restarts {
+            bed = bed.restart_beside(stumbles(), down());
+        }
+        run_for(&mut bed, 100);
+        let ada = tried(&bed, "ada");
+        assert_eq!(
+            (ada.first(), ada.last()),
+            (Some(&(first, 2)), Some(&(first + 1, 2))),
+            "{ada:?}"
+        );
+        assert!(
+            !bed.fold()
+                .cursor
+                .parked
+                .contains_key(&OrderKey::Key("ada".into()))
+        );
+        assert!(bed.fold().probation.is_some(), "it is a canary still");
+        in_order(&bed);
+        agree(&bed);
+    }
+}
+
+#[test]
+fn what_the_version_before_fails_again_behind_a_promotion_is_the_canarys() {
+    let mut bed = Bed::new(bad(FailureClass::Retry, |_| true));
+    bed.terms = Some(HALF);
+    bed.swap(ok());
+    for _ in 0..2 {
+        ["bob", "carol", "mallory"].map(|key| bed.publish(Some(key)));
+    }
+    run_for(&mut bed, 20);
+    assert_eq!(bed.fold().counters[0], 0, "all of them wait");
+    record(&bed, DeploymentAction::Promoted(VersionId([2; 8])));
+    run_for(&mut bed, 20);
+    assert_eq!((bed.fold().counters[0], bed.fold().counters[2]), (6, 0));
+    let watch = bed.fold().probation.unwrap();
+    assert!(!watch.minds_keys(), "no key is the version before's any more");
+    in_order(&bed);
     agree(&bed);
 }

@@ -102,10 +102,13 @@ fn a_watch_does_not_end_while_the_version_before_is_asked_or_once_it_fell() {
     );
     apply(&mut probation, [fails(FailureClass::Trap, 99, Watched::PassedOn)]);
     assert!(probation.is_asking() && !probation.has_ended(Micros(1000 * SECOND)));
-    assert!(probation.has_passed_on(Offset(99)));
+    assert!(probation.has_passed_on(Offset(99), Micros(SECOND)));
     apply(&mut probation, [done(1, 99)]);
     assert!(probation.fallen().is_some() && !probation.is_asking());
-    assert!(!probation.has_passed_on(Offset(99)), "it has come to its end");
+    assert!(
+        !probation.has_passed_on(Offset(99), Micros(SECOND)),
+        "it has come to its end"
+    );
     assert!(!probation.has_ended(Micros(1000 * SECOND)), "a rollback is due");
     let first = probation.fallen().map(str::to_owned);
     apply(
@@ -133,9 +136,9 @@ fn what_the_version_before_gives_up_on_is_not_its_own_any_more() {
             outcome(1, 7, Verdict::Retry { due: 1, failure }, None),
         ],
     );
-    assert!(probation.has_passed_on(Offset(7)) && !probation.is_asking());
+    assert!(probation.has_passed_on(Offset(7), Micros(SECOND)) && !probation.is_asking());
     apply(&mut probation, [outcome(1, 7, Verdict::Dead { failure }, None)]);
-    assert!(!probation.has_passed_on(Offset(7)) && probation.fallen().is_none());
+    assert!(!probation.has_passed_on(Offset(7), Micros(SECOND)) && probation.fallen().is_none());
 }
 
 /// Whom an event goes to next that version 2 failed for the first time, after these attempts.
