@@ -59,7 +59,9 @@ pub use retention::{Keep, RetainError, Retention};
 pub use rewind::{RewindError, RewindOrder, RewindStatus, RewindTo};
 pub use schemas::SetSchemaError;
 pub use scrub::{Rot, ScrubOptions, ScrubStatus};
-pub use status::{DeadLetter, LogStatus, ParkedStatus, PluginStatus, Standing, TimerStatus, VersionStatus};
+pub use status::{
+    DeadLetter, LogStatus, OwnStatus, ParkedStatus, PluginStatus, Standing, TimerStatus, VersionStatus,
+};
 pub use versions::{AgainStatus, KeptVersion};
 pub use wait::{Behind, Settling, Waited, Why};
 

@@ -6,6 +6,8 @@
 //! [`trace_context`] says to which trace an event belongs.
 
 pub mod index;
+#[cfg(test)]
+pub(crate) mod looked_at;
 pub mod record;
 pub mod sequencer;
 pub mod trace_context;

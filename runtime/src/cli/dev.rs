@@ -107,6 +107,7 @@ impl Dev {
             api: api.at(&format!("http://{address}")),
             deployed: BTreeMap::new(),
             awaited: BTreeMap::new(),
+            is_swapped: false,
         };
         session.screen.show(&json!({
             "kind": "host", "address": session.api.server(), "data": self.data,
@@ -138,6 +139,8 @@ struct Session {
     /// By plugin, the pair that the host has not decided on yet, and when cargo had built it. One that another takes the
     /// place of may never be decided on.
     awaited: BTreeMap<String, (Hash, Instant)>,
+    /// Whether any went live that was awaited, since nothing was.
+    is_swapped: bool,
 }
 
 /// All that can make it do something.
@@ -254,14 +257,13 @@ impl Session {
         Ok(is_new)
     }
 
-    /// Show records, and publish the examples where a swap was the last that was awaited.
+    /// Show records, and publish the examples once all that was awaited is decided on and something of it went live.
     fn see(&mut self, records: &[Entry]) {
         for entry in records {
             self.at = entry.offset;
             let Ok(record) = Record::decode(&entry.payload) else {
                 continue;
             };
-            let mut is_swapped = false;
             let mut after = None;
             if let Record::Deployment(deployment) = &record {
                 let awaited = self.awaited.get(&deployment.plugin).copied();
@@ -270,7 +272,7 @@ impl Session {
                 {
                     self.awaited.remove(&deployment.plugin);
                     after = Some(ended.elapsed());
-                    is_swapped = matches!(deployment.action, DeploymentAction::Live(_));
+                    self.is_swapped |= matches!(deployment.action, DeploymentAction::Live(_));
                 }
             }
             if let Some(mut told) = story::told(entry, &record) {
@@ -279,7 +281,9 @@ impl Session {
                 }
                 self.screen.show(&told);
             }
-            if is_swapped && self.awaited.is_empty() {
+            // One of several may be refused, or wait, last.
+            if self.is_swapped && self.awaited.is_empty() {
+                self.is_swapped = false;
                 self.publish();
             }
         }

@@ -457,6 +457,20 @@ fn watched(plugin: &Value, row: &mut impl FnMut(&str, String)) {
                 share * 100.0
             ),
         );
+        if let Some(own) = watch.get("own_state").filter(|own| !own.is_null()) {
+            row(
+                "its state",
+                format!(
+                    "its own: {} keys, {} bytes, {} keys written; {} keys of events done, of {} at most; what stands as state is the \
+                     version before's",
+                    text_at(own, "/keys"),
+                    text_at(own, "/bytes"),
+                    text_at(own, "/wrote"),
+                    text_at(own, "/done"),
+                    text_at(own, "/limit")
+                ),
+            );
+        }
     }
     row(
         "probation",

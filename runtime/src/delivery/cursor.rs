@@ -139,13 +139,17 @@ impl Cursor {
         parked
     }
 
-    /// Everything up to `through` that is not settled will never be: go on behind it. Heads of parked keys stay.
+    /// Everything up to `through` that is not settled will never be: go on behind it. Heads of parked keys stay that are kept.
     pub fn skip(&mut self, through: Offset) {
         self.low = self.low.max(through);
         self.above.retain(|offset| *offset > through);
         let low = self.low;
         self.parked.retain(|_, parked| {
             parked.waits_from = parked.waits_from.max(through.next());
+            // One that is in the log alone is gone with it.
+            parked
+                .head
+                .take_if(|head| head.kept.is_none() && head.event <= through);
             parked.head.is_some() || parked.waits_from <= low
         });
     }
@@ -169,8 +173,10 @@ impl Cursor {
 
     /// Nothing before this offset is needed to go on.
     pub fn needs_from(&self) -> Offset {
-        let behind = self.low.next();
-        self.oldest_waiting().map_or(behind, |oldest| oldest.min(behind))
+        let heads = self.parked.values().filter_map(|parked| parked.head.as_ref());
+        let unkept = heads.filter(|head| head.kept.is_none()).map(|head| head.event);
+        let oldest = unkept.chain(self.oldest_waiting()).min();
+        oldest.map_or(self.low.next(), |oldest| oldest.min(self.low.next()))
     }
 
     /// The oldest offset that has to be read again to find what waits behind parked keys.
@@ -277,10 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_gap_the_head_of_a_key_stays_and_what_waited_for_it_does_not() {
+    fn behind_a_gap_the_head_of_a_key_stays_that_is_kept_and_what_waited_for_it_does_not() {
         let mut cursor = Cursor::default();
         let key = OrderKey::Key("k".into());
         cursor.apply(&outcome(3, 3, retry(), Some("k"), false));
+        let kept = Kept {
+            recorded: Micros(1),
+            record: bytes::Bytes::new(),
+        };
+        cursor.head_mut(&key, Offset(3)).unwrap().kept = Some(kept);
+        cursor.apply(&outcome(4, 4, retry(), None, false));
         cursor.apply(&outcome(5, 5, retry(), Some("other"), false));
         cursor.apply(&outcome(5, 9, Verdict::Done, Some("other"), false));
         cursor.skip(Offset(20));
@@ -324,6 +336,7 @@ mod tests {
         cursor.apply(&outcome(3, 3, retry(), None, false));
         assert!(cursor.parked.contains_key(&OrderKey::Own(Offset(3))));
         assert_eq!(cursor.oldest_waiting(), None);
+        assert_eq!(cursor.needs_from(), Offset(3), "it is in the log alone");
         cursor.apply(&outcome(3, 3, Verdict::Done, None, true));
         assert!(cursor.parked.is_empty());
     }

@@ -15,6 +15,10 @@
 //! Nothing stays with the version before for good, for it may fail everything. When the watch is over, what was passed on
 //! goes back to the version that runs, and behind a promotion a parked key as soon as the version before fails it once more.
 //!
+//! A canary may have a state of its own (`state::own`). The version before is then asked on that state, for the events of its keys
+//! are not in the other. It may fail there for what it can't read; so where both fail several events in a row the canary
+//! falls, which costs it nothing but its state.
+//!
 //! Probation is part of the fold: what an attempt does to it stands in its outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,6 +209,16 @@ impl Probation {
         }
     }
 
+    /// Whether it is of a canary with a state of its own.
+    pub fn has_own_state(&self) -> bool {
+        self.terms.own && self.share.is_some()
+    }
+
+    /// The version has to go, for this reason where there is none yet.
+    pub fn fall(&mut self, why: String) {
+        self.fallen.get_or_insert(why);
+    }
+
     /// Only `parked` keys are held.
     pub fn retain_held(&mut self, is_parked: impl Fn(&OrderKey) -> bool) {
         self.held.retain(is_parked);
@@ -312,7 +326,7 @@ impl Probation {
 
     /// The version before made an attempt.
     fn judge(&mut self, outcome: &Outcome<'_>) {
-        let event = outcome.event();
+        let (event, own) = (outcome.event(), self.has_own_state());
         let Some(passed) = self.passed_on.get_mut(&event) else {
             return;
         };
@@ -321,12 +335,19 @@ impl Probation {
         if !matches!(outcome.verdict, Verdict::Retry { .. }) {
             self.passed_on.remove(&event);
         }
-        if let (Verdict::Done, Some((class, reason)), None) = (outcome.verdict, why, &self.fallen)
-            && (!asks_again(class) || self.seen.is_worse_than(self.known))
-        {
+        let Some((class, reason)) = why.filter(|_| self.fallen.is_none()) else {
+            return;
+        };
+        if outcome.verdict == Verdict::Done && (!asks_again(class) || self.seen.is_worse_than(self.known)) {
             self.fallen = Some(format!(
                 "it failed the event at offset {event}, where version {} did not: {reason}",
                 self.before
+            ));
+        } else if outcome.verdict != Verdict::Done && own && !asks_again(class) && self.row >= ROW {
+            self.fallen = Some(format!(
+                "it failed {} events in a row, the last of them at offset {event}, and version {} can't do them on the state of \
+                 the canary either: {reason}",
+                self.row, self.before
             ));
         }
     }

@@ -87,12 +87,25 @@ impl Between<'_> {
     /// State and cursor went back with `version`, on a log that begins at `first`: put it in place, and let the lanes look at
     /// the fold anew.
     pub fn go_back(self, version: Option<Arc<dyn Version>>, first: Offset) {
+        self.subscriber
+            .needs_nothing_below
+            .store(first.0, Ordering::Relaxed);
+        self.look_back();
+        self.swap(version);
+    }
+
+    /// What was settled may be unsettled: the lanes look at the fold anew. Retention has left what a canary may give back.
+    pub fn look_back(&self) {
         let one = self.subscriber;
         one.shared.lock().requeue();
         one.looked.store(0, Ordering::Relaxed);
-        one.needs_nothing_below.store(first.0, Ordering::Relaxed);
         one.redrive.store(true, Ordering::Relaxed);
-        self.swap(version);
+    }
+
+    /// The same versions go on, and forget what they remember of their states.
+    pub fn begin_anew(mut self) {
+        self.slot.generation += 1;
+        self.subscriber.bell.notify_one();
     }
 
     /// Show `version` as the one that runs, under the lock of the fold that says so: whoever asks sees both or neither.
@@ -123,10 +136,13 @@ impl Between<'_> {
     }
 
     /// The watched version fell: the one before runs again.
-    pub(super) fn swap_to_before(mut self, state: MutexGuard<'_, PluginState>) {
+    pub(super) fn swap_to_before(mut self, state: MutexGuard<'_, PluginState>, unsettles: bool) {
         let before = self.slot.before.take();
         self.show(&state, before.as_ref());
         drop(state);
+        if unsettles {
+            self.look_back();
+        }
         self.swap(before);
     }
 

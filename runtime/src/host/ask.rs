@@ -7,13 +7,13 @@ use bytes::Bytes;
 use nerve_eventlog::Offset;
 
 use super::{
-    AgainStatus, AskError, DeadLetter, Host, LogStatus, ParkedStatus, PluginStatus, RewindStatus, Standing,
-    TimerStatus, VersionStatus,
+    AgainStatus, AskError, DeadLetter, Host, LogStatus, OwnStatus, ParkedStatus, PluginStatus, RewindStatus,
+    Standing, TimerStatus, VersionStatus,
 };
 use crate::delivery::subscriber::Subscriber;
 use crate::ingest::SourceRates;
 use crate::log::record::{self, Hash};
-use crate::state::PluginState;
+use crate::state::{KeyValues, PluginState};
 
 impl Host {
     /// All plugins that were ever asked for, by name.
@@ -54,13 +54,18 @@ impl Host {
         Ok(settled)
     }
 
-    /// The value of a readable key, and the plugin's cursor when it was read.
-    pub async fn state(&self, plugin: &str, key: &str) -> Result<(Option<Bytes>, Offset), AskError> {
+    /// The value of a readable key, in the state of its own that a `canary` has or in the plugin's, and the plugin's cursor when it was read.
+    pub async fn state(
+        &self,
+        plugin: &str,
+        key: &str,
+        canary: bool,
+    ) -> Result<(Option<Bytes>, Offset), AskError> {
         let answer = {
             let subscriber = self.subscriber(plugin)?;
             let state = subscriber.state.lock();
             readable(plugin, &state, key)?;
-            (state.key_values.get(key), state.cursor.low)
+            (shown(plugin, &state, canary)?.get(key), state.cursor.low)
         };
         self.durable_now().await?;
         Ok(answer)
@@ -74,12 +79,16 @@ impl Host {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
+        canary: bool,
     ) -> Result<(Vec<(Box<str>, Bytes)>, Offset), AskError> {
         let answer = {
             let subscriber = self.subscriber(plugin)?;
             let state = subscriber.state.lock();
             readable(plugin, &state, prefix)?;
-            (state.key_values.scan(prefix, after, limit), state.cursor.low)
+            {
+                let shown = shown(plugin, &state, canary)?;
+                (shown.scan(prefix, after, limit), state.cursor.low)
+            }
         };
         self.durable_now().await?;
         Ok(answer)
@@ -214,12 +223,22 @@ impl Host {
             again: AgainStatus::of(&state, subscriber.looked()),
             granted: version.map(|version| version.granted()).unwrap_or_default(),
             probation: state.probation.clone(),
+            own: state.own.as_deref().map(OwnStatus::of),
             waiting: state
                 .pair
                 .zip(state.waiting.clone())
                 .map(|(pair, (since, version))| (pair, since, version)),
         }
     }
+}
+
+/// The state of its own that a `canary` has, or the plugin's.
+fn shown<'a>(plugin: &str, state: &'a PluginState, canary: bool) -> Result<&'a KeyValues, AskError> {
+    if !canary {
+        return Ok(&state.key_values);
+    }
+    let own = state.own.as_ref().map(|own| &*own.key_values);
+    own.ok_or_else(|| AskError::NoCanaryState(plugin.to_owned()))
 }
 
 pub(super) fn standing(state: &PluginState) -> Standing {

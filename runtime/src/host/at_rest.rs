@@ -74,7 +74,7 @@ impl AtRest {
     /// The part of the map that is `wanted`, as it was when the host ended.
     pub fn map(&self, wanted: &Wanted) -> Map {
         let mut observed = self.observed.clone();
-        while observed.step(&self.log) {}
+        observed.follow_all(&self.log);
         let declared = self
             .plugins
             .iter()

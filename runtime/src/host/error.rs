@@ -135,6 +135,9 @@ pub enum AskError {
     /// No plugin can be called so.
     #[error(transparent)]
     Name(#[from] BadName),
+    /// No canary of it has a state of its own.
+    #[error("no canary of plugin {0:?} has a state of its own")]
+    NoCanaryState(String),
     /// The host has no data folder, and so runs no plugins.
     #[error("this host has no data folder to keep plugins in")]
     NoFolder,

@@ -43,6 +43,12 @@ pub enum RewindError {
         "its rewind that began at offset {0} runs; `nerve plugin show` says how far it is, and --stop ends it"
     )]
     Running(Offset),
+    /// A canary has a state of its own.
+    #[error(
+        "a canary with a state of its own runs beside the version before, and a rewind would run through one of them alone: promote it, \
+         `nerve plugin promote`, or roll it back first"
+    )]
+    OwnState,
     /// None runs.
     #[error("it has no rewind that runs")]
     NotRunning,
@@ -188,6 +194,9 @@ impl Host {
         let mut state = subscriber.state.lock();
         if let Some(rewinding) = &state.rewinding {
             return refuse(RewindError::Running(rewinding.generation));
+        }
+        if state.own.is_some() {
+            return refuse(RewindError::OwnState);
         }
         if state.live.is_none() {
             return refuse(RewindError::NeverLive);

@@ -7,6 +7,7 @@ use crate::delivery::breaker::Open;
 use crate::delivery::probation::Probation;
 use crate::delivery::retry::Setting;
 use crate::log::record::{Asks, FailureClass, Hash, VersionId, WaitingVersion};
+use crate::state::{MOST_SPANS, OwnState};
 
 /// What `GET /v1/plugins/{name}` shows.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub struct PluginStatus {
     pub granted: Asks,
     /// How the version that runs is watched, where it is.
     pub probation: Option<Probation>,
+    /// The state of its own that a canary has.
+    pub own: Option<OwnStatus>,
     /// The version that waits to be approved: its pair, since when, and what it asks for.
     pub waiting: Option<(Hash, Micros, WaitingVersion)>,
 }
@@ -112,6 +115,30 @@ pub struct VersionStatus {
     pub warnings: Vec<String>,
     /// Where its events go, where it is a webhook.
     pub webhook: Option<String>,
+}
+
+/// A canary's own state.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnStatus {
+    /// Keys it has.
+    pub keys: usize,
+    /// Bytes of all keys and values.
+    pub bytes: usize,
+    /// Keys that were written into it.
+    pub wrote: usize,
+    /// How many keys of events, and events without one, were done on it, and how many may be.
+    pub done: (usize, usize),
+}
+
+impl OwnStatus {
+    pub(super) fn of(own: &OwnState) -> Self {
+        Self {
+            keys: own.key_values.len(),
+            bytes: own.key_values.bytes(),
+            wrote: own.wrote(),
+            done: (own.spans(), MOST_SPANS),
+        }
+    }
 }
 
 /// A parked key.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use nerve_eventlog::{Micros, Offset};
 
 use super::{AskError, Host, PluginStatus, Stopped};
-use crate::log::record::{LiveVersion, Mute, VersionId};
+use crate::log::record::{LiveVersion, Mute, Prefer, VersionId};
 use crate::plugin::deploy::{Deployed, Deployer, RollBackError};
 use crate::plugin::name::PluginName;
 use crate::state::{PluginState, Ran};
@@ -22,6 +22,8 @@ pub struct KeptVersion {
     pub is_live: bool,
     /// Of 10,000 keys it runs for so many, where it is live and a canary.
     pub share: Option<u32>,
+    /// Whether it is so on a state of its own.
+    pub own: bool,
     /// How long it was live, in microseconds.
     pub lived: u64,
     /// The offset that a rollback takes the state back to with it, where it is kept.
@@ -108,15 +110,17 @@ impl Host {
         Ok((back, self.plugin(name).await?))
     }
 
-    /// Let the canary of a plugin run for all keys, one that breaks a contract only where it is `forced`; answers which it
-    /// is, once that is durable.
+    /// Let the canary of a plugin run for all keys, one that breaks a contract only where it is `forced`, and one with a
+    /// state of its own whose keys the version before wrote too only where it is said what is `preferred`; answers which it is, once that is durable.
     pub async fn promote_plugin(
         &self,
         name: &str,
         forced: bool,
+        preferred: Option<Prefer>,
     ) -> Result<(VersionId, PluginStatus), AskError> {
         let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
-        let promoted = tokio::task::spawn_blocking(move || deployer.promote(&subscriber, forced)).await;
+        let promoted =
+            tokio::task::spawn_blocking(move || deployer.promote(&subscriber, forced, preferred)).await;
         let promoted = promoted.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
         let version = promoted.map_err(|refused| roll_back_refused(name, refused))?;
         Ok((version, self.plugin(name).await?))
@@ -141,6 +145,7 @@ impl Host {
                     lived: ran.lived(if is_live { now } else { ran.since }),
                     is_live: is_live && !state.removed,
                     state: state.lefts.get(&version.version).map(|left| left.at),
+                    own: is_live && state.own.is_some(),
                     share: state
                         .probation
                         .as_ref()

@@ -120,6 +120,9 @@ pub(super) fn shown(status: &PluginStatus) -> Value {
         "probation": status.probation.as_ref().map(|watch| json!({
             "before": watch.before.to_string(), "done": watch.seen.done, "failed": watch.seen.failed,
             "canary": watch.share.map(|share| f64::from(share) / 10_000.0), "events": watch.terms.events, "until": watch.until.map(time::text),
+            "own_state": status.own.map(|own| json!({
+                "keys": own.keys, "bytes": own.bytes, "wrote": own.wrote, "done": own.done.0, "limit": own.done.1,
+            })),
         })),
         "waiting": status.waiting.as_ref().map(|(pair, since, version)| json!({
             "since": time::text(*since), "pair": pair.to_string(), "version": version.version.to_string(),

@@ -10,6 +10,10 @@ use crate::host::{AskError, PublishError, RewindError, SetSchemaError, Stopped};
 use crate::ingest::{Invalid, TooFast};
 use crate::plugin::deploy::{RollBackError, StateBackError};
 
+/// How a canary ends.
+const CANARY_HINT: &str = "`nerve plugin promote NAME`, POST /v1/plugins/NAME/promote, or `nerve plugin rollback NAME`, POST \
+                           /v1/plugins/NAME/rollback, ends it";
+
 /// What to do where the state does not go back with a version.
 const STATE_HINT: &str = "roll back without the state, and build one anew: nerve plugin rewind NAME --to start --fresh; \
                           `nerve plugin versions NAME`, GET /v1/plugins/NAME/versions, says as `state` where it goes back to with each";
@@ -206,6 +210,13 @@ impl From<AskError> for Problem {
                 RollBackError::NoCanary => Self::new(StatusCode::CONFLICT, "no-canary", detail).hint(
                     "`nerve plugin show NAME`, GET /v1/plugins/NAME, shows what runs; `canary` in NAME.toml makes the next version one",
                 ),
+                RollBackError::OwnState(_) => Self::new(StatusCode::CONFLICT, "canary-running", detail).hint(CANARY_HINT),
+                RollBackError::BothWrote { .. } => {
+                    Self::new(StatusCode::CONFLICT, "state-written-twice", detail).hint(
+                        "GET /v1/plugins/NAME/state/KEY, with and without ?canary=true, shows both values; ?prefer=canary or \
+                         ?prefer=before says which stay",
+                    )
+                }
                 RollBackError::Ambiguous { .. } => {
                     Self::query(detail).hint("write more digits of the version")
                 }
@@ -227,12 +238,15 @@ impl From<AskError> for Problem {
                     "`nerve plugin versions NAME`, GET /v1/plugins/NAME/versions, lists those that are kept, and says which is live",
                 ),
             },
+            AskError::NoCanaryState(_) => Self::new(StatusCode::CONFLICT, "no-canary", detail)
+                .hint("`canary_state = \"own\"` in NAME.toml gives the next canary one"),
             AskError::Name(_) => Self::query(detail),
             AskError::NoFolder => Self::new(StatusCode::CONFLICT, "nothing-on-disk", detail)
                 .hint("start the host with a data folder"),
             AskError::Rewind { cause, .. } => match *cause {
                 RewindError::Running(_) => Self::new(StatusCode::CONFLICT, "rewind-running", detail)
                     .hint("`nerve plugin rewind NAME --stop`, DELETE /v1/plugins/NAME/rewind, stops it"),
+                RewindError::OwnState => Self::new(StatusCode::CONFLICT, "canary-running", detail).hint(CANARY_HINT),
                 RewindError::NotRunning => not_found("rewind-not-found")
                     .hint("`nerve plugin show NAME`, GET /v1/plugins/NAME, shows what runs"),
                 RewindError::NoEvent(_) => not_found("event-not-found")

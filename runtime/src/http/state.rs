@@ -19,6 +19,9 @@ use crate::host::Host;
 pub(super) struct When {
     min_offset: Option<u64>,
     timeout_ms: Option<u64>,
+    /// The state of its own that a canary has, and not that of the version before.
+    #[serde(default)]
+    canary: bool,
 }
 
 pub(super) async fn show(
@@ -30,10 +33,10 @@ pub(super) async fn show(
         let timeout = Duration::from_millis(when.timeout_ms.unwrap_or(5000).min(60_000));
         host.settled(&name, Offset(offset), timeout).await?;
     }
-    let (value, offset) = host.state(&name, &key).await?;
+    let (value, offset) = host.state(&name, &key, when.canary).await?;
     if let Some(value) = value {
         Ok(Json(
-            json!({ "key": key, "value": json_of(&value), "offset": offset.0 }),
+            json!({ "key": key, "value": json_of(&value), "offset": offset.0, "canary": when.canary }),
         ))
     } else {
         let detail = format!("plugin {name:?} has nothing at {key:?}");
@@ -49,6 +52,8 @@ pub(super) struct Page {
     prefix: String,
     after: Option<String>,
     limit: Option<usize>,
+    #[serde(default)]
+    canary: bool,
 }
 
 pub(super) async fn list(
@@ -58,7 +63,7 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Problem> {
     let limit = page.limit.unwrap_or(100).clamp(1, 1000);
     let (entries, offset) = host
-        .scan_state(&name, &page.prefix, page.after.as_deref(), limit)
+        .scan_state(&name, &page.prefix, page.after.as_deref(), limit, page.canary)
         .await?;
     let next = (entries.len() == limit)
         .then(|| entries.last().map(|(key, _)| key.to_string()))
@@ -67,6 +72,6 @@ pub(super) async fn list(
         .iter()
         .map(|(key, value)| json!({ "key": key, "value": json_of(value) }));
     Ok(Json(
-        json!({ "entries": entries.collect::<Vec<_>>(), "next": next, "offset": offset.0 }),
+        json!({ "entries": entries.collect::<Vec<_>>(), "next": next, "offset": offset.0, "canary": page.canary }),
     ))
 }

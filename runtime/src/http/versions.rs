@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::rewind::{mute, muted};
 use super::time;
 use crate::host::{AgainStatus, Host, KeptVersion};
+use crate::log::record::Prefer;
 use crate::plugin::deploy::Deployed;
 
 #[derive(Deserialize)]
@@ -103,14 +104,15 @@ pub(super) fn again(again: &AgainStatus) -> Value {
 pub(super) struct Insist {
     #[serde(default)]
     force: bool,
+    prefer: Option<Prefer>,
 }
 
 pub(super) async fn promote(
     State(host): State<Host>,
     Path(name): Path<String>,
-    Query(Insist { force }): Query<Insist>,
+    Query(Insist { force, prefer }): Query<Insist>,
 ) -> Result<Json<Value>, Problem> {
-    let (_, status) = host.promote_plugin(&name, force).await?;
+    let (_, status) = host.promote_plugin(&name, force, prefer).await?;
     Ok(Json(shown(&status)))
 }
 
@@ -130,6 +132,7 @@ fn version(kept: &KeptVersion) -> Value {
         "webhook": version.webhook,
         "live": kept.is_live,
         "canary": kept.share.map(|share| f64::from(share) / 10_000.0),
+        "own_state": kept.own,
         "since": time::text(ran.since),
         "until": ran.until.map(time::text),
         "at": ran.at.0,

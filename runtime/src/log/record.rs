@@ -33,7 +33,7 @@ pub use outcome::{
 pub use reads::{Scanned, StateRead, ValueRead};
 pub use rewind::{Mute, Muted, Replay, Rewind, RewindEnd, Rewound};
 pub use schema::{BadMode, DeclaredSchema, Mode, SetSchema, TypeSchema};
-pub use state_back::{StateBack, WriteBack};
+pub use state_back::{Merged, Prefer, StateBack, WriteBack};
 
 /// One record, borrowed from its encoding.
 #[derive(Debug, Clone, PartialEq)]

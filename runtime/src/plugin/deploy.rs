@@ -40,6 +40,8 @@ use crate::trace::map::Observed;
 use candidate::Candidate;
 
 pub use approval::ApproveError;
+#[cfg(test)]
+pub(crate) use canary::promoted;
 pub use rollback::RollBackError;
 #[cfg(test)]
 pub(crate) use rollback::swap_back;
@@ -329,9 +331,13 @@ impl Deployer {
         if is_gone || (by == AskedBy::Folder && state.in_folder().is_none()) {
             return Ok(());
         }
+        let unsettles = state.own.is_some();
         self.record(name, &mut state, None, DeploymentAction::Removed, by)?;
         between.show(&state, None);
         drop(state);
+        if unsettles {
+            between.look_back();
+        }
         between.swap(None);
         tracing::info!(plugin = name, "removed; its cursor and state are kept");
         Ok(())
@@ -366,7 +372,10 @@ impl Deployer {
             asks: manifest.asks.clone(),
             from_beginning: loaded.settings.start == Start::Beginning,
             approved: request.approved.clone(),
-            probation: loaded.settings.probation.terms(loaded.settings.canary),
+            probation: loaded
+                .settings
+                .probation
+                .terms(loaded.settings.canary, loaded.settings.canary_state),
             schemas: manifest.schemas.clone(),
             warnings: [&decided.warnings[..], &cycles, &loaded.warnings].concat(),
             webhook: loaded.target(),
@@ -377,6 +386,7 @@ impl Deployer {
         }
         let pair = Some(request.pending.pair());
         let action = DeploymentAction::Live(Box::new(live));
+        let unsettles = state.own.is_some();
         self.record(name, &mut state, pair, action, request.by)?;
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
@@ -385,6 +395,9 @@ impl Deployer {
         between.show(&state, Some(&version));
         drop(state);
         *subscriber.trouble.lock() = None;
+        if unsettles {
+            between.look_back();
+        }
         let before = self.version_before(&subscriber, |id| between.find(id));
         between.swap_watched(Some(version), before);
         Ok(Deployed::Live)

@@ -1,11 +1,13 @@
 //! `NAME.toml`: what the operator grants, limits and configures.
 
 mod retry;
+mod watch;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use self::watch::{CanaryState, Share, Watch};
 use super::grants::Grants;
 use super::outgoing::HttpOptions;
 use super::shape::Shape;
@@ -15,7 +17,7 @@ use crate::delivery::retry::RetryPolicy;
 #[cfg(doc)]
 use crate::delivery::settle::EFFECT_BYTES;
 use crate::delivery::settle::{LARGEST_EFFECTS, LONGEST_CHAIN};
-use crate::log::record::{Mode, Terms};
+use crate::log::record::Mode;
 pub(super) use retry::Retry;
 
 /// The settings of one plugin.
@@ -38,6 +40,8 @@ pub struct Settings {
     pub probation: Watch,
     /// For which share of the keys a new version of it runs until it is promoted; all where none is given.
     pub canary: Share,
+    /// Whose state such a canary has.
+    pub canary_state: CanaryState,
     /// What it is configured with, as text.
     pub config: BTreeMap<String, String>,
     /// What it is granted.
@@ -256,75 +260,6 @@ impl Lag {
     }
 }
 
-/// How a version is watched that takes another one's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Watch {
-    /// Attempts over which it is watched. Default 100; 0 trusts it at once.
-    pub events: u32,
-    /// How long it is watched at most, from its first event on, in seconds. Default 60.
-    pub seconds: u32,
-    /// How many times the mean time of the version before it may take; beyond it is much slower. Default 5; 0 compares
-    /// no times.
-    pub slower: u32,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        Self {
-            events: 100,
-            seconds: 60,
-            slower: 5,
-        }
-    }
-}
-
-impl Watch {
-    /// What the deployment's record says of it, and of a canary's `share`.
-    pub fn terms(self, share: Share) -> Option<Terms> {
-        let Self {
-            events,
-            seconds,
-            slower,
-        } = self;
-        let Share(share) = share;
-        (events > 0 || share > 0).then_some(Terms {
-            events,
-            seconds,
-            slower,
-            share,
-        })
-    }
-}
-
-/// A share of the keys, of 10,000; 0 is all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Share(u32);
-
-impl TryFrom<String> for Share {
-    type Error = BadSettings;
-
-    fn try_from(text: String) -> Result<Self, BadSettings> {
-        let percent = text
-            .strip_suffix('%')
-            .and_then(|number| number.trim().parse::<f64>().ok());
-        match percent {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "from 1 to 9,999"
-            )]
-            Some(percent) if (0.01..100.0).contains(&percent) => {
-                Ok(Self((percent * 100.0).round().min(9_999.0) as u32))
-            }
-            _ => Err(BadSettings(format!(
-                "canary is {text:?}: write a share such as \"5%\", from 0.01% to less than 100%"
-            ))),
-        }
-    }
-}
-
 /// Why settings were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -342,6 +277,7 @@ struct File {
     lag: Lag,
     probation: Watch,
     canary: Share,
+    canary_state: CanaryState,
     config: BTreeMap<String, toml::Value>,
     grants: BTreeMap<String, Vec<String>>,
     http: HttpOptions,
@@ -363,6 +299,10 @@ impl Settings {
         if let Some(wrong) = file.http.wrong() {
             return Err(BadSettings(wrong.to_owned()));
         }
+        if file.canary_state == CanaryState::Own && file.canary == Share::default() {
+            let wrong = "canary_state = \"own\" is about a canary: say for which share of the keys, such as canary = \"5%\"";
+            return Err(BadSettings(wrong.to_owned()));
+        }
         Ok(Self {
             start: file.start,
             isolation: file.isolation,
@@ -372,6 +312,7 @@ impl Settings {
             lag: file.lag,
             probation: file.probation,
             canary: file.canary,
+            canary_state: file.canary_state,
             config: config.collect::<Result<_, BadSettings>>()?,
             grants: Grants::parse(&file.grants).map_err(|bad| BadSettings(format!("grants: {bad}")))?,
             http: file.http,
@@ -445,6 +386,10 @@ mod tests {
         assert!(refused.contains("lanes is 65: write 1 to 64"), "{refused}");
         assert_eq!(Settings::parse("lanes = 64").unwrap().lanes.get(), 64);
         assert_eq!(Settings::parse("canary = \"2.5%\"").unwrap().canary, Share(250));
+        let own = Settings::parse("canary = \"2.5%\"\ncanary_state = \"own\"").unwrap();
+        assert_eq!(own.canary_state, CanaryState::Own);
+        let refused = Settings::parse("canary_state = \"own\"").unwrap_err().to_string();
+        assert!(refused.contains("such as canary = \"5%\""), "{refused}");
         for share in ["5", "0%", "100%", "five%", "-1%"] {
             let refused = Settings::parse(&format!("canary = {share:?}"))
                 .unwrap_err()

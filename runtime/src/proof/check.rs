@@ -1,5 +1,6 @@
 //! Whether a history keeps the promises: read off the records alone, and held against the state.
 
+mod kept_apart;
 mod rewound;
 mod went_back;
 
@@ -7,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nerve_eventlog::{Micros, Offset};
 
+use self::kept_apart::Own;
 use self::rewound::Again;
 use self::went_back::Past;
 use super::history::{History, kept, told};
 use super::script::number;
 use crate::delivery::subscription::Pattern;
-use crate::log::record::{Event, LiveVersion, OperatorAction, Outcome, Record, Verdict};
-use crate::state::PluginState;
+use crate::log::record::{DeploymentAction, Event, LiveVersion, OperatorAction, Outcome, Record, Verdict};
+use crate::state::{KeyValues, PluginState};
 
 /// What one plugin did so far.
 #[derive(Default)]
@@ -32,6 +34,7 @@ struct Plugin<'a> {
     since: u64,
     rewind: Option<Again<'a>>,
     past: Past<'a>,
+    own: Option<Own<'a>>,
 }
 
 /// What the state must say.
@@ -184,7 +187,8 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
                     // What retention had dropped by then is no part of the beginning.
                     let began = history.began.get(&Offset(offset)).map_or(offset, |began| began.0);
                     let before = (began..offset).zip(&records[usize::try_from(began - 1).unwrap()..]);
-                    plugin.goes_live(offset, live, before);
+                    let is_back = matches!(deployment.action, DeploymentAction::RolledBack(_));
+                    plugin.goes_live(offset, (live, is_back), before);
                 }
             }
             Record::Rewound(rewound) => {
@@ -242,7 +246,7 @@ impl<'a> Plugin<'a> {
     fn goes_live(
         &mut self,
         at: u64,
-        live: &LiveVersion,
+        (live, is_back): (&LiveVersion, bool),
         before: impl Iterator<Item = (u64, &'a Record<'a>)>,
     ) {
         let is_new = self.patterns.is_empty();
@@ -251,6 +255,10 @@ impl<'a> Plugin<'a> {
         }
         let patterns = live.subscriptions.iter();
         self.patterns = patterns.map(|text| text.parse().unwrap()).collect();
+        let is_canary = live.probation.is_some_and(|terms| terms.own && terms.share > 0);
+        if is_canary && !is_new && !is_back && self.rewind.is_none() {
+            self.own = Some(Own::new(&self.counts));
+        }
         if is_new && live.from_beginning {
             for (offset, record) in before {
                 if let Record::Event(event) = record {
@@ -326,7 +334,7 @@ impl<'a> Plugin<'a> {
             return;
         }
         self.done.insert(at);
-        self.counts.add(event);
+        self.counts_done(seed, offset, outcome, event);
         self.set_timers(offset, outcome);
     }
 
@@ -341,18 +349,14 @@ impl<'a> Plugin<'a> {
 
     /// Whether `state` is what was done.
     fn state(&self, seed: u64, name: &str, state: &PluginState) {
-        let counted = state.key_values.get("count").map_or(0, |bytes| number(&bytes));
+        self.counts.hold(seed, name, &state.key_values);
         assert_eq!(
-            counted, self.counts.counted,
-            "seed {seed}: {name} counts every done event once"
+            self.own.is_some(),
+            state.own.is_some(),
+            "seed {seed}: {name} has a canary with a state of its own"
         );
-        for (key, order) in &self.counts.order {
-            let kept = state.key_values.get(&format!("order/{key}")).unwrap_or_default();
-            assert_eq!(
-                std::str::from_utf8(&kept),
-                Ok(&**order),
-                "seed {seed}: {name} saw {key} in another order"
-            );
+        if let (Some(own), Some(state)) = (&self.own, &state.own) {
+            own.counts.hold(seed, name, &state.key_values);
         }
         let set: Vec<&str> = state.timers.iter().map(|(name, _)| name).collect();
         let kept: Vec<&str> = self.timers.keys().copied().collect();
@@ -369,6 +373,23 @@ impl<'a> Plugin<'a> {
 }
 
 impl<'a> Counts<'a> {
+    /// Whether `key_values` say so.
+    fn hold(&self, seed: u64, name: &str, key_values: &KeyValues) {
+        let counted = key_values.get("count").map_or(0, |bytes| number(&bytes));
+        assert_eq!(
+            counted, self.counted,
+            "seed {seed}: {name} counts every done event once"
+        );
+        for (key, order) in &self.order {
+            let kept = key_values.get(&format!("order/{key}")).unwrap_or_default();
+            assert_eq!(
+                std::str::from_utf8(&kept),
+                Ok(&**order),
+                "seed {seed}: {name} saw {key} in another order"
+            );
+        }
+    }
+
     /// `event` is done.
     fn add(&mut self, event: &Event<'a>) {
         self.counted += 1;

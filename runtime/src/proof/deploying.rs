@@ -11,17 +11,18 @@ use super::world::{Handlers, PLUGINS, World, is_guest};
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
-use crate::log::record::{AskedBy, Deployment, DeploymentAction, LiveVersion, Mute, Record, Terms};
-use crate::plugin::deploy::{RollBackError, swap_back};
+use crate::log::record::{AskedBy, Deployment, DeploymentAction, LiveVersion, Mute, Prefer, Record, Terms};
+use crate::plugin::deploy::{RollBackError, promoted, swap_back};
 use crate::state::PluginState;
 
-/// How a version is watched: every second one, and every fourth is a canary for half of the keys.
+/// How a version is watched: every second one, and every fourth is a canary for half of the keys, in turn with a state of its own.
 fn watched(number: u32) -> Option<Terms> {
     number.is_multiple_of(2).then_some(Terms {
         events: 12,
         seconds: 1,
         slower: 0,
         share: if number.is_multiple_of(4) { 5_000 } else { 0 },
+        own: number.is_multiple_of(8),
     })
 }
 
@@ -77,7 +78,11 @@ impl World {
             None => DeploymentAction::Removed,
         };
         let between = subscriber.between_events();
+        let unsettles = subscriber.state.lock().own.is_some();
         let offset = self.deployed(&subscriber, action)?;
+        if unsettles {
+            between.look_back();
+        }
         self.history.began.insert(offset, self.host.log().bounds().first);
         between.swap_watched(new, self.before(&subscriber));
         if let Some(number) = version {
@@ -131,22 +136,37 @@ impl World {
     }
 
     /// The canary of `plugin` runs for all keys from here on.
-    pub(super) fn promote(&mut self, plugin: &'static str) -> Result<(), Stopped> {
+    pub(super) fn promote(&mut self, plugin: &'static str, prefer: Prefer) -> Result<(), Stopped> {
         let Some(subscriber) = self.subscriber(plugin) else {
             return Ok(());
         };
         let between = subscriber.between_events();
-        let canary = {
-            let state = subscriber.state.lock();
-            let watch = state.probation.as_ref().filter(|watch| watch.share.is_some());
-            watch.map(|watch| watch.watched)
+        let mut state = subscriber.state.lock();
+        let watch = state.probation.as_ref().filter(|watch| watch.share.is_some());
+        let Some(version) = watch.map(|watch| watch.watched) else {
+            return Ok(());
         };
-        if let Some(version) = canary {
-            self.tell(|| format!("the canary of {plugin} is promoted"));
-            self.deployed(&subscriber, DeploymentAction::Promoted(version))?;
-            self.appended();
+        self.tell(|| {
+            format!(
+                "the canary of {plugin} is promoted, with a state of its own: {}",
+                state.own.is_some()
+            )
+        });
+        match promoted(
+            self.host.sequencer(),
+            &mut state,
+            plugin,
+            version,
+            Vec::new(),
+            Some(prefer),
+        ) {
+            Ok(_) => {}
+            Err(RollBackError::Stopped(stopped)) => return Err(stopped),
+            Err(refused) => panic!("seed {}: {refused}", self.seed),
         }
-        drop(between);
+        drop(state);
+        between.begin_anew();
+        self.appended();
         Ok(())
     }
 

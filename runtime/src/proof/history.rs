@@ -19,7 +19,7 @@ pub(super) struct Sent {
 }
 
 /// What has to happen in some life, or the simulation shows little.
-pub(super) const HAPPENS: [&str; 22] = [
+pub(super) const HAPPENS: [&str; 25] = [
     "records lost in a crash",
     "segments dropped",
     "an event that is done at once",
@@ -42,6 +42,9 @@ pub(super) const HAPPENS: [&str; 22] = [
     "a state that was rebuilt",
     "a state that went back",
     "an event that was delivered again since",
+    "an event that was done on a canary's own state",
+    "a canary's own state that was taken over",
+    "a state that a canary and the version before both wrote",
 ];
 
 /// What was done to a host, and every record it appended.
@@ -162,6 +165,9 @@ impl History {
                         Verdict::Retry { .. } => "a retry",
                         Verdict::Dead { .. } => "a dead letter",
                     });
+                    if outcome.own && outcome.verdict == Verdict::Done {
+                        seen.insert("an event that was done on a canary's own state");
+                    }
                     if outcome.emitted > 0 {
                         seen.insert("an emit");
                     }
@@ -183,6 +189,12 @@ impl History {
                     }
                     DeploymentAction::RolledBack(_) => drop(seen.insert("a version that was taken back")),
                     DeploymentAction::Promoted(_) => drop(seen.insert("a canary that was promoted")),
+                    DeploymentAction::Merged(merged) => {
+                        seen.insert("a canary's own state that was taken over");
+                        if merged.both > 0 {
+                            seen.insert("a state that a canary and the version before both wrote");
+                        }
+                    }
                     DeploymentAction::Collected(_) => drop(seen.insert("a version that was given up")),
                     _ => {}
                 },

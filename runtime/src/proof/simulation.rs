@@ -13,7 +13,7 @@ use super::history::HAPPENS;
 use super::script::Scripted;
 use super::world::{Handlers, PLUGINS, World, is_guest};
 use crate::host::{CheckpointError, PublishError, RewindOrder, RewindTo, Stopped};
-use crate::log::record::{Mute, Record, Verdict};
+use crate::log::record::{Mute, Prefer, Record, Verdict};
 
 /// A host that lives the life of `seed` until everything is worked off and durable.
 pub(super) fn live(seed: u64) -> World {
@@ -100,7 +100,8 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
             )?;
         }
         85 => match dice.u8(..5) {
-            0 | 1 => world.promote(plugin)?,
+            0 => world.promote(plugin, Prefer::Canary)?,
+            1 => world.promote(plugin, Prefer::Before)?,
             2 if world.subscriber(plugin).is_some() => world.deploy(plugin, None)?,
             _ => world.refuse(plugin)?,
         },
@@ -239,6 +240,9 @@ fn rewind(world: &mut World, dice: &mut fastrand::Rng, plugin: &'static str) -> 
     let (first, settled, runs) = {
         let state = subscriber.state.lock();
         let first = world.host.log().bounds().first;
+        if state.own.is_some() {
+            return Ok(());
+        }
         (first, state.cursor.low, state.rewinding.is_some())
     };
     let host = world.host.clone();

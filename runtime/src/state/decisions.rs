@@ -30,7 +30,7 @@ impl Decisions {
             DeploymentAction::Refused { .. } => &mut self.refused,
             DeploymentAction::Waiting(_) => &mut self.waiting,
             DeploymentAction::Removed => &mut self.removed,
-            DeploymentAction::Promoted(_) => &mut self.promoted,
+            DeploymentAction::Promoted(_) | DeploymentAction::Merged(_) => &mut self.promoted,
             DeploymentAction::RolledBack(_) if by == AskedBy::Probation => &mut self.failed_probation,
             DeploymentAction::RolledBack(_) => &mut self.rolled_back,
             DeploymentAction::Forgotten | DeploymentAction::Collected(_) => return,

@@ -186,7 +186,32 @@ impl Again {
         was_done.then(|| self.name())
     }
 
-    fn name(&self) -> OfRewind {
+    /// What a canary did that began at `began`, from the event at `from` on, is delivered again, since the record at
+    /// `offset` and `time`.
+    pub(super) fn of_canary(
+        state: &PluginState,
+        (offset, time): (Offset, Micros),
+        began: Offset,
+        from: Option<Offset>,
+        mute: Mute,
+    ) -> Self {
+        let before = state.again.as_ref();
+        let mut done = before.map(|again| again.done.clone()).unwrap_or_default();
+        done.push(Done::of(state, &BTreeSet::new()));
+        Self {
+            generation: offset,
+            since: time,
+            to: began,
+            from: from.unwrap_or(began),
+            through: done.iter().map(Done::through).max().unwrap_or_default(),
+            mute,
+            counters: [0; 3],
+            muted: 0,
+            done,
+        }
+    }
+
+    pub(super) fn name(&self) -> OfRewind {
         OfRewind {
             generation: self.generation,
             mute: self.mute,

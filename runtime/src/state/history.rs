@@ -79,8 +79,10 @@ pub struct Since<'a> {
     pub values: BTreeMap<Box<str>, Option<Bytes>>,
     /// Events before it that were settled since and are gone from the log.
     pub gone: BTreeSet<Offset>,
-    /// Records that took the state back to what it was earlier.
+    /// Records that took the state back to what it was earlier, or ended a canary that had a state of its own.
     pub went_back: Vec<Offset>,
+    /// Whether such a canary did something since.
+    own: bool,
     next: Offset,
 }
 
@@ -93,6 +95,7 @@ impl<'a> Since<'a> {
             values: BTreeMap::new(),
             gone: BTreeSet::new(),
             went_back: Vec::new(),
+            own: false,
             next: from.max(Offset(1)),
         }
     }
@@ -147,7 +150,9 @@ impl<'a> Since<'a> {
                 if is_live && outcome.event() < first {
                     self.gone.insert(outcome.event());
                 }
-                for write in &outcome.writes {
+                // What a canary wrote into a state of its own is none of this one.
+                self.own |= outcome.own;
+                for write in outcome.writes.iter().filter(|_| !outcome.own) {
                     self.wrote(write.key, write.previous);
                 }
             }
@@ -159,7 +164,21 @@ impl<'a> Since<'a> {
                     for write in back.state.iter().flat_map(|state| &state.writes) {
                         self.wrote(&write.key, write.previous.as_ref().map(|value| &***value));
                     }
-                    self.went_back.extend(back.state.is_some().then_some(offset));
+                    self.went_back
+                        .extend((back.state.is_some() || self.own).then_some(offset));
+                    self.own = false;
+                }
+                DeploymentAction::Merged(merged) => {
+                    for write in &merged.writes {
+                        self.wrote(&write.key, write.previous.as_ref().map(|value| &***value));
+                    }
+                    self.went_back.push(offset);
+                    self.own = false;
+                }
+                // What a canary did before another version took its place is delivered again.
+                DeploymentAction::Live(_) | DeploymentAction::Removed if self.own => {
+                    self.went_back.push(offset);
+                    self.own = false;
                 }
                 _ => {}
             },

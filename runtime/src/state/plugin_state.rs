@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::running::Tells;
 use super::versions::{FolderPair, Ran};
-use super::{Again, Decisions, KeyValues, Left, OfRewind, Rewinding};
+use super::{Again, Decisions, KeyValues, Left, OfRewind, OwnState, Rewinding};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::kept::Kept;
@@ -95,6 +95,9 @@ pub struct PluginState {
     /// What was decided of its versions, and how often.
     #[serde(default)]
     pub decisions: Decisions,
+    /// The state of a canary that is kept apart.
+    #[serde(default)]
+    pub own: Option<Box<OwnState>>,
     /// Who is told of the versions that run.
     #[serde(skip)]
     pub(super) tells: Tells,
@@ -161,6 +164,7 @@ impl PluginState {
                 .rewinding
                 .as_ref()
                 .map(|rewinding| Box::new(rewinding.snapshot())),
+            own: self.own.as_ref().map(|own| Box::new(own.snapshot())),
             ..self.clone()
         }
     }
@@ -181,6 +185,7 @@ impl PluginState {
         self.judge(time, &key, outcome);
         self.cursor.apply(outcome);
         self.end_probation(time, &key, outcome);
+        self.follow_own(&key, outcome);
         self.breaker.apply(time, outcome);
         self.settled_at = Some(Offset(offset.0 + u64::from(outcome.emitted)));
         self.redrive.remove(&event);
@@ -222,9 +227,10 @@ impl PluginState {
 
     pub(super) fn take_effects(&mut self, offset: Offset, outcome: &Outcome<'_>) {
         self.timers.apply(offset, &outcome.timers);
+        let own = self.own.as_ref().filter(|_| outcome.own);
+        let key_values = own.map_or(&self.key_values, |own| &own.key_values);
         for write in &outcome.writes {
-            self.key_values
-                .write(write.key, write.value.map(Bytes::copy_from_slice));
+            key_values.write(write.key, write.value.map(Bytes::copy_from_slice));
         }
     }
 
@@ -285,6 +291,7 @@ impl PluginState {
             }
             DeploymentAction::RolledBack(back) => self.roll_back(offset, time, back, deployment.by),
             DeploymentAction::Promoted(version) => self.promote(*version, &deployment.warnings),
+            DeploymentAction::Merged(merged) => self.merge_own(merged, &deployment.warnings),
             DeploymentAction::Collected(versions) => self.collect(versions),
             DeploymentAction::Refused { reason } => {
                 self.refused = Some((time, reason.clone()));
@@ -294,6 +301,7 @@ impl PluginState {
             DeploymentAction::Removed => {
                 self.leaves(offset);
                 self.ended(offset, time);
+                self.give_up_own(offset, time);
                 self.probation = None;
                 (self.removed, self.refused, self.pair) = (true, None, None);
                 self.folder = None;
@@ -314,6 +322,9 @@ impl PluginState {
     pub fn apply_gap(&mut self, time: Micros, gap: &Gap) {
         let through = Offset(gap.through);
         self.cursor.skip(through);
+        if let Some(own) = &mut self.own {
+            own.skip(through);
+        }
         self.follow_again();
         self.breaker.gap(time, gap);
         let heads = self

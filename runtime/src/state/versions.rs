@@ -122,6 +122,7 @@ impl PluginState {
         if !goes_on {
             self.leaves(offset);
             self.lefts.remove(&id);
+            self.give_up_own(offset, time);
         }
         let start = if self.live.is_none() && version.from_beginning {
             Offset(1)
@@ -155,7 +156,7 @@ impl PluginState {
             .extend(former.map(|live| (live.version.version, live.version)));
         self.former.remove(&id);
         if !goes_on {
-            self.watch(id, before, terms.filter(|_| !is_rollback));
+            self.watch(offset, id, before, terms.filter(|_| !is_rollback));
         }
         self.removed = false;
         self.removed_at = None;
@@ -168,6 +169,10 @@ impl PluginState {
     /// What a rollback at `offset` does. A pair that waits or was refused stays what it is.
     pub(super) fn roll_back(&mut self, offset: Offset, time: Micros, back: &RolledBack, by: AskedBy) {
         let going = self.goes_back(back);
+        if going.is_some() {
+            // All of what a canary did is unsettled with the rest.
+            self.own = self.own.take().map(|own| Box::new(own.with_nothing_done()));
+        }
         self.goes_live(offset, time, &back.version, by, true);
         if let Some(going) = going {
             self.go_back(offset, time, going);
@@ -264,7 +269,7 @@ impl PluginState {
     }
 
     /// `id` took the place of the version `before`: whether and how it is watched.
-    fn watch(&mut self, id: VersionId, before: Option<VersionId>, terms: Option<Terms>) {
+    fn watch(&mut self, offset: Offset, id: VersionId, before: Option<VersionId>, terms: Option<Terms>) {
         // One that was watched itself is no measure: what stood before it is.
         let trusted = self.probation.take().map(|probation| probation.before).or(before);
         let watched = terms.zip(trusted).filter(|(_, trusted)| *trusted != id);
@@ -272,6 +277,9 @@ impl PluginState {
             let known = self.ran.get(&trusted).map(|ran| ran.tally).unwrap_or_default();
             Probation::new(id, trusted, terms, known, self.cursor.parked.keys())
         });
+        if self.rewinding.is_none() && self.probation.as_ref().is_some_and(Probation::has_own_state) {
+            self.keeps_apart(offset);
+        }
     }
 }
 

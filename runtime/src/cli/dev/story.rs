@@ -80,6 +80,7 @@ pub(super) fn told(entry: &Entry, record: &Record<'_>) -> Option<Value> {
                 }
                 DeploymentAction::Forgotten
                 | DeploymentAction::Promoted(_)
+                | DeploymentAction::Merged(_)
                 | DeploymentAction::Collected(_) => {
                     return None;
                 }

@@ -43,11 +43,17 @@ pub(in crate::cli) struct Promote {
     /// Even where it breaks a contract of a plugin that runs
     #[arg(long)]
     force: bool,
+    /// Whose values stay where a canary with a state of its own and the version before both wrote a key of the state
+    #[arg(long, value_parser = ["canary", "before"])]
+    prefer: Option<String>,
 }
 
 impl Promote {
     pub(super) fn run(self, api: &Api, printer: &Printer) -> Done {
-        let path = format!("/v1/plugins/{}/promote?force={}", escaped(&self.name), self.force);
+        let mut path = format!("/v1/plugins/{}/promote?force={}", escaped(&self.name), self.force);
+        if let Some(prefer) = &self.prefer {
+            path = format!("{path}&prefer={prefer}");
+        }
         let plugin = api.post(&path, "application/json", b"")?;
         printer.print(&plugin, || {
             let version = text_at(&plugin, "/version");
@@ -129,6 +135,8 @@ fn list(versions: &Value) -> String {
             _ => "former",
         };
         let note = back.map(|back| format!("by {}: {}", text_at(back, "/by"), text_at(back, "/why")));
+        let own = version["own_state"] == true;
+        let note = note.or_else(|| own.then(|| "on a state of its own".to_owned()));
         vec![
             text_at(version, "/version"),
             text_at(version, "/label"),

@@ -54,12 +54,18 @@ impl Lane {
 
         let mut choice = self.next_of_both(subscriber, shared, now)?;
         if let Choice::Deliver(entry, under_way) = &mut choice
-            && self.before.is_some()
             && !under_way.turned.historic
-            && let Some(probation) = &subscriber.state.lock().probation
-            && (probation.has_passed_on(entry.offset, now) || is_of_before(probation, entry, under_way)?)
         {
-            under_way.side = Side::Before;
+            let state = subscriber.state.lock();
+            if let Some(probation) = &state.probation {
+                let is_befores = is_of_before(probation, entry, under_way)?;
+                if self.before.is_some() && (is_befores || probation.has_passed_on(entry.offset, now)) {
+                    under_way.side = Side::Before;
+                }
+                // The state goes with the key.
+                let own = state.own.as_ref().filter(|_| !is_befores);
+                under_way.shadow = own.map(|own| own.key_values.clone());
+            }
         }
         if let Choice::Deliver(entry, under_way) = &mut choice
             && under_way.turned.rewind.is_none()
@@ -410,7 +416,8 @@ impl Lane {
 
 /// Whether a delivery is the version before's, since its key is.
 fn is_of_before(probation: &Probation, entry: &Entry, under_way: &UnderWay) -> Result<bool, LaneError> {
-    if !probation.minds_keys() || under_way.turned.replay {
+    let replay = under_way.turned.replay && !probation.has_own_state();
+    if !probation.minds_keys() || replay {
         return Ok(false);
     }
     let event = event_of(entry)?;

@@ -37,6 +37,7 @@ impl Lane {
         let tried = self.watched(under_way).then_some(delivery.attempt);
         let running = under_way.side.of(&mut self.running, &mut self.before);
         let historic = under_way.turned.historic;
+        let apart = under_way.shadow.clone().filter(|_| !historic);
         let queue = shared.queue_of(historic);
         let event = delivery.event;
         let took = u64::try_from(handled.took.as_micros()).unwrap_or(u64::MAX);
@@ -45,7 +46,7 @@ impl Lane {
         let attempt = under_way.attempt(delivery, ended, self.dice.f64());
 
         let mut state = subscriber.state.lock();
-        let ground = Ground::of(&state, under_way);
+        let ground = Ground::of(&state, historic, apart.as_deref());
         if queue.has_several() && under_way.conflicts_with(state.settled_at, ground.key_values, handled) {
             running.handler_on(under_way.shadow.as_ref()).discard();
             under_way.interrupted = Interrupted::by_conflict(ground.attempts, delivery, handled);
@@ -61,17 +62,13 @@ impl Lane {
             running.handler_on(under_way.shadow.as_ref()).discard();
         }
         let handled = &*handled;
-        let probation = state.probation.as_ref();
-        let decision = running.decide(ground.breaker, probation, handled, &attempt, tried);
+        let decision = running.decide(ground.breaker, state.probation.as_ref(), handled, &attempt, tried);
         let verdict = decision.verdict;
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
         let parked = parked_from(ground.cursor, order_key);
-        let timers = if failed || is_muted {
-            Vec::new()
-        } else {
-            settle::timers(self.log.id(), &subscriber.name, delivery, handled)
-        };
+        let set = || settle::timers(self.log.id(), &subscriber.name, delivery, handled);
+        let timers = (!failed && !is_muted).then(set).unwrap_or_default();
         let next_timer = state.timers.next();
         queue.end(under_way.hold);
         let waits = retried || queue.behind(event.key) > 0;
@@ -83,7 +80,9 @@ impl Lane {
             attempt: delivery.attempt,
             replay: delivery.replay,
             verdict,
-            key: event.key.filter(|_| parked.is_some() || failed || waits),
+            key: event
+                .key
+                .filter(|_| parked.is_some() || failed || waits || apart.is_some()),
             cleared: !waits,
             low_water: queue.low().0,
             started: delivery.started.0,
@@ -109,6 +108,7 @@ impl Lane {
                 .flatten(),
             watched: decision.watched,
             rewind: under_way.replay(handled, is_muted && !failed),
+            own: apart.is_some(),
         };
         let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
         let condition = Condition {
@@ -182,7 +182,7 @@ impl UnderWay {
         self.turned.rewind.map(|of| Replay {
             generation: of.generation.0,
             historic: self.turned.historic,
-            fresh: self.shadow.is_some(),
+            fresh: self.turned.historic && self.shadow.is_some(),
             muted: if muted { settle::muted(handled) } else { Vec::new() },
         })
     }
@@ -207,8 +207,9 @@ struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    fn of(state: &'a PluginState, under_way: &UnderWay) -> Self {
-        match state.rewinding.as_deref().filter(|_| under_way.turned.historic) {
+    /// What is `historic` has its rewind's, and else its state `apart` where it has one.
+    fn of(state: &'a PluginState, historic: bool, apart: Option<&'a KeyValues>) -> Self {
+        match state.rewinding.as_deref().filter(|_| historic) {
             Some(rewinding) => Self {
                 cursor: &rewinding.cursor,
                 breaker: &rewinding.breaker,
@@ -223,7 +224,7 @@ impl<'a> Ground<'a> {
                 cursor: &state.cursor,
                 breaker: &state.breaker,
                 attempts: &state.attempts,
-                key_values: &state.key_values,
+                key_values: apart.unwrap_or(&state.key_values),
             },
         }
     }

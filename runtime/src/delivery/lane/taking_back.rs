@@ -44,10 +44,11 @@ impl Lane {
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
         let appended = self.sequencer.append_in_turn(batch)?;
+        let unsettles = state.own.is_some();
         state.apply_deployment(appended.first, appended.time, &deployment);
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
-        between.swap_to_before(state);
+        between.swap_to_before(state, unsettles);
         Ok(())
     }
 }

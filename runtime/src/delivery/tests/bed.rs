@@ -321,6 +321,7 @@ impl Bed {
             warnings: Vec::new(),
         };
         let mut state = self.subscriber.state.lock();
+        let unsettles = state.own.is_some();
         let mut batch = Batch::new();
         batch.push_with(|out| Record::Deployment(deployment.clone()).encode(out));
         let appended = self.sequencer.append(batch, None, std::iter::empty()).unwrap();
@@ -328,6 +329,9 @@ impl Bed {
         self.sequencer
             .subscribe(self.subscriber.id, state.subscription.clone());
         drop(state);
+        if unsettles {
+            between.look_back();
+        }
         drop(between);
         self.put(script);
     }
@@ -363,8 +367,13 @@ impl Bed {
 
     /// Publish an event of this type.
     pub(super) fn publish_of(&self, r#type: &str, key: Option<&str>) -> Offset {
+        self.publish_as("e", r#type, key)
+    }
+
+    /// Publish an event with this id.
+    pub(super) fn publish_as(&self, id: &str, r#type: &str, key: Option<&str>) -> Offset {
         let event = Event {
-            id: "e",
+            id,
             source: "test",
             r#type,
             key,

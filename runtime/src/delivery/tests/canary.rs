@@ -170,7 +170,7 @@ fn a_canary_that_fails_is_taken_back_and_so_is_one_that_an_operator_does_not_wan
 }
 
 /// Run the lane so often at most, and advance the clock to each retry.
-fn run_for(bed: &mut Bed, rounds: usize) {
+pub(super) fn run_for(bed: &mut Bed, rounds: usize) {
     for _ in 0..rounds {
         let Rest::Until(Some(due)) = bed.run() else { return };
         bed.clock.set(due);
@@ -228,7 +228,9 @@ fn what_the_version_before_fails_again_behind_a_promotion_is_the_canarys() {
     bed.terms = Some(HALF);
     bed.swap(ok());
     for _ in 0..2 {
-        ["bob", "carol", "mallory"].map(|key| bed.publish(Some(key)));
+        for key in ["bob", "carol", "mallory"] {
+            bed.publish(Some(key));
+        }
     }
     run_for(&mut bed, 20);
     assert_eq!(bed.fold().counters[0], 0, "all of them wait");

@@ -19,6 +19,7 @@ pub(super) const TERMS: Terms = Terms {
     seconds: 60,
     slower: 5,
     share: 0,
+    own: false,
 };
 
 pub(super) fn ok() -> Script {

@@ -9,6 +9,7 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscription::Subscription;
 use crate::log::record;
 use crate::plugin::settings::Lag;
+use crate::state::OwnState;
 
 /// Bytes that are read from the log at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -18,6 +19,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(super) struct Need {
     subscription: Subscription,
     cursor: Cursor,
+    /// What a canary did on a state of its own: it is delivered again where the canary is taken back.
+    own: Option<Box<OwnState>>,
     /// Where the history begins that a rewind has not settled.
     history: Option<Offset>,
     /// Whether anything was ever live.
@@ -35,6 +38,7 @@ impl Need {
         Self {
             subscription: state.subscription.clone(),
             cursor: state.cursor.clone(),
+            own: state.own.clone(),
             history: state
                 .rewinding
                 .as_deref()
@@ -92,7 +96,12 @@ impl Need {
         target: Offset,
         go_on: &mut dyn FnMut(Offset) -> bool,
     ) -> Result<Option<Offset>, ReadError> {
-        let mut at = self.cursor.needs_from().max(from).max(log.bounds().first);
+        let own = self.own.as_ref().and_then(|own| own.needs_from());
+        let mut at = own
+            .into_iter()
+            .fold(self.cursor.needs_from(), Offset::min)
+            .max(from)
+            .max(log.bounds().first);
         let mut first = None;
         while self.lives && at < target {
             let entries = log.read(at, READ_BYTES, Reach::Appended)?;
@@ -117,10 +126,17 @@ impl Need {
     }
 
     fn is_unsettled(&self, key: Option<&str>, offset: Offset) -> bool {
+        if self.own.as_ref().is_some_and(|own| own.needs(key, offset)) {
+            return true;
+        }
+        let parked = self.cursor.parked.get(&OrderKey::of(key, offset));
+        let head = parked.and_then(|parked| parked.head.as_ref());
+        if head.is_some_and(|head| head.event == offset && head.kept.is_none()) {
+            return true;
+        }
         if offset > self.cursor.low {
             return !self.cursor.above.contains(&offset);
         }
-        let parked = self.cursor.parked.get(&OrderKey::of(key, offset));
         parked.is_some_and(|parked| key.is_some() && parked.waits(offset, self.cursor.low))
     }
 }

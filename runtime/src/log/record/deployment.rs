@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeclaredSchema, Rewind, StateBack};
+use super::{DeclaredSchema, Merged, Rewind, StateBack};
 
 /// What became of a request to deploy or remove a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub enum DeploymentAction {
     Promoted(VersionId),
     /// These versions ran long ago and nobody needs them: what was kept of them is given up.
     Collected(Vec<VersionId>),
+    /// A canary with a state of its own is promoted.
+    Merged(Box<Merged>),
 }
 
 impl DeploymentAction {
@@ -161,6 +163,9 @@ pub struct Terms {
     /// Of 10,000 keys it runs for so many, until it is promoted; 0 for all of them.
     #[serde(default)]
     pub share: u32,
+    /// Whether such a canary has a state of its own.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// What an operator did.

@@ -9,6 +9,10 @@ use super::{Call, Replay, StateRead, VersionId};
 
 /// What one delivery came to.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something else of the delivery"
+)]
 pub struct Outcome<'a> {
     /// The plugin.
     pub plugin: &'a str,
@@ -78,6 +82,9 @@ pub struct Outcome<'a> {
     /// Of which rewind the delivery was.
     #[serde(borrow, default)]
     pub rewind: Option<Replay<'a>>,
+    /// Whether it read and wrote a canary's own state. The key is then always said.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// What follows a failed attempt of a version that is watched.

@@ -52,6 +52,37 @@ pub enum RollBackError {
     /// Another version went live meanwhile.
     #[error("another version went live meanwhile")]
     Changed,
+    /// A canary with a state of its own runs, and what it did would be another version's that subscribes to something else.
+    #[error(
+        "a canary with a state of its own runs, and what it did is delivered again to the version that takes its place; version \
+         {0} subscribes to something else: roll the canary back first, with `nerve plugin rollback` and no version"
+    )]
+    OwnState(VersionId),
+    /// The canary and the version before both wrote keys of the state.
+    #[error(
+        "the canary and the version before both wrote {both} keys of the state, among them {}: say whose values stay, with \
+         `--prefer canary` or `--prefer before`",
+        some.join(", ")
+    )]
+    BothWrote {
+        /// How many keys.
+        both: usize,
+        /// Some of them.
+        some: Vec<String>,
+    },
+    /// What the canary wrote is too much for one record.
+    #[error(
+        "what the canary wrote into its own state, in {keys} keys, is a record of {bytes} bytes, and a batch of the log may have {limit}: \
+         roll it back, and deploy it without `canary_state`"
+    )]
+    LargeMerge {
+        /// Keys.
+        keys: usize,
+        /// What the record would have.
+        bytes: usize,
+        /// What a batch may have.
+        limit: usize,
+    },
     /// It does not load any more.
     #[error("version {version} does not load: {reason}")]
     Load {
@@ -173,7 +204,10 @@ fn swap_in(
     }
     back.as_mut().map(|back| back.read(log)).transpose()?;
     let back = back.map(|back| back.finish(log, &state)).transpose()?;
-    let goes_back = back.is_some();
+    let (goes_back, unsettles) = (back.is_some(), state.own.is_some());
+    if unsettles && !goes_back && !gets_the_same(&state, &target) {
+        return Err(RollBackError::OwnState(version));
+    }
     let back = RolledBack {
         version: target,
         from,
@@ -187,9 +221,23 @@ fn swap_in(
     if goes_back {
         between.go_back(Some(runs), log.bounds().first);
     } else {
+        if unsettles {
+            between.look_back();
+        }
         between.swap(Some(runs));
     }
     Ok(())
+}
+
+/// Whether `target` subscribes to what the live version subscribes to.
+fn gets_the_same(state: &PluginState, target: &LiveVersion) -> bool {
+    let sorted = |version: &LiveVersion| {
+        let mut patterns = version.subscriptions.clone();
+        patterns.sort_unstable();
+        patterns
+    };
+    let live = state.live.as_ref();
+    live.is_some_and(|live| sorted(&live.version) == sorted(target))
 }
 
 /// The record of a rollback, which may be large where the state goes back.

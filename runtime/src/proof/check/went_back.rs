@@ -41,6 +41,9 @@ impl Past<'_> {
 impl Plugin<'_> {
     /// A deployment of the plugin, before anything else is made of it.
     pub(super) fn deployed(&mut self, seed: u64, offset: u64, action: &DeploymentAction) {
+        if let DeploymentAction::Merged(merged) = action {
+            self.takes_over(seed, offset, merged);
+        }
         if action.live().is_none() && *action != DeploymentAction::Removed {
             return;
         }
@@ -51,6 +54,13 @@ impl Plugin<'_> {
             counts: self.counts.clone(),
         };
         self.past.left.insert(offset, was);
+        if self.gives_up_own() {
+            let mute = Mute {
+                emit: true,
+                http: true,
+            };
+            self.past.backs.insert(offset, mute);
+        }
         let DeploymentAction::RolledBack(back) = action else {
             return;
         };

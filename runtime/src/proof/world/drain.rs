@@ -4,6 +4,7 @@ use nerve_eventlog::Micros;
 
 use super::{PLUGINS, World};
 use crate::host::Stopped;
+use crate::log::record::Prefer;
 use crate::proof::script::Scripted;
 use crate::state::PluginState;
 
@@ -29,7 +30,7 @@ impl World {
             if round % 100 == 0 {
                 // The version before a canary may fail all that it has: an operator lets the canary have it.
                 for (plugin, _) in PLUGINS {
-                    self.promote(plugin)?;
+                    self.promote(plugin, Prefer::Canary)?;
                 }
             }
             let mut next = self.fire()?;

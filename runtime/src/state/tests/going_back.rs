@@ -4,10 +4,10 @@ use nerve_eventlog::{Micros, Offset};
 
 use crate::delivery::cursor::Cursor;
 use crate::log::record::{
-    AskedBy, Deployment, DeploymentAction, Event, FailureClass, FailureRecord, LiveVersion, Outcome,
-    RolledBack, StateBack, Verdict, VersionId,
+    AskedBy, Deployment, DeploymentAction, Event, FailureClass, FailureRecord, KeptEvent, LiveVersion,
+    Outcome, RolledBack, StateBack, Verdict, VersionId,
 };
-use crate::state::PluginState;
+use crate::state::{Left, PluginState};
 
 fn version(n: u8) -> LiveVersion {
     LiveVersion {
@@ -83,4 +83,42 @@ fn above_the_mark_of_several_lanes_all_of_a_parked_key_is_done_but_its_head_and_
     let again = state.again.as_ref().unwrap();
     let is_done = [30, 35, 36].map(|at| again.of(Offset(at), &event("k")).is_some());
     assert_eq!(is_done, [true, false, false]);
+}
+
+#[test]
+fn what_is_kept_of_how_far_versions_came_does_not_grow_with_the_events_that_wait() {
+    let mut state = PluginState::default();
+    deploy(&mut state, 10, DeploymentAction::Live(Box::new(version(1))));
+    let failure = FailureRecord {
+        class: FailureClass::Trap,
+        reason: "",
+    };
+    let record = vec![7; 100_000];
+    let outcome = Outcome {
+        plugin: "p",
+        event: 15,
+        attempt: 1,
+        key: Some("k"),
+        low_water: 15,
+        verdict: Verdict::Retry { due: 99, failure },
+        waits_from: Some(16),
+        kept: Some(KeptEvent {
+            recorded: 15,
+            record: &record,
+        }),
+        ..Outcome::default()
+    };
+    state.apply_outcome(Offset(16), Micros(16), &outcome);
+    for n in 2..40 {
+        deploy(
+            &mut state,
+            20 + u64::from(n),
+            DeploymentAction::Live(Box::new(version(n))),
+        );
+    }
+    let left = state.lefts.values().map(Left::depth);
+    assert_eq!((state.lefts.len(), left.sum::<usize>()), (16, 120));
+    // The cursor keeps the event, and so does each of the versions that left; how far the plugin was since then does not.
+    let bytes = rmp_serde::to_vec(&state).unwrap().len();
+    assert!((17 * 100_000..20 * 100_000).contains(&bytes), "{bytes} bytes");
 }

@@ -23,6 +23,9 @@ const REMEMBERED: usize = 65_536;
 /// Bytes of the log that are read at a time.
 const CHUNK: usize = 256 << 10;
 
+/// How often in a row the same place is tried that the system refuses to read, before it is taken for damaged.
+const MOST_TRIES: u32 = 10;
+
 /// Records of a log that was never observed which are read, counted from its end.
 const LOOK_BACK: u64 = 1_000_000;
 
@@ -54,6 +57,9 @@ pub struct Observed {
     ids: HashMap<Box<str>, Id>,
     #[serde(skip)]
     recent: VecDeque<(Offset, Id)>,
+    /// How often the system has refused to read what comes next.
+    #[serde(skip)]
+    tries: u32,
 }
 
 /// Attempts of a plugin at events of a type.
@@ -91,17 +97,31 @@ impl Observed {
         }
     }
 
-    /// Follow `log` for one chunk of durable records; whether there was any. What can't be read is passed over.
+    /// Follow `log` for one chunk of durable records; whether there was any. What is gone or damaged is passed over; what the
+    /// system refuses to read may be read later, and is passed over only where it is refused again and again.
     pub fn step(&mut self, log: &dyn Log) -> bool {
         self.begin(log);
-        match log.read(self.through.next(), CHUNK, Reach::Durable) {
+        let read = log.read(self.through.next(), CHUNK, Reach::Durable);
+        if let Err(ReadError::Io { .. }) = &read {
+            self.tries += 1;
+            if self.tries < MOST_TRIES {
+                return false;
+            }
+        }
+        self.tries = 0;
+        match read {
             Ok(entries) => {
                 self.see(log, &entries);
                 !entries.is_empty()
             }
             Err(ReadError::Gone { first, .. }) => self.pass_to(first),
-            Err(_) => self.pass_to(log.bounds().hot_first),
+            Err(ReadError::Damaged { .. } | ReadError::Io { .. }) => self.pass_to(log.bounds().hot_first),
         }
+    }
+
+    /// Follow `log`, which nobody appends to, to its durable end.
+    pub fn follow_all(&mut self, log: &dyn Log) {
+        while self.step(log) || self.tries > 0 {}
     }
 
     fn pass_to(&mut self, next: Offset) -> bool {

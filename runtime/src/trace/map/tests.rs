@@ -1,11 +1,13 @@
 //! The fold of what was seen, and the map that is drawn of it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
-use nerve_eventlog::Micros;
+use nerve_eventlog::{Micros, Offset, ReadError};
 
 use super::{Declared, Map, Observed, Wanted, cycles_through, draw};
+use crate::log::looked_at::LookedAt;
 use crate::log::record::DeploymentAction;
 use crate::trace::written::{Failing, Written};
 
@@ -336,4 +338,43 @@ fn five_hundred_plugins_and_two_thousand_types_are_drawn_in_bounded_time() {
         map.findings.cycles.len()
     );
     assert!(map.findings.cycles.iter().all(|cycle| cycle.steps.len() < 100));
+}
+
+#[test]
+fn what_the_system_refuses_to_read_is_read_later_and_what_is_damaged_is_passed_over() {
+    let refused = || ReadError::Io {
+        file: "1.log".into(),
+        cause: std::io::Error::other("too many open files"),
+    };
+    let damaged = || ReadError::Damaged {
+        file: "1.log".into(),
+        byte: 64,
+        offset: Offset(1),
+        what: "another checksum".into(),
+    };
+    let written = Written::new();
+    let placed: Vec<u64> = (0..4).map(|_| written.outside("order.placed")).collect();
+    for (fails, times, missed) in [
+        (&refused as &(dyn Fn() -> ReadError + Sync), 9, 0),
+        (&refused, 10, 2),
+        (&damaged, 1, 2),
+    ] {
+        let left = AtomicU32::new(times);
+        let fail = |_| match left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => Err(fails()),
+            Err(_) => Ok(()),
+        };
+        let log = LookedAt {
+            of: &written.log,
+            hot_first: Some(Offset(placed[2])),
+            before: Box::new(fail),
+        };
+        let mut observed = Observed::default();
+        observed.follow_all(&log);
+        assert_eq!(
+            (observed.missed, observed.through),
+            (missed, Offset(placed[3])),
+            "{times} times"
+        );
+    }
 }
