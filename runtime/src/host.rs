@@ -40,6 +40,7 @@ use self::checkpoint::Checkpoints;
 use crate::contract::Contracts;
 use crate::delivery::subscribers::Subscribers;
 use crate::ingest::{Acceptor, SourceRates, ValidEvent};
+use crate::log::record::{AskedBy, Asker};
 use crate::log::sequencer::Sequencer;
 use crate::plugin::deploy::Deployer;
 use crate::plugin::watcher::Watcher;
@@ -69,6 +70,8 @@ pub use wait::{Behind, Settling, Waited, Why};
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
+    /// Whose token what is asked of this handle is asked with.
+    who: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -107,6 +110,23 @@ pub struct Published {
 }
 
 impl Host {
+    /// A handle to the same host for somebody of this name, which the records of what they ask for will say.
+    #[must_use]
+    pub fn asked_by(&self, who: &str) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            who: Some(who.into()),
+        }
+    }
+
+    fn who(&self) -> Option<String> {
+        self.who.as_deref().map(str::to_owned)
+    }
+
+    fn asker(&self, by: AskedBy) -> Asker {
+        Asker { by, who: self.who() }
+    }
+
     /// What makes valid events for this host.
     pub fn acceptor(&self) -> &Acceptor {
         &self.inner.acceptor

@@ -123,6 +123,7 @@ impl Way {
             ..LiveVersion::default()
         };
         let deployment = Deployment {
+            who: None,
             plugin: name.clone(),
             pair: None,
             action: DeploymentAction::Live(Box::new(live)),

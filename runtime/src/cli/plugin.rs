@@ -262,7 +262,7 @@ fn paused(plugin: &Value) -> Option<String> {
             ));
         }
         "exhausted" => "the attempts at an event are used up",
-        _ => return Some("an operator paused it".into()),
+        _ => return Some(text_at(plugin, "/paused/reason")),
     };
     let next = plugin.pointer("/paused/next_try").and_then(Value::as_str);
     let next = next.map_or_else(
@@ -355,23 +355,7 @@ pub(super) fn show(plugin: &Value) -> String {
     row("readable", listed("/readable"));
     row("asks for", asks(&plugin["asks"]));
     row("granted", asks(&plugin["granted"]));
-    if let Some(waits) = plugin.get("waiting").filter(|waits| !waits.is_null()) {
-        row(
-            "waiting",
-            format!(
-                "version {} since {}",
-                text_at(waits, "/version"),
-                text_at(waits, "/since")
-            ),
-        );
-        row("  asks for", asks(&waits["asks"]));
-        row("  not granted", asks(&waits["missing"]));
-        let (name, pair) = (text_at(plugin, "/name"), text_at(waits, "/pair"));
-        row(
-            "  next",
-            format!("nerve plugin approve {name} --pair {pair}, or [grants] in {name}.toml"),
-        );
-    }
+    waits(plugin, &mut row);
     let pairs = |at: &str| pairs(plugin, at);
     let joined = |at: &str| match pairs(at) {
         none if none.is_empty() => "-".to_owned(),
@@ -394,6 +378,7 @@ pub(super) fn show(plugin: &Value) -> String {
     }
     row("limits hit", joined("/limits_hit"));
     row("retry", joined("/retry"));
+    operated(plugin, &mut row);
     watched(plugin, &mut row);
     runs(plugin, &mut row);
     for parked in plugin["parked"].as_array().into_iter().flatten() {
@@ -410,6 +395,28 @@ pub(super) fn show(plugin: &Value) -> String {
         );
     }
     table(&rows)
+}
+
+/// The version that waits to be approved, where one does.
+fn waits(plugin: &Value, row: &mut impl FnMut(&str, String)) {
+    let Some(waits) = plugin.get("waiting").filter(|waits| !waits.is_null()) else {
+        return;
+    };
+    row(
+        "waiting",
+        format!(
+            "version {} since {}",
+            text_at(waits, "/version"),
+            text_at(waits, "/since")
+        ),
+    );
+    row("  asks for", asks(&waits["asks"]));
+    row("  not granted", asks(&waits["missing"]));
+    let (name, pair) = (text_at(plugin, "/name"), text_at(waits, "/pair"));
+    row(
+        "  next",
+        format!("nerve plugin approve {name} --pair {pair}, or [grants] in {name}.toml"),
+    );
 }
 
 /// The names and values in the object at `at`.
@@ -440,6 +447,17 @@ fn runs(plugin: &Value, row: &mut impl FnMut(&str, String)) {
         ("again", versions::again(plugin)),
     ] {
         row(name, said.unwrap_or_else(|| "-".into()));
+    }
+}
+
+/// What operators did to it last.
+fn operated(plugin: &Value, row: &mut impl FnMut(&str, String)) {
+    for one in plugin["operated"].as_array().into_iter().flatten().take(5) {
+        let who = one["who"].as_str().unwrap_or("an operator");
+        row(
+            "operated",
+            format!("{} {who} {}", text_at(one, "/at"), text_at(one, "/what")),
+        );
     }
 }
 

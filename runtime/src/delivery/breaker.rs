@@ -228,13 +228,13 @@ impl Breaker {
     }
 
     /// An operator asked for a pause at `time`.
-    pub fn pause(&mut self, time: Micros) {
+    pub fn pause(&mut self, time: Micros, who: Option<&str>) {
         self.open = Some(Open {
             why: OpenReason::Operator,
             since: time,
             probes: 0,
             probe: None,
-            reason: "an operator paused it".into(),
+            reason: format!("{} paused it", who.unwrap_or("an operator")).into(),
         });
     }
 

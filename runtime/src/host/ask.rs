@@ -224,6 +224,7 @@ impl Host {
             granted: version.map(|version| version.granted()).unwrap_or_default(),
             probation: state.probation.clone(),
             own: state.own.as_deref().map(OwnStatus::of),
+            operated: state.operated.iter().rev().cloned().collect(),
             waiting: state
                 .pair
                 .zip(state.waiting.clone())

@@ -211,6 +211,7 @@ impl Host {
             None => None,
         };
         let host = Self {
+            who: None,
             inner: Arc::new(Inner {
                 acceptor,
                 contracts,

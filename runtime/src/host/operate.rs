@@ -74,7 +74,9 @@ impl Host {
     pub async fn approve_plugin(&self, name: &str, pair: Hash) -> Result<PluginStatus, AskError> {
         let subscriber = self.subscriber(name)?;
         if let Some(deployer) = self.inner.deployer.clone() {
-            let approved = tokio::task::spawn_blocking(move || deployer.approve(&subscriber, pair)).await;
+            let who = self.who();
+            let approved =
+                tokio::task::spawn_blocking(move || deployer.approve(&subscriber, pair, who)).await;
             let approved = approved.map_err(|panicked| super::Stopped::Poisoned(panicked.to_string()))?;
             approved.map_err(|refused| match refused {
                 ApproveError::Stopped(stopped) => AskError::Stopped(stopped),
@@ -113,7 +115,8 @@ impl Host {
             }
             let deployer = deployer.clone();
             let gone = name.to_owned();
-            let stopped = tokio::task::spawn_blocking(move || deployer.gone(&gone, AskedBy::Api)).await;
+            let asker = self.asker(AskedBy::Api);
+            let stopped = tokio::task::spawn_blocking(move || deployer.gone(&gone, &asker)).await;
             stopped.map_err(|panicked| super::Stopped::Poisoned(panicked.to_string()))??;
         }
         drop(subscriber);
@@ -127,6 +130,7 @@ impl Host {
         action: OperatorAction,
     ) -> Result<(), AskError> {
         let operator = Operator {
+            who: self.who(),
             plugin: subscriber.name.to_string(),
             action,
         };

@@ -252,6 +252,7 @@ impl Host {
                 continue;
             }
             let forgotten = Deployment {
+                who: None,
                 plugin: subscriber.name.to_string(),
                 pair: None,
                 action: DeploymentAction::Forgotten,

@@ -67,10 +67,11 @@ impl Host {
     /// it is `forced`. Answers, once it is durable, where it can't be told whether consumers accept it, or where they do not.
     pub async fn set_schema(
         &self,
-        set: SetSchema,
+        mut set: SetSchema,
         forced: bool,
     ) -> Result<Vec<(Box<str>, Difference)>, SetSchemaError> {
         check_type(&set.event_type)?;
+        set.who = self.who();
         let (contracts, event_type) = (self.inner.contracts.clone(), set.event_type.clone());
         // It waits for a deployment that is being decided on.
         let asked = tokio::task::spawn_blocking(move || contracts.set(set, forced)).await;

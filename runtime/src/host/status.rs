@@ -7,7 +7,7 @@ use crate::delivery::breaker::Open;
 use crate::delivery::probation::Probation;
 use crate::delivery::retry::Setting;
 use crate::log::record::{Asks, FailureClass, Hash, VersionId, WaitingVersion};
-use crate::state::{MOST_SPANS, OwnState};
+use crate::state::{MOST_SPANS, Operated, OwnState};
 
 /// What `GET /v1/plugins/{name}` shows.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ pub struct PluginStatus {
     pub probation: Option<Probation>,
     /// The state of its own that a canary has.
     pub own: Option<OwnStatus>,
+    /// What operators did last, the newest first.
+    pub operated: Vec<Operated>,
     /// The version that waits to be approved: its pair, since when, and what it asks for.
     pub waiting: Option<(Hash, Micros, WaitingVersion)>,
 }

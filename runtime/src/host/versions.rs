@@ -82,8 +82,9 @@ impl Host {
         settings: Option<String>,
     ) -> Result<(Deployed, PluginStatus), AskError> {
         let plugin = PluginName::parse(name)?;
-        let deployer = self.deployer()?;
-        let came = tokio::task::spawn_blocking(move || deployer.deploy(plugin, component, settings)).await;
+        let (deployer, who) = (self.deployer()?, self.who());
+        let came =
+            tokio::task::spawn_blocking(move || deployer.deploy(plugin, component, settings, who)).await;
         let came = came.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))??;
         Ok((came, self.plugin(name).await?))
     }
@@ -99,10 +100,10 @@ impl Host {
         state: Option<Mute>,
     ) -> Result<(VersionId, PluginStatus), AskError> {
         let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
-        let host = self.clone();
+        let (host, who) = (self.clone(), self.who());
         let back = tokio::task::spawn_blocking(move || {
             let _still = state.map(|_| host.inner.retaining.lock());
-            deployer.roll_back(&subscriber, to.as_deref(), forced, state)
+            deployer.roll_back(&subscriber, to.as_deref(), forced, state, who)
         })
         .await;
         let back = back.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
@@ -119,8 +120,9 @@ impl Host {
         preferred: Option<Prefer>,
     ) -> Result<(VersionId, PluginStatus), AskError> {
         let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
+        let who = self.who();
         let promoted =
-            tokio::task::spawn_blocking(move || deployer.promote(&subscriber, forced, preferred)).await;
+            tokio::task::spawn_blocking(move || deployer.promote(&subscriber, forced, preferred, who)).await;
         let promoted = promoted.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;
         let version = promoted.map_err(|refused| roll_back_refused(name, refused))?;
         Ok((version, self.plugin(name).await?))

@@ -116,6 +116,9 @@ pub(super) fn shown(status: &PluginStatus) -> Value {
         "trouble": status.trouble,
         "rewind": status.rewind.as_ref().map(rewind::shown),
         "again": status.again.as_ref().map(versions::again),
+        "operated": status.operated.iter().map(|one| json!({
+            "offset": one.offset.0, "at": time::text(one.time), "who": one.who, "what": one.what,
+        })).collect::<Vec<_>>(),
         "granted": asks(&status.granted),
         "probation": status.probation.as_ref().map(|watch| json!({
             "before": watch.before.to_string(), "done": watch.seen.done, "failed": watch.seen.failed,

@@ -108,6 +108,12 @@ impl<H: Handler<T, Host>, T: 'static> Handler<T, Host> for Guarded<H> {
                 Err(refused) => return refusal(refused).into_response(),
             };
             request.extensions_mut().insert(caller.clone());
+            // Who does something to plugins is in the record of it.
+            let host = if self.needs == Needs::Operate {
+                host.asked_by(caller.name())
+            } else {
+                host
+            };
             let response = self.handler.call(request, host).await;
             if response.body().size_hint().exact().is_some() {
                 return response;

@@ -58,6 +58,7 @@ pub(super) async fn set(
         ));
     }
     let set = SetSchema {
+        who: None,
         event_type: name.clone(),
         schema: Some(TypeSchema { json, mode }),
     };
@@ -72,6 +73,7 @@ pub(super) async fn take_back(
         return Err(not_found(&name));
     }
     let set = SetSchema {
+        who: None,
         event_type: name,
         schema: None,
     };

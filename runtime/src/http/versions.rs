@@ -140,10 +140,11 @@ fn version(kept: &KeptVersion) -> Value {
         "state": kept.state.map(|at| at.0),
         "live_ms": kept.lived / 1000,
         "by": ran.by,
+        "who": ran.who,
         "before": ran.before.map(|before| before.to_string()),
         "deliveries": { "done": done, "retry": retry, "dead": dead },
         "rolled_back": ran.rolled_back.as_ref().map(|(at, by, why)| json!({
-            "at": time::text(*at), "by": by, "why": why,
+            "at": time::text(*at), "by": by, "who": ran.rolled_back_who, "why": why,
         })),
     })
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use call::{Answer, Asked, Call, CallFailure, Intent};
 pub use deployment::{
-    AskedBy, Asks, BadHash, Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction,
+    AskedBy, Asker, Asks, BadHash, Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction,
     RolledBack, Terms, VersionId, WaitingVersion,
 };
 pub use gap::Gap;

@@ -33,7 +33,9 @@ use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscribers::Subscribers;
 use crate::host::Stopped;
-use crate::log::record::{AskedBy, Asks, Deployment, DeploymentAction, Hash, LiveVersion, Record, VersionId};
+use crate::log::record::{
+    AskedBy, Asker, Asks, Deployment, DeploymentAction, Hash, LiveVersion, Record, VersionId,
+};
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::state::PluginState;
 use crate::trace::map::Observed;
@@ -88,7 +90,7 @@ struct Request {
     pending: Pending,
     settings: Option<String>,
     approved: Asks,
-    by: AskedBy,
+    asker: Asker,
 }
 
 /// A pair that is about to go live.
@@ -212,7 +214,7 @@ impl Deployer {
             let done = tokio::task::spawn_blocking(move || match change {
                 FolderChange::First(names) => deployer.only(&names),
                 FolderChange::Present(pair) => deployer.present(&pair),
-                FolderChange::Gone(name) => deployer.gone(name.as_str(), AskedBy::Folder),
+                FolderChange::Gone(name) => deployer.gone(name.as_str(), &AskedBy::Folder.into()),
                 FolderChange::Ignored { path, reason } => {
                     tracing::warn!(path = %path.display(), "not a plugin: {reason}");
                     Ok(())
@@ -233,16 +235,17 @@ impl Deployer {
         if known.is_some_and(|plugin| plugin.state.lock().in_folder() == Some(pair.hash)) {
             return Ok(());
         }
-        self.decide(pair, AskedBy::Folder).map(drop)
+        self.decide(pair, &AskedBy::Folder.into()).map(drop)
     }
 
-    /// Somebody asks for this pair, whatever is in the folder. Where it has no settings, those that the plugin has
+    /// Somebody, `who` by the name of their token, asks for this pair, whatever is in the folder. Where it has no settings, those that the plugin has
     /// hold for it too.
     pub fn deploy(
         &self,
         name: PluginName,
         component: Bytes,
         settings: Option<String>,
+        who: Option<String>,
     ) -> Result<Deployed, Stopped> {
         let known = self.subscribers.get(name.as_str());
         let known = known.map(|plugin| plugin.state.lock().clone());
@@ -256,11 +259,15 @@ impl Deployer {
         });
         let pair = pair(name, component, settings, true);
         let known = known.as_ref().and_then(|state| decided(state, &pair));
-        known.map_or_else(|| self.decide(&pair, AskedBy::Api), Ok)
+        let asker = Asker {
+            by: AskedBy::Api,
+            who,
+        };
+        known.map_or_else(|| self.decide(&pair, &asker), Ok)
     }
 
     /// Load a pair, and let it go live or say why not.
-    fn decide(&self, pair: &Pair, by: AskedBy) -> Result<Deployed, Stopped> {
+    fn decide(&self, pair: &Pair, asker: &Asker) -> Result<Deployed, Stopped> {
         let name = pair.name.as_str();
         let approved = self.subscribers.get(name);
         let approved = approved.map(|plugin| plugin.state.lock().approved.clone());
@@ -283,7 +290,7 @@ impl Deployer {
             Err(_) if !pair.settled => Deployed::Unsettled,
             Ok(loaded) if !loaded.missing.is_empty() && !pair.settled => Deployed::Unsettled,
             Ok(loaded) if !loaded.missing.is_empty() => {
-                self.wait_for_approval(pair, &loaded, by)?;
+                self.wait_for_approval(pair, &loaded, asker)?;
                 Deployed::Waiting
             }
             Ok(loaded) => {
@@ -291,12 +298,12 @@ impl Deployer {
                     pending: Pending::New(pair.hash),
                     settings: pair.settings.clone(),
                     approved,
-                    by,
+                    asker: asker.clone(),
                 };
                 self.go_live(name, &request, loaded)?
             }
             Err(reason) => {
-                self.refuse(name, pair.hash, reason.clone(), by)?;
+                self.refuse(name, pair.hash, reason.clone(), asker)?;
                 Deployed::Refused { reason }
             }
         };
@@ -312,27 +319,27 @@ impl Deployer {
                 state.in_folder().is_some() && (state.live.is_some() || state.waiting.is_some())
             };
             if was_there && !names.iter().any(|name| name.as_str() == &*subscriber.name) {
-                self.gone(&subscriber.name, AskedBy::Folder)?;
+                self.gone(&subscriber.name, &AskedBy::Folder.into())?;
             }
-            self.let_approved_go_live(&subscriber)?;
+            self.let_approved_go_live(&subscriber, None)?;
         }
         Ok(())
     }
 
     /// The component called `name` is gone from the folder, or somebody else asks for the plugin's end. The folder
     /// ends only what came from it.
-    pub fn gone(&self, name: &str, by: AskedBy) -> Result<(), Stopped> {
+    pub fn gone(&self, name: &str, asker: &Asker) -> Result<(), Stopped> {
         let Some(subscriber) = self.subscribers.get(name) else {
             return Ok(());
         };
         let between = subscriber.between_events();
         let mut state = subscriber.state.lock();
         let is_gone = state.removed && state.waiting.is_none();
-        if is_gone || (by == AskedBy::Folder && state.in_folder().is_none()) {
+        if is_gone || (asker.by == AskedBy::Folder && state.in_folder().is_none()) {
             return Ok(());
         }
         let unsettles = state.own.is_some();
-        self.record(name, &mut state, None, DeploymentAction::Removed, by)?;
+        self.record(name, &mut state, None, DeploymentAction::Removed, asker)?;
         between.show(&state, None);
         drop(state);
         if unsettles {
@@ -349,7 +356,7 @@ impl Deployer {
             Ok(decided) => decided,
             Err(found) => {
                 let reason = found.refused.unwrap_or_default();
-                self.refuse(name, request.pending.pair(), reason.clone(), request.by)?;
+                self.refuse(name, request.pending.pair(), reason.clone(), &request.asker)?;
                 return Ok(Deployed::Refused { reason });
             }
         };
@@ -387,7 +394,7 @@ impl Deployer {
         let pair = Some(request.pending.pair());
         let action = DeploymentAction::Live(Box::new(live));
         let unsettles = state.own.is_some();
-        self.record(name, &mut state, pair, action, request.by)?;
+        self.record(name, &mut state, pair, action, &request.asker)?;
         self.sequencer
             .subscribe(subscriber.id, state.subscription.clone());
         tracing::info!(plugin = name, version = %loaded.version, "live");
@@ -403,12 +410,12 @@ impl Deployer {
         Ok(Deployed::Live)
     }
 
-    fn refuse(&self, name: &str, pair: Hash, reason: String, by: AskedBy) -> Result<(), Stopped> {
+    fn refuse(&self, name: &str, pair: Hash, reason: String, asker: &Asker) -> Result<(), Stopped> {
         tracing::warn!(plugin = name, "refused: {reason}");
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let mut state = subscriber.state.lock();
         let action = DeploymentAction::Refused { reason };
-        self.record(name, &mut state, Some(pair), action, by).map(drop)
+        self.record(name, &mut state, Some(pair), action, asker).map(drop)
     }
 
     fn record(
@@ -417,15 +424,16 @@ impl Deployer {
         state: &mut PluginState,
         pair: Option<Hash>,
         action: DeploymentAction,
-        by: AskedBy,
+        asker: &Asker,
     ) -> Result<Appended, Stopped> {
         self.append(
             state,
             &Deployment {
+                who: asker.who.clone(),
                 plugin: name.to_owned(),
                 pair,
                 action,
-                by,
+                by: asker.by,
                 warnings: Vec::new(),
             },
         )

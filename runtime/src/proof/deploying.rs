@@ -157,7 +157,7 @@ impl World {
             &mut state,
             plugin,
             version,
-            Vec::new(),
+            (Vec::new(), None),
             Some(prefer),
         ) {
             Ok(_) => {}
@@ -182,6 +182,7 @@ impl World {
 
     fn deployed(&self, subscriber: &Subscriber, action: DeploymentAction) -> Result<Offset, Stopped> {
         let deployment = Deployment {
+            who: None,
             plugin: subscriber.name.to_string(),
             pair: None,
             action,

@@ -1,6 +1,6 @@
 //! What the log says of one plugin.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::running::Tells;
 use super::versions::{FolderPair, Ran};
-use super::{Again, Decisions, KeyValues, Left, OfRewind, OwnState, Rewinding};
+use super::{Again, Decisions, KeyValues, Left, OfRewind, Operated, OwnState, Rewinding};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::kept::Kept;
@@ -98,6 +98,9 @@ pub struct PluginState {
     /// The state of a canary that is kept apart.
     #[serde(default)]
     pub own: Option<Box<OwnState>>,
+    /// What operators did last, the newest at the end.
+    #[serde(default)]
+    pub operated: VecDeque<Operated>,
     /// Who is told of the versions that run.
     #[serde(skip)]
     pub(super) tells: Tells,
@@ -283,13 +286,14 @@ impl PluginState {
     /// What the deployment at `offset` does.
     pub fn apply_deployment(&mut self, offset: Offset, time: Micros, deployment: &Deployment) {
         self.asked(deployment);
+        self.note_deployment(offset, time, deployment);
         self.decisions.count(&deployment.action, deployment.by);
         match &deployment.action {
             DeploymentAction::Live(version) => {
-                self.goes_live(offset, time, version, deployment.by, false);
+                self.goes_live(offset, time, version, deployment, false);
                 (self.refused, self.pair, self.waiting) = (None, deployment.pair, None);
             }
-            DeploymentAction::RolledBack(back) => self.roll_back(offset, time, back, deployment.by),
+            DeploymentAction::RolledBack(back) => self.roll_back(offset, time, back, deployment),
             DeploymentAction::Promoted(version) => self.promote(*version, &deployment.warnings),
             DeploymentAction::Merged(merged) => self.merge_own(merged, &deployment.warnings),
             DeploymentAction::Collected(versions) => self.collect(versions),
@@ -345,6 +349,7 @@ impl PluginState {
 
     /// What the operator's action, appended at `offset` and `time`, does.
     pub fn apply_operator(&mut self, offset: Offset, time: Micros, operator: &Operator) {
+        self.note_operator(offset, time, operator);
         match &operator.action {
             OperatorAction::Redrive(events) => {
                 let letters = events.iter().map(|event| Offset(*event));
@@ -361,7 +366,7 @@ impl PluginState {
                     self.attempts.remove(&Offset(*event));
                 }
             }
-            OperatorAction::Pause => self.breaker.pause(time),
+            OperatorAction::Pause => self.breaker.pause(time, operator.who.as_deref()),
             OperatorAction::Resume => {
                 self.breaker.resume(time);
                 if let Some(rewinding) = &mut self.rewinding {
@@ -481,6 +486,7 @@ mod tests {
                 Offset(1),
                 Micros(1),
                 &Operator {
+                    who: None,
                     plugin,
                     action: approve,
                 },

@@ -41,6 +41,12 @@ pub struct Ran {
     pub before: Option<VersionId>,
     /// When it was rolled back, by whom and why, where it did not go live again.
     pub rolled_back: Option<(Micros, AskedBy, String)>,
+    /// Whose token it was deployed with, where that is known.
+    #[serde(default)]
+    pub who: Option<String>,
+    /// Whose token it was rolled back with.
+    #[serde(default)]
+    pub rolled_back_who: Option<String>,
 }
 
 /// The pair in the plugin folder that was decided on; `None` where no file is there.
@@ -111,7 +117,7 @@ impl PluginState {
         offset: Offset,
         time: Micros,
         version: &LiveVersion,
-        by: AskedBy,
+        asked: &Deployment,
         is_rollback: bool,
     ) {
         let (id, before) = (
@@ -139,7 +145,8 @@ impl PluginState {
             self.ended(offset, time);
             let ran = self.ran.entry(id).or_default();
             ran.lived_before = ran.until.map_or(0, |until| ran.lived(until));
-            (ran.since, ran.at, ran.by) = (time, offset, by);
+            (ran.since, ran.at, ran.by) = (time, offset, asked.by);
+            (ran.who, ran.rolled_back_who) = (asked.who.clone(), None);
             (ran.until, ran.left, ran.rolled_back) = (None, None, None);
             if before != Some(id) && !is_rollback {
                 ran.before = before;
@@ -167,18 +174,19 @@ impl PluginState {
     }
 
     /// What a rollback at `offset` does. A pair that waits or was refused stays what it is.
-    pub(super) fn roll_back(&mut self, offset: Offset, time: Micros, back: &RolledBack, by: AskedBy) {
+    pub(super) fn roll_back(&mut self, offset: Offset, time: Micros, back: &RolledBack, asked: &Deployment) {
         let going = self.goes_back(back);
         if going.is_some() {
             // All of what a canary did is unsettled with the rest.
             self.own = self.own.take().map(|own| Box::new(own.with_nothing_done()));
         }
-        self.goes_live(offset, time, &back.version, by, true);
+        self.goes_live(offset, time, &back.version, asked, true);
         if let Some(going) = going {
             self.go_back(offset, time, going);
         }
         if let Some(ran) = self.ran.get_mut(&back.from) {
-            ran.rolled_back = Some((time, by, back.why.clone()));
+            ran.rolled_back = Some((time, asked.by, back.why.clone()));
+            ran.rolled_back_who.clone_from(&asked.who);
         }
     }
 
@@ -306,6 +314,7 @@ mod tests {
         let mut state = PluginState::default();
         for (at, (by, action)) in (1u8..).zip(done) {
             let deployment = Deployment {
+                who: None,
                 plugin: "p".into(),
                 pair: match &action {
                     DeploymentAction::RolledBack(_) => state.pair,

@@ -200,6 +200,7 @@ impl Written {
     /// What became of a request to deploy.
     pub(crate) fn decide(&self, plugin: &str, action: DeploymentAction) {
         self.append(&[Record::Deployment(Deployment {
+            who: None,
             plugin: plugin.to_owned(),
             pair: None,
             action,

@@ -117,6 +117,14 @@ pub(super) fn again(plugin: &Value) -> Option<String> {
     ))
 }
 
+/// How something was asked for, and with whose token.
+fn asked(what: &Value) -> String {
+    let by = text_at(what, "/by");
+    what["who"]
+        .as_str()
+        .map_or(by.clone(), |who| format!("{by} ({who})"))
+}
+
 fn list(versions: &Value) -> String {
     let versions = versions.as_array().map(Vec::as_slice).unwrap_or_default();
     if versions.is_empty() {
@@ -134,7 +142,7 @@ fn list(versions: &Value) -> String {
             (_, Some(_)) => "rolled back",
             _ => "former",
         };
-        let note = back.map(|back| format!("by {}: {}", text_at(back, "/by"), text_at(back, "/why")));
+        let note = back.map(|back| format!("by {}: {}", asked(back), text_at(back, "/why")));
         let own = version["own_state"] == true;
         let note = note.or_else(|| own.then(|| "on a state of its own".to_owned()));
         vec![
@@ -143,7 +151,7 @@ fn list(versions: &Value) -> String {
             status.to_owned(),
             text_at(version, "/since"),
             in_words(version["live_ms"].as_u64().unwrap_or_default()),
-            text_at(version, "/by"),
+            asked(version),
             text_at(version, "/deliveries/done"),
             text_at(version, "/deliveries/retry"),
             text_at(version, "/deliveries/dead"),

@@ -35,6 +35,7 @@ impl Lane {
         }
         tracing::warn!(plugin = %subscriber.name, "version {} is rolled back: {}", back.from, back.why);
         let deployment = Deployment {
+            who: None,
             plugin: subscriber.name.to_string(),
             pair: state.pair,
             action: DeploymentAction::RolledBack(Box::new(back)),

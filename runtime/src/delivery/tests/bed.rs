@@ -314,6 +314,7 @@ impl Bed {
         };
         let action = DeploymentAction::Live(Box::new(live));
         let deployment = Deployment {
+            who: None,
             plugin: "p".into(),
             pair: None,
             action,
@@ -410,6 +411,7 @@ impl Bed {
     /// An operator's action, as the host does it.
     pub(super) fn operate(&self, action: OperatorAction) {
         let operator = Operator {
+            who: None,
             plugin: "p".into(),
             action,
         };

@@ -53,6 +53,7 @@ fn in_order(bed: &Bed) {
 pub(super) fn record(bed: &Bed, action: DeploymentAction) {
     let between = bed.subscriber.between_events();
     let deployment = Deployment {
+        who: None,
         plugin: "p".into(),
         pair: None,
         action,

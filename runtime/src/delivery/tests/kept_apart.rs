@@ -93,7 +93,14 @@ fn promote(bed: &Bed, prefer: Option<Prefer>) -> Result<(), RollBackError> {
     let between = bed.subscriber.between_events();
     let mut state = bed.subscriber.state.lock();
     let version = state.live.as_ref().unwrap().version.version;
-    promoted(&bed.sequencer, &mut state, "p", version, Vec::new(), prefer)?;
+    promoted(
+        &bed.sequencer,
+        &mut state,
+        "p",
+        version,
+        (Vec::new(), None),
+        prefer,
+    )?;
     drop(state);
     between.begin_anew();
     Ok(())
@@ -367,6 +374,7 @@ impl Bed {
     fn remove(&self) {
         let between = self.subscriber.between_events();
         let deployment = Deployment {
+            who: None,
             plugin: "p".into(),
             pair: None,
             action: DeploymentAction::Removed,

@@ -288,6 +288,7 @@ fn the_check_notices_history_that_was_left_out() {
         };
         for record in [
             Record::Operator(crate::log::record::Operator {
+                who: None,
                 plugin: "p".into(),
                 action: OperatorAction::Rewind(order),
             }),

@@ -322,6 +322,7 @@ fn after(done: impl IntoIterator<Item = DeploymentAction>) -> PluginState {
     let mut state = PluginState::default();
     for (at, action) in (1..).zip(done) {
         let deployment = Deployment {
+            who: None,
             plugin: "p".into(),
             pair: None,
             action,
@@ -395,6 +396,7 @@ fn a_version_that_is_deployed_again_while_it_is_watched_is_not_watched_anew() {
     state.apply_outcome(Offset(9), Micros(9 * SECOND), &done(2, 8));
     let seen = state.probation.as_ref().map(|probation| probation.seen.done);
     let again = Deployment {
+        who: None,
         plugin: "p".into(),
         pair: None,
         action: deployed(2, TERMS),

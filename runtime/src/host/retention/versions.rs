@@ -43,6 +43,7 @@ impl Host {
             return Ok(());
         }
         let collected = Deployment {
+            who: None,
             plugin: subscriber.name.to_string(),
             pair: state.pair,
             action: DeploymentAction::Collected(old),

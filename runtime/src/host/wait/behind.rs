@@ -180,7 +180,7 @@ fn late(host: &Host, plugin: &str, events: &[&Open]) -> Behind {
 fn held_up(state: &PluginState, plugin: &str, events: &[&Open]) -> Option<Behind> {
     if let Some(open) = state.breaker.open() {
         let detail = match open.why {
-            OpenReason::Operator => "an operator paused it".to_owned(),
+            OpenReason::Operator => open.reason.to_string(),
             OpenReason::Outage => format!("it fails across keys: {}", open.reason),
             OpenReason::Exhausted => format!("the attempts at an event are used up: {}", open.reason),
             OpenReason::Gap => format!("it was too far behind: {}", open.reason),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use nerve_eventlog::{Clock, ManualClock, Micros};
+use nerve_eventlog::{Clock, Entry, ManualClock, Micros, Reach};
 use serde_json::{Value, json};
 
-use super::bed::{Answer, Bed, event, request};
+use super::bed::{Answer, Bed, event, failed, request};
 use super::openapi::{METHODS, document, documented, filled};
 use crate::access::{self, Access};
+use crate::log::record::{FailureClass, Record};
 
 const STRUCTURED: (&str, &str) = ("content-type", "application/cloudevents+json");
 
@@ -317,4 +318,64 @@ async fn who_is_asked_for_nothing_gets_no_session() {
     let opened = guarded.ask("POST", "/v1/session", None).await;
     assert_eq!(opened.ok()["name"], "anonymous");
     assert!(!opened.headers.contains_key("set-cookie"));
+}
+
+/// The last record of the log of an operator, or of a deployment, and whose token it was asked with.
+fn last_who(bed: &Bed) -> Option<String> {
+    let log = bed.host.log();
+    let entries = log.read(log.bounds().first, 1 << 20, Reach::Durable).unwrap();
+    let of = |entry: &Entry| match Record::decode(&entry.payload) {
+        Ok(Record::Operator(operator)) => Some(operator.who),
+        Ok(Record::Deployment(deployment)) => Some(deployment.who),
+        Ok(Record::Schema(set)) => Some(set.who),
+        _ => None,
+    };
+    entries.iter().rev().find_map(of).unwrap()
+}
+
+#[tokio::test]
+async fn what_an_operator_does_is_recorded_and_shown_with_whose_token_it_was() {
+    let guarded = Guarded::new();
+    guarded
+        .bed
+        .deploy("one", "t", Arc::new(|_| failed(FailureClass::Reject, "no")));
+    assert_eq!(last_who(&guarded.bed), None, "the folder is nobody");
+    let offset = guarded.bed.publish(&event("a", "t")).await;
+    guarded.bed.settled("one", offset).await;
+    guarded.ask("POST", "/v1/plugins/one/pause", None).await.ok();
+    assert_eq!(last_who(&guarded.bed).as_deref(), Some("anonymous"));
+    let (ann, bob) = (
+        guarded.token("ann", &["operate", "read"], None),
+        guarded.token("bob", &["operate"], None),
+    );
+    let letter = format!("/v1/dead-letters/one/{offset}");
+    for (method, path, token, name) in [
+        ("POST", "/v1/plugins/one/resume", &ann, "ann"),
+        ("DELETE", &*letter, &bob, "bob"),
+        ("POST", "/v1/plugins/one/rewind?to=start&mute=emit", &ann, "ann"),
+        ("PUT", "/v1/schemas/t?mode=warn", &bob, "bob"),
+        ("POST", "/v1/plugins/one/pause", &bob, "bob"),
+    ] {
+        guarded.ask(method, path, Some(token)).await.ok();
+        assert_eq!(last_who(&guarded.bed).as_deref(), Some(name), "{method} {path}");
+    }
+    let shown = guarded.ask("GET", "/v1/plugins/one", Some(&ann)).await.ok();
+    let told: Vec<_> = shown["operated"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (&one["who"], &one["what"]))
+        .collect();
+    let dropped = json!(format!("dropped the dead letter @{offset}"));
+    assert_eq!(
+        told,
+        [
+            (&json!("bob"), &json!("paused it")),
+            (&json!("ann"), &json!("rewound it to @1")),
+            (&json!("bob"), &dropped),
+            (&json!("ann"), &json!("resumed it")),
+            (&json!("anonymous"), &json!("paused it")),
+        ]
+    );
+    assert_eq!(shown["paused"]["reason"], "bob paused it");
 }

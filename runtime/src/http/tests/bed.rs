@@ -216,6 +216,7 @@ impl Bed {
 
     fn record(&self, name: &str, action: DeploymentAction, version: Option<Arc<dyn Version>>) {
         let deployment = Deployment {
+            who: None,
             plugin: name.into(),
             pair: None,
             action,

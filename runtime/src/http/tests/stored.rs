@@ -141,6 +141,7 @@ fn live() -> DeploymentAction {
 
 fn deployment(plugin: &str, action: DeploymentAction) -> Record<'static> {
     Record::Deployment(Deployment {
+        who: None,
         plugin: plugin.into(),
         pair: Some(Hash::of(b"pair")),
         action,
@@ -151,6 +152,7 @@ fn deployment(plugin: &str, action: DeploymentAction) -> Record<'static> {
 
 fn operator(action: OperatorAction) -> Record<'static> {
     Record::Operator(Operator {
+        who: None,
         plugin: "shop".into(),
         action,
     })

@@ -22,9 +22,27 @@ pub struct Deployment {
     /// What was found of the contracts of a canary that is promoted, and let through.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Whose token it was asked with, or `anonymous` where nobody is asked for one; `None` where nobody asked, and before there were tokens.
+    #[serde(default)]
+    pub who: Option<String>,
 }
 
-/// Who asks for a deployment.
+/// Who asks for something, and how: what its record says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asker {
+    /// How it is asked for.
+    pub by: AskedBy,
+    /// Whose token it is asked with.
+    pub who: Option<String>,
+}
+
+impl From<AskedBy> for Asker {
+    fn from(by: AskedBy) -> Self {
+        Self { by, who: None }
+    }
+}
+
+/// How a deployment is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AskedBy {
@@ -175,6 +193,9 @@ pub struct Operator {
     pub plugin: String,
     /// What was done.
     pub action: OperatorAction,
+    /// Whose token it was asked with, or `anonymous` where nobody is asked for one; `None` where nobody asked, and before there were tokens.
+    #[serde(default)]
+    pub who: Option<String>,
 }
 
 /// What an operator can do.

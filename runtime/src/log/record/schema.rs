@@ -23,6 +23,9 @@ pub struct SetSchema {
     pub event_type: String,
     /// What holds from here on; `None` takes it back.
     pub schema: Option<TypeSchema>,
+    /// Whose token it was asked with, or `anonymous` where nobody is asked for one; `None` where nobody asked, and before there were tokens.
+    #[serde(default)]
+    pub who: Option<String>,
 }
 
 /// What an operator set for an event type.

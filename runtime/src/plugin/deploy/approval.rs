@@ -7,7 +7,7 @@ use super::{Deployer, Pending, Request};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{
-    AskedBy, Asks, DeploymentAction, Hash, Operator, OperatorAction, Record, WaitingVersion,
+    AskedBy, Asker, Asks, DeploymentAction, Hash, Operator, OperatorAction, Record, WaitingVersion,
 };
 use crate::log::sequencer::stopped;
 use crate::plugin::grants::in_words;
@@ -41,7 +41,7 @@ impl Deployer {
         &self,
         pair: &Pair,
         loaded: &Candidate,
-        by: AskedBy,
+        asker: &Asker,
     ) -> Result<(), Stopped> {
         let name = pair.name.as_str();
         tracing::warn!(
@@ -60,13 +60,18 @@ impl Deployer {
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let mut state = subscriber.state.lock();
         let action = DeploymentAction::Waiting(Box::new(waiting));
-        self.record(name, &mut state, Some(pair.hash), action, by)
+        self.record(name, &mut state, Some(pair.hash), action, asker)
             .map(drop)
     }
 
     /// Approve what the waiting version of `subscriber` asks for, where it is still the one in `pair`, and let it go
     /// live. Blocks: it compiles, and waits for the event that is being delivered. Answers what was approved.
-    pub fn approve(&self, subscriber: &Subscriber, pair: Hash) -> Result<Asks, ApproveError> {
+    pub fn approve(
+        &self,
+        subscriber: &Subscriber,
+        pair: Hash,
+        who: Option<String>,
+    ) -> Result<Asks, ApproveError> {
         let asks = {
             let mut state = subscriber.state.lock();
             let waits = state.waiting.is_some().then_some(state.pair).flatten();
@@ -80,6 +85,7 @@ impl Deployer {
                 }
             };
             let operator = Operator {
+                who: who.clone(),
                 plugin: subscriber.name.to_string(),
                 action: OperatorAction::Approve {
                     pair,
@@ -95,13 +101,17 @@ impl Deployer {
             state.apply_operator(appended.first, appended.time, &operator);
             asks
         };
-        self.let_approved_go_live(subscriber)?;
+        self.let_approved_go_live(subscriber, who)?;
         Ok(asks)
     }
 
     /// Let the waiting version of `subscriber` go live, where what it asks for is approved: after an approval, and
     /// after a restart that came between an approval and its deployment.
-    pub(super) fn let_approved_go_live(&self, subscriber: &Subscriber) -> Result<(), Stopped> {
+    pub(super) fn let_approved_go_live(
+        &self,
+        subscriber: &Subscriber,
+        who: Option<String>,
+    ) -> Result<(), Stopped> {
         let (waiting, pair, approved) = {
             let state = subscriber.state.lock();
             let (Some((_, waiting)), Some(pair)) = (&state.waiting, state.pair) else {
@@ -112,6 +122,10 @@ impl Deployer {
         if !is_granted(&waiting, &approved) {
             return Ok(());
         }
+        let asker = Asker {
+            by: AskedBy::Operator,
+            who,
+        };
         let name = &*subscriber.name;
         let settings = waiting.settings.as_deref();
         let loaded = PluginName::parse(name)
@@ -127,7 +141,7 @@ impl Deployer {
                     pending: Pending::Waiting(pair),
                     settings: waiting.settings,
                     approved,
-                    by: AskedBy::Operator,
+                    asker,
                 };
                 self.go_live(name, &request, loaded).map(drop)
             }
@@ -137,7 +151,7 @@ impl Deployer {
                     return Ok(());
                 }
                 let refused = DeploymentAction::Refused { reason };
-                self.record(name, &mut state, Some(pair), refused, AskedBy::Operator)
+                self.record(name, &mut state, Some(pair), refused, &asker)
                     .map(drop)
             }
         }

@@ -68,6 +68,7 @@ impl Deployer {
         subscriber: &Subscriber,
         forced: bool,
         preferred: Option<Prefer>,
+        who: Option<String>,
     ) -> Result<VersionId, RollBackError> {
         let canary = {
             let state = subscriber.state.lock();
@@ -97,7 +98,7 @@ impl Deployer {
             &mut state,
             &subscriber.name,
             version,
-            warnings,
+            (warnings, who),
             preferred,
         )?;
         drop(state);
@@ -113,7 +114,7 @@ pub(crate) fn promoted(
     state: &mut PluginState,
     plugin: &str,
     version: VersionId,
-    warnings: Vec<String>,
+    (warnings, who): (Vec<String>, Option<String>),
     preferred: Option<Prefer>,
 ) -> Result<Appended, RollBackError> {
     let merged = state
@@ -130,6 +131,7 @@ pub(crate) fn promoted(
         None => DeploymentAction::Promoted(version),
     };
     let deployment = Deployment {
+        who,
         plugin: plugin.to_owned(),
         pair: state.pair,
         action,

@@ -118,6 +118,7 @@ impl Deployer {
         to: Option<&str>,
         forced: bool,
         state: Option<Mute>,
+        who: Option<String>,
     ) -> Result<VersionId, RollBackError> {
         let (from, mut target) = target(&subscriber.state.lock(), to)?;
         let version = target.version;
@@ -128,7 +129,7 @@ impl Deployer {
         // Held until it runs.
         let decided = self.hold_against_contracts(subscriber, version, loaded.offered(), forced)?;
         target.warnings.clone_from(&decided.warnings);
-        swap_in(&self.sequencer, subscriber, from, target, loaded.runs, back)?;
+        swap_in(&self.sequencer, subscriber, from, target, loaded.runs, back, who)?;
         *subscriber.trouble.lock() = None;
         tracing::info!(plugin = %subscriber.name, %version, "rolled back from {from}");
         Ok(version)
@@ -180,7 +181,7 @@ pub(crate) fn swap_back(
     state: Option<Mute>,
 ) -> Result<(), RollBackError> {
     let back = read_back(sequencer, subscriber, target.version, state)?;
-    swap_in(sequencer, subscriber, from, target, runs, back)
+    swap_in(sequencer, subscriber, from, target, runs, back, None)
 }
 
 /// Put `runs`, which is the former version `target`, in the place of `from`, with the state where it goes `back`. Blocks.
@@ -191,6 +192,7 @@ fn swap_in(
     target: LiveVersion,
     runs: Arc<dyn Version>,
     mut back: Option<Back<'_>>,
+    who: Option<String>,
 ) -> Result<(), RollBackError> {
     let (log, version) = (&**sequencer.log(), target.version);
     let between = subscriber.between_events();
@@ -214,7 +216,7 @@ fn swap_in(
         why: "an operator asked for it".to_owned(),
         state: back.map(Box::new),
     };
-    record(sequencer, subscriber, &mut state, back)?;
+    record(sequencer, subscriber, &mut state, back, who)?;
     sequencer.subscribe(subscriber.id, state.subscription.clone());
     between.show(&state, Some(&runs));
     drop(state);
@@ -246,12 +248,14 @@ fn record(
     subscriber: &Subscriber,
     state: &mut PluginState,
     back: RolledBack,
+    who: Option<String>,
 ) -> Result<(), RollBackError> {
     let size = back
         .state
         .as_ref()
         .map(|back| (Offset(back.to), back.writes.len()));
     let deployment = Deployment {
+        who,
         plugin: subscriber.name.to_string(),
         pair: state.pair,
         action: DeploymentAction::RolledBack(Box::new(back)),

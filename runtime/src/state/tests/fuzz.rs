@@ -28,10 +28,8 @@ fn records() -> Vec<Vec<u8>> {
     };
     let mut timer = Vec::new();
     Record::encode_event(&event, &mut timer);
-    let failure = FailureRecord {
-        class: FailureClass::Trap,
-        reason: "it trapped",
-    };
+    let (class, reason) = (FailureClass::Trap, "it trapped");
+    let failure = FailureRecord { class, reason };
     let outcome = Outcome {
         plugin: "p",
         event: 2,
@@ -46,6 +44,7 @@ fn records() -> Vec<Vec<u8>> {
     };
     let deployment = |action| {
         Record::Deployment(Deployment {
+            who: None,
             plugin: "p".into(),
             pair: None,
             action,
@@ -55,6 +54,7 @@ fn records() -> Vec<Vec<u8>> {
     };
     let operator = |action| {
         Record::Operator(Operator {
+            who: None,
             plugin: "p".into(),
             action,
         })

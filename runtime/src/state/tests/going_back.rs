@@ -19,6 +19,7 @@ fn version(n: u8) -> LiveVersion {
 
 fn deploy(state: &mut PluginState, at: u64, action: DeploymentAction) {
     let deployment = Deployment {
+        who: None,
         plugin: "p".into(),
         pair: None,
         action,

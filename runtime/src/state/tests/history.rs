@@ -139,6 +139,7 @@ fn what_retention_took_or_was_given_up_is_said_with_the_offset_that_can_be_had()
         append(
             &log,
             &Record::Deployment(Deployment {
+                who: None,
                 plugin: plugin.to_owned(),
                 pair: None,
                 action: DeploymentAction::Forgotten,
@@ -218,6 +219,7 @@ fn a_state_that_went_back_is_recovered_from_both_sides_of_its_rollback() {
     };
     let deploy = |action| {
         let deployment = Deployment {
+            who: None,
             plugin: "p".into(),
             pair: None,
             action,

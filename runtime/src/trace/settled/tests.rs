@@ -103,6 +103,7 @@ fn retry(plugin: &str, event: u64) -> Record<'_> {
 
 fn operated(plugin: &str, action: OperatorAction) -> Record<'static> {
     Record::Operator(Operator {
+        who: None,
         plugin: plugin.into(),
         action,
     })

@@ -5,6 +5,8 @@ import { ago, button, bytes, count, facts, h, link, say, status, table } from ".
 
 export const live = true;
 
+const by = (asked) => asked.by + (asked.who ? ` (${asked.who})` : "");
+
 export async function show([name], { signal, again }) {
   const at = ["/v1/plugins", name];
   const [plugin, { versions }, { lines }, timers] = await Promise.all([
@@ -68,14 +70,21 @@ export async function show([name], { signal, again }) {
       ["Version", (one) => [one.label, " ", h("code", {}, one.version.slice(0, 16))]],
       ["Live", (one) => (one.canary ? `canary ${one.canary * 100} %` : one.live ? h("span", { class: "good" }, "live") : "")],
       ["Since", (one) => ago(one.since)],
-      ["By", (one) => one.by],
+      ["By", (one) => by(one)],
       ["Done", (one) => count(one.deliveries.done), "number"],
       ["Retries", (one) => count(one.deliveries.retry), "number"],
       ["Dead", (one) => count(one.deliveries.dead), "number"],
-      ["Rolled back", (one) => one.rolled_back && [ago(one.rolled_back.at), ` by ${one.rolled_back.by}: ${one.rolled_back.why ?? ""}`]],
+      ["Rolled back", (one) => one.rolled_back && [ago(one.rolled_back.at), ` by ${by(one.rolled_back)}: ${one.rolled_back.why ?? ""}`]],
       ["", (one) => !one.live && button("Roll back to it", `to version ${one.version.slice(0, 8)} of ${name}`,
         act({ parts: ["rollback"], query: { version: one.version } }, `${name} runs ${one.version.slice(0, 8)} again`), { sure: "Really roll back" }), "actions"],
     ], versions, "None was ever live."),
+    h("h3", {}, "Operators"),
+    table("What they did last", [
+      ["When", (one) => ago(one.at)],
+      ["Who", (one) => one.who ?? ""],
+      ["What", (one) => one.what],
+      ["Record", (one) => `@${one.offset}`],
+    ], plugin.operated ?? [], "None did anything to it."),
     h("details", { "data-name": "limits" }, h("summary", {}, `Limits${hit ? `, ${count(hit)} times hit` : ""}`),
       table("What it may use, and how often a limit was hit", [
         ["Limit", (one) => one[0]],
