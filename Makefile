@@ -16,7 +16,7 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench bench-peers soak plugins shop host browser python clean
+.PHONY: help demo test check bench instructions bench-peers soak plugins shop host browser python clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim; with KEEP=1 host and dashboard go on"
@@ -24,6 +24,7 @@ help:
 	@echo "make check    format, lints, documentation and the rules of the repository"
 	@echo "make bench    measure this machine"
 	@echo "make bench-peers  measure NATS JetStream and Redis Streams beside nerve, on this machine"
+	@echo "make instructions  count what one event costs on its way (takes valgrind)"
 	@echo "make soak     the long form of every proof, for many hours, into docs/reliability.md"
 	@echo "make browser  get what the tests of the dashboard drive a browser with"
 	@echo "make python   get the Python packages that the tests hold nerve against"
@@ -72,6 +73,9 @@ bench-peers: plugins
 	$(CARGO) test -q --release --manifest-path peers/Cargo.toml --target-dir $(TARGET)/peers >&2
 	@$(CARGO) run -q --release --manifest-path peers/Cargo.toml --target-dir $(TARGET)/peers -- \
 		--nerve $(TARGET)/release/nerve --servers $(TARGET)/peers/servers $(ARGS)
+
+instructions: plugins
+	scripts/instructions.sh
 
 soak: plugins
 	scripts/soak

@@ -25,7 +25,7 @@ use crate::state::KeyValues;
 
 pub use secret::Reference;
 pub use settings::{Hook, Mode};
-pub(in crate::plugin) use settings::{is_one, settings};
+pub(in crate::plugin) use settings::{is_another, is_one, settings};
 pub use signature::{BadSecret, Key};
 
 /// What the file of a webhook called `x` ends with.

@@ -43,6 +43,11 @@ impl Candidate {
         if component.is_empty()
             && let Some(text) = settings
         {
+            if webhook::is_another(text) {
+                return Err(format!(
+                    "{name}.wasm is no WebAssembly: it is empty; and a webhook is {name}.webhook.toml with the table [webhook]"
+                ));
+            }
             let webhook = webhook::load(name, text).map_err(|refused| refused.to_string())?;
             return Ok(Self {
                 manifest: webhook.manifest(),

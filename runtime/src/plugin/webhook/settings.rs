@@ -145,6 +145,11 @@ pub(in crate::plugin) fn is_one(text: &str) -> bool {
     toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("webhook"))
 }
 
+/// Whether `text` is surely no webhook's file, but settings of a plugin.
+pub(in crate::plugin) fn is_another(text: &str) -> bool {
+    toml::from_str::<toml::Table>(text).is_ok_and(|table| !table.contains_key("webhook"))
+}
+
 /// The settings in the webhook's file `text`.
 pub(in crate::plugin) fn settings(text: &str) -> Result<Settings, BadSettings> {
     let file: File = toml::from_str(text).map_err(|cause| {

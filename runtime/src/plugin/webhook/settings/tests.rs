@@ -8,6 +8,7 @@ const LEAST: &str = "[webhook]\nurl = \"https://a.example/in\"\nsubscriptions = 
 #[test]
 fn a_file_says_where_events_go_and_the_rest_has_defaults() {
     assert!(is_one(LEAST) && !is_one("[limits]") && !is_one("webhook"));
+    assert!(is_another("[limits]") && !is_another(LEAST) && !is_another("webhook"));
     let read = Settings::parse(LEAST).unwrap();
     let hook = read.webhook.clone().unwrap();
     assert_eq!(
