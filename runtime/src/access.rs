@@ -1,7 +1,7 @@
 //! Who may use a host, and for what: tokens with scopes, kept as hashes in a file of the data folder. Knows no HTTP.
 //!
 //! [`Access`] looks at the file whenever somebody asks ([`Access::look`] costs one `stat`), so that a token counts from the
-//! moment it was made and no longer than until it is revoked. What it saw then lets somebody in ([`Look::admit`]) as a
+//! moment it was made and no longer than until it is revoked. What it saw then lets somebody in (`Look::admit`) as a
 //! [`Caller`], who may do what the token's scopes say. The file's being there decides: where it is not, nobody is asked for a
 //! token, if the host was told so; a file without tokens lets in nobody.
 

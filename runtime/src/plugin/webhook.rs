@@ -2,8 +2,8 @@
 //!
 //! `NAME.webhook.toml` in the plugin folder says where events go and which: it is a plugin's settings with the table
 //! `[webhook]`, and its component is empty. So everything that holds of a plugin holds of it: versions, cursor, order per
-//! key, retries, breaker, dead letters, rewinds. Only what runs a delivery is another: [`deliver`] makes one call of the
-//! same kind as plugins make, an intent first and its answer recorded, signed as Standard Webhooks says ([`signature`]).
+//! key, retries, breaker, dead letters, rewinds. Only what runs a delivery is another: `deliver` makes one call of the
+//! same kind as plugins make, an intent first and its answer recorded, signed as Standard Webhooks says (`signature`).
 
 mod answer;
 mod deliver;
