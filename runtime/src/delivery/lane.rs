@@ -355,7 +355,6 @@ impl Lane {
             let (delivery, mut handled) = self.handle(entry, &event, &under_way);
             let mut shared = alone.unwrap_or_else(|| subscriber.shared.lock());
             if self.settle(subscriber, &mut shared, &mut under_way, &delivery, &mut handled)? {
-                subscriber.took.add(handled.took);
                 return Ok(());
             }
         }

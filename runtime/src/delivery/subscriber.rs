@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use nerve_eventlog::Offset;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
@@ -231,8 +232,10 @@ impl Subscriber {
         }
     }
 
-    /// An outcome was settled: where a version `was_watched` and that came to its end, the next lane that looks follows.
-    pub(super) fn look_at_probation(&self, state: &PluginState, was_watched: bool) {
+    /// An outcome was settled, of a handler that `took` so long; under the lock of the fold, so that whoever sees the outcome
+    /// counted sees its time, too. Where a version `was_watched` and that came to its end, the next lane that looks follows.
+    pub(super) fn note_outcome(&self, state: &PluginState, took: Duration, was_watched: bool) {
+        self.took.add(took);
         let goes_on = |probation: &Probation| probation.fallen().is_none();
         if was_watched && !state.probation.as_ref().is_some_and(goes_on) {
             self.judged.store(true, Ordering::Relaxed);

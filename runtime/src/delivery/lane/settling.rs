@@ -119,7 +119,7 @@ impl Lane {
         let types = (1..).zip(emits.map(|emit| &*emit.r#type));
         let appended = append(&self.sequencer, &subscriber.pace, batch, condition, &types)?;
         state.apply_outcome(appended.first, appended.time, &outcome);
-        subscriber.look_at_probation(&state, self.before.is_some());
+        subscriber.note_outcome(&state, handled.took, self.before.is_some());
         if !timers.is_empty() && state.timers.next() != next_timer {
             subscriber.timer_bell.notify_one();
         }
