@@ -361,6 +361,12 @@ impl Log for FileLog {
         let mut entries = self
             .read_cold(from, max_bytes.max(1))
             .map_err(|cause| self.gone(from).unwrap_or(cause))?;
+        // Its segment may have gone since it was found to be there.
+        if entries.is_empty()
+            && let Some(gone) = self.gone(from)
+        {
+            return Err(gone);
+        }
         entries.truncate(entries.partition_point(|entry| entry.offset <= to));
         Ok(entries)
     }

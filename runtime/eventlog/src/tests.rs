@@ -142,6 +142,40 @@ fn what_left_the_hot_window_is_read_from_disk_through_the_same_call() {
     );
 }
 
+/// Between looking whether a record is there and looking for its segment, the segment may go.
+#[test]
+fn a_reader_that_meets_a_segment_while_it_goes_never_finds_nothing() {
+    for _ in 0..300 {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+        let options = Options {
+            hot_bytes: 0,
+            segment_bytes: 100,
+            ..small()
+        };
+        let log = filled(&storage, options, 10);
+        let end = log.bounds().last;
+        let read = || {
+            let mut at = Offset(1);
+            while at < end {
+                match log.read(at, 1, Reach::Durable) {
+                    Ok(entries) => at = entries.last().expect("what is not gone is there").offset.next(),
+                    Err(ReadError::Gone { first, .. }) => at = first,
+                    Err(bad) => panic!("{bad}"),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let readers = [(); 2].map(|()| scope.spawn(read));
+            for offset in 1..=end.0 {
+                log.drop_before(Offset(offset)).unwrap();
+            }
+            for reader in readers {
+                reader.join().unwrap();
+            }
+        });
+    }
+}
+
 #[test]
 fn retention_drops_whole_segments_and_says_what_is_gone() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
