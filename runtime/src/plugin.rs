@@ -8,6 +8,7 @@ pub mod cache;
 pub mod compiler;
 pub mod components;
 pub mod deploy;
+mod emits;
 pub mod engine;
 pub mod grants;
 pub mod guest;

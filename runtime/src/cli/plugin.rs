@@ -227,7 +227,7 @@ fn list(plugins: &Value) -> String {
                 to a service".into();
     }
     let head = [
-        "PLUGIN", "STATUS", "VERSION", "LAG", "PARKED", "DEAD", "DONE", "NOTE",
+        "PLUGIN", "KIND", "STATUS", "VERSION", "LAG", "PARKED", "DEAD", "DONE", "NOTE",
     ];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(plugins.iter().map(|plugin| {
@@ -241,6 +241,7 @@ fn list(plugins: &Value) -> String {
         let parked = plugin["parked"].as_array().map_or(0, Vec::len).to_string();
         vec![
             text_at(plugin, "/name"),
+            kind(plugin).into(),
             text_at(plugin, "/status"),
             text_at(plugin, "/version").chars().take(8).collect(),
             text_at(plugin, "/lag"),
@@ -251,6 +252,15 @@ fn list(plugins: &Value) -> String {
         ]
     }));
     table(&rows)
+}
+
+/// What it is; nothing where no version of it ever went live.
+fn kind(plugin: &Value) -> &'static str {
+    match (&plugin["version"], &plugin["webhook"]) {
+        (Value::Null, _) => "-",
+        (_, Value::Null) => "plugin",
+        _ => "webhook",
+    }
 }
 
 /// Why a plugin is paused, and when it is tried, where it is paused.

@@ -102,7 +102,32 @@ impl TypeContract {
     }
 }
 
+impl TypeContract {
+    /// Count an event that breaks it; whether it is refused for that.
+    pub(super) fn refuses(&self) -> bool {
+        let refuses = self.mode == Mode::Enforce;
+        let counter = if refuses {
+            &self.counters.refused
+        } else {
+            &self.counters.warned
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        refuses
+    }
+}
+
 impl Holding {
+    /// How an event from outside breaks what holds for its type, in words, and whether it is refused for that; counted.
+    pub fn judge(&self, event_type: &str, content_type: &str, data: &[u8]) -> Option<(String, bool)> {
+        let types = self.types();
+        let contract = types
+            .get(event_type)
+            .filter(|contract| contract.mode != Mode::Off)?;
+        let (whose, violation) = contract.violation(content_type, data)?;
+        let words = format!("contract {event_type}: it is not what the schema, {whose}, says, {violation}");
+        Some((words, contract.refuses()))
+    }
+
     /// What operators `set`, where events from outside that break a contract become what `mode` says. Plugins tell theirs.
     pub fn new(mode: Mode, set: BTreeMap<String, TypeSchema>) -> Arc<Self> {
         Arc::new(Self {

@@ -2,7 +2,6 @@
 //! time, a version that is about to run or an operator's schema.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nerve_eventlog::Batch;
 use parking_lot::{Mutex, MutexGuard};
@@ -102,11 +101,9 @@ impl Contracts {
                 whose,
                 violation,
             };
-            if contract.mode == Mode::Enforce {
-                contract.counters.refused.fetch_add(1, Ordering::Relaxed);
+            if contract.refuses() {
                 return Err(broken);
             }
-            contract.counters.warned.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(id = stated.id, source = stated.source, "let through: {broken}");
         }
         Ok(())

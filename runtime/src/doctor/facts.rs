@@ -220,6 +220,11 @@ impl Gatherer {
         let deployments: usize = facts.deployments.values().map(BTreeMap::len).sum();
         facts.examined.deployments = deployments as u64;
         facts.examined.plugins = facts.plugins.len() as u64;
+        let webhooks = facts
+            .plugins
+            .iter()
+            .filter(|(_, version)| version.webhook.is_some());
+        facts.examined.webhooks = webhooks.map(|(name, _)| name.to_string()).collect();
         facts
     }
 }

@@ -41,6 +41,23 @@ pub struct Examined {
     pub plugins: u64,
     /// Records that could not be read.
     pub unread: u64,
+    /// Those of the plugins that are webhooks.
+    #[serde(default)]
+    pub webhooks: Vec<String>,
+}
+
+impl Examined {
+    /// How many plugins run, and which of them are webhooks, where any are.
+    pub fn plugins_in_words(&self) -> String {
+        match &self.webhooks[..] {
+            [] => format!("{} plugins", self.plugins),
+            webhooks => format!(
+                "{} plugins, of them webhooks: {}",
+                self.plugins,
+                webhooks.join(", ")
+            ),
+        }
+    }
 }
 
 /// A symptom that was found.

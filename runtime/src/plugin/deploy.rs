@@ -189,13 +189,24 @@ impl Deployer {
         }
     }
 
+    fn candidate(
+        &self,
+        name: &PluginName,
+        component: &[u8],
+        settings: Option<&str>,
+        approved: &Asks,
+    ) -> Result<Candidate, String> {
+        let contracts = self.subscribers.contracts();
+        Candidate::load(&self.engine, contracts, name, component, settings, approved)
+    }
+
     /// A version that ran before, from its component that is kept, with what it was granted then.
     fn load_kept(&self, name: &str, version: &LiveVersion) -> Result<Candidate, String> {
         let name = PluginName::parse(name).map_err(|cause| cause.to_string())?;
         let component = self.components.read(version.component);
         let component = component.map_err(|cause| cause.to_string())?;
         let settings = version.settings.as_deref();
-        let loaded = Candidate::load(&self.engine, &name, &component, settings, &version.approved)?;
+        let loaded = self.candidate(&name, &component, settings, &version.approved)?;
         match &loaded.missing[..] {
             [] => Ok(loaded),
             missing => Err(format!("it is not granted {} any more", in_words(missing))),
@@ -274,7 +285,8 @@ impl Deployer {
         let approved = approved.unwrap_or_default();
         let settings = pair.settings.as_deref();
         let held = self.components.hold();
-        let checked = Candidate::load(&self.engine, &pair.name, &pair.component, settings, &approved)
+        let checked = self
+            .candidate(&pair.name, &pair.component, settings, &approved)
             .and_then(|loaded| {
                 let kept = self.components.keep(loaded.component, &pair.component);
                 kept.map(|()| loaded)

@@ -12,6 +12,7 @@ use nerve_eventlog::Micros;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use self::resources::Taken;
+use super::emits::Emitted;
 use super::engine::Engine;
 use super::loader::Loaded;
 use super::outgoing::Outgoing;
@@ -42,8 +43,7 @@ pub struct Guest {
     pub(super) writes: BTreeMap<Box<str>, Option<Bytes>>,
     pub(super) timers: BTreeMap<Box<str>, Option<SetTimer>>,
     pub(super) written_bytes: usize,
-    pub(super) emitted: usize,
-    pub(super) emitted_bytes: usize,
+    pub(super) emitted: Emitted,
     pub(super) output: Output,
     taken: Taken,
     pub(super) outgoing: Option<Arc<Outgoing>>,
@@ -69,8 +69,7 @@ impl Guest {
             writes: BTreeMap::new(),
             timers: BTreeMap::new(),
             written_bytes: 0,
-            emitted: 0,
-            emitted_bytes: 0,
+            emitted: Emitted::default(),
             output: Output::default(),
             taken: Taken::default(),
             outgoing: None,
@@ -125,7 +124,7 @@ impl Guest {
             self.outside.context = context.and_then(TraceContext::parse);
         }
         (self.begun, self.waited) = (Instant::now(), Duration::ZERO);
-        (self.written_bytes, self.emitted, self.emitted_bytes, self.calls) = (0, 0, 0, 0);
+        (self.written_bytes, self.emitted, self.calls) = (0, Emitted::default(), 0);
     }
 
     fn end(&mut self) -> Handled {

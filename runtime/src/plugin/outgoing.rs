@@ -3,18 +3,20 @@
 //! A call is [`prepared`](Outgoing::prepare) first, which asks nobody, not even for the address of a name; then,
 //! when the intent is durable, it is [`made`](Outgoing::call). The name is looked up once, every address that it
 //! leads to is checked, and the connection is made to one of just these. Redirects are followed only where the
-//! operator granted it, and each is checked as a call of its own. There is no proxy, and no connection is kept.
+//! operator granted it, and each is checked as a call of its own. There is no proxy. A plugin's calls keep no
+//! connection; a webhook's, which go to one place one after the other, [do](Outgoing::tell).
 
 mod address;
 mod options;
 mod request;
+mod tell;
 
-use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use ureq::http::{Response, header};
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Error};
 
 use super::grants::{Grants, HTTP};
@@ -23,13 +25,17 @@ use crate::log::record::{Answer, CallFailure};
 pub use address::{BadRange, Range};
 pub use options::HttpOptions;
 pub use request::{Prepared, Request, Target, is_reserved};
+pub use tell::Told;
 
 use address::Checked;
+use tell::Counting;
 
 /// Makes the calls of one version of a plugin.
 #[derive(Debug)]
 pub struct Outgoing {
     agent: Agent,
+    /// Connections that it made.
+    made: Arc<AtomicU64>,
     grants: Grants,
     options: HttpOptions,
 }
@@ -73,25 +79,33 @@ impl From<Failed> for Answer {
 impl Outgoing {
     /// Calls within `grants` and `options`.
     pub fn new(grants: Grants, options: HttpOptions) -> Self {
-        Self::with_lookup(grants, options, DefaultResolver::default())
+        Self::with_lookup(grants, options, 0, DefaultResolver::default())
     }
 
-    /// The same, with another way to find the addresses of names.
-    fn with_lookup(grants: Grants, options: HttpOptions, lookup: impl Resolver) -> Self {
+    /// The same, where the connection is kept for the next call. For calls one after the other.
+    pub fn keeping(grants: Grants, options: HttpOptions) -> Self {
+        Self::with_lookup(grants, options, 1, DefaultResolver::default())
+    }
+
+    /// The same, with `kept` connections and another way to find the addresses of names.
+    fn with_lookup(grants: Grants, options: HttpOptions, kept: usize, lookup: impl Resolver) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
-            .max_idle_connections(0)
+            .max_idle_connections(kept)
+            .max_idle_age(tell::KEPT)
             .user_agent(concat!("nerve/", env!("CARGO_PKG_VERSION")))
             .build();
         let checked = Checked {
             lookup,
             listed: options.addresses.clone(),
         };
+        let made = Arc::new(AtomicU64::new(0));
         Self {
-            agent: Agent::with_parts(config, DefaultConnector::default(), checked),
+            agent: Agent::with_parts(config, Counting::new(made.clone()), checked),
+            made,
             grants,
             options,
         }
@@ -161,30 +175,6 @@ impl Outgoing {
                 Err(Error::BodyExceedsLimit(_)) => too_large(&call, self.options.answer_bytes).into(),
                 Err(error) => failed(&call, &error, allowed).into(),
             };
-        }
-    }
-
-    /// Make the call as [`call`](Self::call) does, but follow no redirect, and read at most the first `answer_bytes` of the
-    /// body: where more comes, or it breaks off, the status says what became of the call all the same.
-    pub fn tell(&self, prepared: &Prepared, key: &str, answer_bytes: usize) -> Answer {
-        let allowed = Duration::from_millis(self.options.time_ms);
-        let host = HostHeaders {
-            idempotency_key: key.to_owned(),
-            traceparent: None,
-        };
-        let mut response = match self.exchange(prepared, &host, allowed) {
-            Ok(response) => response,
-            Err(error) => return failed(prepared, &error, allowed).into(),
-        };
-        let mut body = Vec::new();
-        let mut reader = response.body_mut().as_reader().take(answer_bytes as u64);
-        if let Err(cause) = reader.read_to_end(&mut body) {
-            tracing::debug!("the answer of {} broke off: {cause}", prepared.in_words());
-        }
-        Answer::Answered {
-            status: response.status().as_u16(),
-            headers: headers(&response),
-            body,
         }
     }
 

@@ -3,10 +3,12 @@
 //! `NAME.webhook.toml` in the plugin folder says where events go and which: it is a plugin's settings with the table
 //! `[webhook]`, and its component is empty. So everything that holds of a plugin holds of it: versions, cursor, order per
 //! key, retries, breaker, dead letters, rewinds. Only what runs a delivery is another: `deliver` makes one call of the
-//! same kind as plugins make, an intent first and its answer recorded, signed as Standard Webhooks says (`signature`).
+//! same kind as plugins make, an intent first and its answer recorded, signed as Standard Webhooks says (`signature`);
+//! and what it emits is what the receiver answers with (`emitted`), where the settings let it.
 
 mod answer;
 mod deliver;
+mod emitted;
 mod secret;
 mod settings;
 mod signature;
@@ -15,8 +17,8 @@ use std::sync::Arc;
 
 use super::manifest::Manifest;
 use super::name::PluginName;
-use super::outgoing::Outgoing;
 use super::settings::{BadSettings, Settings};
+use crate::contract::Holding;
 use crate::delivery::handler::{Handler, Version};
 use crate::delivery::retry::RetryPolicy;
 use crate::delivery::timer::TimerLimits;
@@ -32,15 +34,14 @@ pub use signature::{BadSecret, Key};
 pub const ENDING: &str = ".webhook.toml";
 
 /// A checked version of a webhook. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Webhook(Arc<Checked>);
 
-#[derive(Debug)]
 struct Checked {
     settings: Arc<Settings>,
     hook: Hook,
     version: VersionId,
-    outgoing: Outgoing,
+    contracts: Arc<Holding>,
 }
 
 /// Why the file of a webhook makes none. What ran before goes on.
@@ -57,8 +58,8 @@ pub enum Refusal {
     },
 }
 
-/// The webhook called `name`, whose file says `text`.
-pub(super) fn load(name: &PluginName, text: &str) -> Result<Webhook, Refusal> {
+/// The webhook called `name`, whose file says `text`; what it is answered with is held against `contracts`.
+pub(super) fn load(name: &PluginName, text: &str, contracts: &Arc<Holding>) -> Result<Webhook, Refusal> {
     let refused = |cause| Refusal::Settings {
         name: name.clone(),
         cause,
@@ -69,7 +70,7 @@ pub(super) fn load(name: &PluginName, text: &str) -> Result<Webhook, Refusal> {
     let hook = hook.ok_or_else(|| wrong("it has no table [webhook]".into()))?;
     Ok(Webhook(Arc::new(Checked {
         version: VersionId::of(component(), text.as_bytes()),
-        outgoing: Outgoing::new(settings.grants.clone(), settings.http.clone()),
+        contracts: contracts.clone(),
         settings,
         hook,
     })))
@@ -91,7 +92,7 @@ impl Webhook {
         Manifest {
             version: "webhook".into(),
             subscriptions: self.0.hook.subscriptions.clone(),
-            emits: Vec::new(),
+            emits: self.0.hook.emits.clone(),
             json: false,
             schemas: Vec::new(),
             asks: self.granted(),
@@ -129,6 +130,10 @@ impl Version for Webhook {
         self.0.settings.retry
     }
 
+    fn batch_bytes(&self) -> usize {
+        self.0.settings.limits.batch_bytes
+    }
+
     fn hops(&self) -> u32 {
         self.0.settings.limits.hops
     }
@@ -143,6 +148,14 @@ impl Version for Webhook {
             ("http.time_ms", http.time_ms),
             ("http.request_bytes", http.request_bytes as u64),
         ];
+        if !self.0.hook.emits.is_empty() {
+            shown.extend([
+                ("emits", limits.emits as u64),
+                ("emit_bytes", limits.emit_bytes as u64),
+                ("batch_bytes", limits.batch_bytes as u64),
+                ("http.answer_bytes", http.answer_bytes as u64),
+            ]);
+        }
         shown.extend(lag.shown());
         shown
     }

@@ -1,5 +1,7 @@
 //! Webhooks: services that are no plugins get their events as plugins do.
 
+#[path = "webhooks/answers.rs"]
+mod answers;
 #[path = "webhooks/receiver.rs"]
 mod receiver;
 #[path = "webhooks/settings.rs"]

@@ -24,7 +24,7 @@ pub(super) fn of_log(report: &Report) -> String {
     if let (Some(since), Some(until)) = (seen.since, seen.until) {
         write!(
             body,
-            "<p class=\"soft\">{} records (offsets {} to {}), {} to {}: {} events, {} attempts, {} deployments, {} plugins</p>",
+            "<p class=\"soft\">{} records (offsets {} to {}), {} to {}: {} events, {} attempts, {} deployments, {}</p>",
             seen.records,
             seen.first,
             seen.last,
@@ -33,7 +33,7 @@ pub(super) fn of_log(report: &Report) -> String {
             seen.events,
             seen.attempts,
             seen.deployments,
-            seen.plugins
+            escaped(&seen.plugins_in_words())
         )
         .ok();
     }

@@ -19,6 +19,7 @@ fn report() -> Report {
             deployments: 2,
             plugins: 2,
             unread: 0,
+            webhooks: vec!["billing".into()],
         },
         findings: vec![Finding {
             symptom: "hub".into(),
@@ -45,7 +46,7 @@ fn a_report_on_a_log_as_text() {
     assert_eq!(
         text::of_log(&report()),
         "\
-Examined: 20 records (offsets 1 to 20), from 2025-10-09T08:53:20Z to 2025-10-09T08:54:20Z: 10 events, 8 attempts of deliveries, 2 deployments, 2 plugins.
+Examined: 20 records (offsets 1 to 20), from 2025-10-09T08:53:20Z to 2025-10-09T08:54:20Z: 10 events, 8 attempts of deliveries, 2 deployments, 2 plugins, of them webhooks: billing.
 
 1. An event that everybody depends on [hub]
    5 of 6 plugins consume <b>&order.placed</b>, which comes from carts.

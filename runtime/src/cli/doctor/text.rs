@@ -18,7 +18,7 @@ pub(super) fn of_log(report: &Report) -> String {
     let seen = &report.examined;
     let mut out = match (seen.since, seen.until) {
         (Some(since), Some(until)) => format!(
-            "Examined: {} records (offsets {} to {}), from {} to {}: {} events, {} attempts of deliveries, {} deployments, {} plugins.\n",
+            "Examined: {} records (offsets {} to {}), from {} to {}: {} events, {} attempts of deliveries, {} deployments, {}.\n",
             seen.records,
             seen.first,
             seen.last,
@@ -27,7 +27,7 @@ pub(super) fn of_log(report: &Report) -> String {
             seen.events,
             seen.attempts,
             seen.deployments,
-            seen.plugins
+            seen.plugins_in_words()
         ),
         _ => "Examined: a log without records.\n".to_owned(),
     };

@@ -8,12 +8,9 @@ use crate::trace::map::Map;
 pub(super) fn drawn(map: &Map) -> String {
     let mut out = String::from("digraph nerve {\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n");
     for plugin in &map.plugins {
-        writeln!(
-            out,
-            "  \"plugin {}\" [label=\"{}\" shape=box];",
-            plugin.name, plugin.name
-        )
-        .ok();
+        let name = &plugin.name;
+        let kind = plugin.webhook.as_ref().map_or("", |_| " (webhook)");
+        writeln!(out, "  \"plugin {name}\" [label=\"{name}{kind}\" shape=box];").ok();
     }
     if map
         .types

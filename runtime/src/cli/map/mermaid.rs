@@ -1,6 +1,6 @@
-//! The map as a Mermaid flowchart. Plugins are boxes, event types are rounded; what was only declared is a dotted line.
+//! The map as a Mermaid flowchart. Plugins are boxes, webhooks too and said to be, event types are rounded; what was only declared is a dotted line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::trace::map::Map;
@@ -9,6 +9,8 @@ use crate::trace::map::Map;
 pub(super) fn drawn(map: &Map) -> String {
     let mut out = String::from("flowchart LR\n");
     let mut ids = BTreeMap::new();
+    let webhooks = map.plugins.iter().filter(|plugin| plugin.webhook.is_some());
+    let webhooks: BTreeSet<&str> = webhooks.map(|plugin| &*plugin.name).collect();
     let mut node = |out: &mut String, name: &str, is_type: bool| {
         let next = ids.len();
         let id = *ids.entry((is_type, name.to_owned())).or_insert(next);
@@ -16,6 +18,8 @@ pub(super) fn drawn(map: &Map) -> String {
             // Names of types and plugins have no character that means anything here.
             let shape = if is_type {
                 format!("([\"{name}\"])")
+            } else if webhooks.contains(name) {
+                format!("[\"{name} (webhook)\"]")
             } else {
                 format!("[\"{name}\"]")
             };

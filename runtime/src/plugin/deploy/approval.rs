@@ -133,7 +133,7 @@ impl Deployer {
             .and_then(|name| {
                 let component = self.components.read(waiting.component);
                 let component = component.map_err(|cause| cause.to_string())?;
-                Candidate::load(&self.engine, &name, &component, settings, &approved)
+                self.candidate(&name, &component, settings, &approved)
             });
         match loaded {
             Ok(loaded) => {

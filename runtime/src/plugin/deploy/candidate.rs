@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::contract::Offered;
+use crate::contract::{Holding, Offered};
 use crate::delivery::handler::Version;
 use crate::log::record::{Asks, Hash, VersionId};
 use crate::plugin::engine::Engine;
@@ -31,10 +31,11 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// The plugin called `name`, for which an operator approved `approved`. Without a component it is a webhook. Blocks:
-    /// compiles; calls nobody.
+    /// The plugin called `name`, for which an operator approved `approved`. Without a component it is a webhook, and holds
+    /// what it is answered with against `contracts`. Blocks: compiles; calls nobody.
     pub(super) fn load(
         engine: &Engine,
+        contracts: &Arc<Holding>,
         name: &PluginName,
         component: &[u8],
         settings: Option<&str>,
@@ -48,7 +49,7 @@ impl Candidate {
                     "{name}.wasm is no WebAssembly: it is empty; and a webhook is {name}.webhook.toml with the table [webhook]"
                 ));
             }
-            let webhook = webhook::load(name, text).map_err(|refused| refused.to_string())?;
+            let webhook = webhook::load(name, text, contracts).map_err(|refused| refused.to_string())?;
             return Ok(Self {
                 manifest: webhook.manifest(),
                 settings: webhook.settings().clone(),

@@ -1,5 +1,7 @@
 //! What may be called, against servers on loopback and a resolver that lies.
 
+mod kept;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -241,7 +243,7 @@ fn a_name_is_looked_up_once_and_every_address_is_checked() {
         addresses: vec!["127.0.0.1".parse().unwrap()],
         ..HttpOptions::default()
     };
-    let outgoing = Outgoing::with_lookup(grants(&[format!("shop.example:{port}")]), options, lookup);
+    let outgoing = Outgoing::with_lookup(grants(&[format!("shop.example:{port}")]), options, 0, lookup);
     let url = format!("http://shop.example:{port}/");
     assert!(matches!(
         ask(&outgoing, get(&*url)),

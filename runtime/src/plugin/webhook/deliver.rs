@@ -1,20 +1,22 @@
-//! One delivery of a webhook: one call.
+//! One delivery of a webhook: one call, and what it is answered with.
 
 use std::time::Instant;
 
 use nerve_eventlog::{Clock, Micros, SystemClock};
 use ureq::http::{HeaderName, HeaderValue};
 
+use super::emitted::{self, Taker};
 use super::settings::{BadReference, Mode};
 use super::{Webhook, answer, signature};
 use crate::cloud_event;
 use crate::delivery::handler::{Delivery, Failure, Handled, Handler, LogLine};
 use crate::ingest::message_pack::BadData;
-use crate::log::record::{Answer, Call, FailureClass, Level, VersionId};
-use crate::plugin::outgoing::{Prepared, Request};
+use crate::log::record::{Answer, Attribute, Call, FailureClass, Level, VersionId};
+use crate::log::trace_context::TraceContext;
+use crate::plugin::outgoing::{Failed, HostHeaders, Outgoing, Prepared, Request, Told};
 use crate::plugin::outside::Outside;
 
-/// Bytes of an answer that are read.
+/// Bytes that are read of an answer that holds no events.
 const ANSWER_BYTES: usize = 4096;
 
 /// Headers of an answer that are kept.
@@ -23,6 +25,8 @@ const KEPT: [&str; 3] = ["content-type", "location", "retry-after"];
 /// Sends the events of one lane.
 pub(super) struct Sender {
     webhook: Webhook,
+    /// Keeps the lane's connection.
+    outgoing: Outgoing,
 }
 
 /// What failed before anybody was called.
@@ -46,13 +50,16 @@ impl From<BadReference> for Unsent {
 
 impl Sender {
     pub(super) fn of(webhook: &Webhook) -> Self {
+        let settings = &webhook.0.settings;
         Self {
+            outgoing: Outgoing::keeping(settings.grants.clone(), settings.http.clone()),
             webhook: webhook.clone(),
         }
     }
 
-    /// Send the event, unless the answer to just this request is known already.
-    fn send(&self, delivery: &Delivery<'_>, handled: &mut Handled) -> Result<(), Unsent> {
+    /// Send the event, unless the answer to just this request is known already. Answers why the body of the answer is not
+    /// whole, where it is not.
+    fn send(&self, delivery: &Delivery<'_>, handled: &mut Handled) -> Result<Option<Failed>, Unsent> {
         let checked = &*self.webhook.0;
         let (bytes, limit) = (delivery.event.data.len(), checked.settings.limits.event_bytes);
         if bytes > limit {
@@ -65,21 +72,22 @@ impl Sender {
             .map_err(|bad| Unsent::new(FailureClass::Host, &bad))?;
         let asked = request.asked();
         let mut outside = Outside::of(delivery, checked.version);
+        outside.context = delivery.event.traceparent.and_then(TraceContext::parse);
         if let Some(known) = outside.answer_to(&asked, 0) {
             handled.calls.push(known);
-            return Ok(());
+            return Ok(None);
         }
         if outside.muted {
             handled.lines.push(LogLine {
                 level: Level::Info,
                 text: "not sent: the rewind mutes calls".into(),
             });
-            return Ok(());
+            return Ok(None);
         }
         let keys = checked.hook.keys()?;
         let own = checked.hook.own_headers()?;
         let body = request.body.clone();
-        let mut prepared = match checked.outgoing.prepare(request) {
+        let mut prepared = match self.outgoing.prepare(request) {
             Ok(prepared) => prepared,
             Err(refused) => {
                 let answer = refused.into();
@@ -88,7 +96,7 @@ impl Sender {
                     took: 0,
                     answer,
                 });
-                return Ok(());
+                return Ok(None);
             }
         };
         let id = match outside.intend(delivery.started, 0, &asked, &[]) {
@@ -114,42 +122,93 @@ impl Sender {
         });
         headers
             .chain(own)
+            .chain(state_of_trace(delivery))
             .for_each(|(name, value)| prepared.set(name, value));
-        let answer = self.call(&prepared, &id);
+        let host = HostHeaders {
+            idempotency_key: id,
+            traceparent: outside.traceparent(delivery.started),
+        };
+        let Told { answer, cut } = self.call(&prepared, &host);
         handled.calls.push(Call {
             asked,
             took: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             answer,
         });
-        Ok(())
+        Ok(cut)
     }
 
-    /// Make the call. The status decides, so of the answer a little is read, and little is kept.
-    fn call(&self, prepared: &Prepared, id: &str) -> Answer {
-        match self.webhook.0.outgoing.tell(prepared, id, ANSWER_BYTES) {
-            Answer::Answered {
-                status,
-                mut headers,
-                mut body,
-            } => {
-                headers.retain(|(name, _)| KEPT.contains(&&**name));
-                if (200..300).contains(&status) {
-                    body.clear();
-                }
-                Answer::Answered {
-                    status,
-                    headers,
-                    body,
-                }
+    /// Make the call. Where it is not answered with events, the status decides, so of the answer a little is read, and little
+    /// is kept.
+    fn call(&self, prepared: &Prepared, host: &HostHeaders) -> Told {
+        let is_events = |answer: &Answer| self.takes_events() && emitted::is_events(answer);
+        let most = self.outgoing.options().answer_bytes;
+        let wanted = |answer: &Answer| if is_events(answer) { most } else { ANSWER_BYTES };
+        let mut told = self.outgoing.tell(prepared, host, wanted);
+        let keeps_all = is_events(&told.answer);
+        if let Answer::Answered {
+            status,
+            headers,
+            body,
+        } = &mut told.answer
+        {
+            headers.retain(|(name, _)| KEPT.contains(&&**name) || (keeps_all && name.starts_with("ce-")));
+            if (200..300).contains(status) && !keeps_all {
+                body.clear();
             }
-            failed @ Answer::Failed { .. } => failed,
+        }
+        told
+    }
+
+    fn takes_events(&self) -> bool {
+        !self.webhook.0.hook.emits.is_empty()
+    }
+
+    /// What the last call came to: a failure, or the events that it was answered with.
+    fn take(&self, handled: &mut Handled, cut: Option<&Failed>, now: Micros) -> Option<Failure> {
+        let checked = &*self.webhook.0;
+        let (hook, call) = (&checked.hook, handled.calls.last_mut()?);
+        if let Some(failure) = answer::failure(&call.answer, &hook.target, &hook.rejects, now) {
+            return Some(failure);
+        }
+        if !self.takes_events() {
+            return None;
+        }
+        let taker = Taker {
+            types: &hook.emits,
+            limits: &checked.settings.limits,
+            contracts: &checked.contracts,
+        };
+        match taker.take(&call.answer, cut, &hook.target) {
+            Ok(events) => {
+                handled.effects.emits = events.emits;
+                handled.lines.extend(events.lines);
+                handled.lines_lost += events.lines_lost;
+                None
+            }
+            Err(failure) => {
+                if let Answer::Answered { body, .. } = &mut call.answer {
+                    body.truncate(ANSWER_BYTES);
+                }
+                Some(failure)
+            }
         }
     }
 }
 
+/// What else the event's trace says, for the next in it.
+fn state_of_trace(delivery: &Delivery<'_>) -> Option<(HeaderName, HeaderValue)> {
+    let mut all = delivery.event.extensions.iter();
+    let state = all.find_map(|(name, value)| match value {
+        Attribute::Text(text) if *name == "tracestate" => Some(*text),
+        _ => None,
+    })?;
+    let value = HeaderValue::from_str(state).ok()?;
+    Some((HeaderName::from_static("tracestate"), value))
+}
+
 /// The request with the event, as it is signed and sent.
 fn request(delivery: &Delivery<'_>, url: &str, mode: Mode) -> Result<Request, BadData> {
-    let (mut headers, body) = match mode {
+    let (headers, body) = match mode {
         Mode::Structured => {
             let event = cloud_event::shown(delivery.recorded, delivery.event).to_string();
             let content_type = "application/cloudevents+json; charset=utf-8".to_owned();
@@ -160,8 +219,6 @@ fn request(delivery: &Delivery<'_>, url: &str, mode: Mode) -> Result<Request, Ba
         }
         Mode::Binary => cloud_event::headers(delivery.recorded, delivery.event)?,
     };
-    let trace = delivery.event.traceparent;
-    headers.extend(trace.map(|trace| ("traceparent".to_owned(), trace.to_owned())));
     Ok(Request {
         method: "POST".into(),
         url: url.to_owned(),
@@ -184,12 +241,8 @@ impl Handler for Sender {
         let mut handled = Handled::default();
         let sent = self.send(delivery, &mut handled);
         let now: Micros = SystemClock.now();
-        let hook = &self.webhook.0.hook;
         handled.failure = match sent {
-            Ok(()) => handled
-                .calls
-                .last()
-                .and_then(|call| answer::failure(&call.answer, &hook.target, &hook.rejects, now)),
+            Ok(cut) => self.take(&mut handled, cut.as_ref(), now),
             Err(Unsent { class, reason }) => Some(Failure {
                 class,
                 reason,

@@ -11,7 +11,7 @@ use ureq::http::{HeaderName, HeaderValue};
 use super::secret::{NoSecret, Reference};
 use super::signature::{BadSecret, Key};
 use crate::delivery::retry::RetryPolicy;
-use crate::delivery::subscription::{BadType, Pattern};
+use crate::delivery::subscription::{BadType, Pattern, check_type};
 use crate::plugin::grants::{Grants, HTTP};
 use crate::plugin::outgoing::{HttpOptions, Range, Target, is_reserved};
 use crate::plugin::settings::{
@@ -35,6 +35,8 @@ pub struct Hook {
     headers: Vec<(HeaderName, Text)>,
     /// Statuses that say that the receiver will never take the event.
     pub rejects: Vec<u16>,
+    /// Types of events that the receiver may answer with. Where there are none, what it answers is not read.
+    pub emits: Vec<String>,
 }
 
 /// How an event is sent.
@@ -89,14 +91,28 @@ struct File {
 struct LimitsOf {
     event_bytes: usize,
     hops: u32,
+    emits: usize,
+    emit_bytes: usize,
+    batch_bytes: usize,
 }
 
 impl Default for LimitsOf {
     fn default() -> Self {
         let Limits {
-            event_bytes, hops, ..
+            event_bytes,
+            hops,
+            emits,
+            emit_bytes,
+            batch_bytes,
+            ..
         } = Limits::default();
-        Self { event_bytes, hops }
+        Self {
+            event_bytes,
+            hops,
+            emits,
+            emit_bytes,
+            batch_bytes,
+        }
     }
 }
 
@@ -105,6 +121,7 @@ impl Default for LimitsOf {
 struct HttpOf {
     time_ms: u64,
     request_bytes: usize,
+    answer_bytes: usize,
     addresses: Vec<Range>,
 }
 
@@ -114,6 +131,8 @@ impl Default for HttpOf {
             time_ms: 10_000,
             // An event of the largest size as JSON.
             request_bytes: 16 << 20,
+            // What may be emitted, as JSON.
+            answer_bytes: 1 << 20,
             addresses: Vec::new(),
         }
     }
@@ -128,6 +147,7 @@ struct Section {
     mode: Mode,
     headers: BTreeMap<String, toml::Value>,
     rejects: Vec<u16>,
+    emits: Vec<String>,
 }
 
 /// Retries go on for about four minutes: the receiver may be restarted, and its outages end them at no cost anyway.
@@ -163,6 +183,7 @@ pub(in crate::plugin) fn settings(text: &str) -> Result<Settings, BadSettings> {
     let http = HttpOptions {
         time_ms: file.http.time_ms,
         request_bytes: file.http.request_bytes,
+        answer_bytes: file.http.answer_bytes,
         addresses: file.http.addresses,
         ..HttpOptions::default()
     };
@@ -176,6 +197,9 @@ pub(in crate::plugin) fn settings(text: &str) -> Result<Settings, BadSettings> {
         limits: Limits {
             event_bytes: file.limits.event_bytes,
             hops: file.limits.hops,
+            emits: file.limits.emits,
+            emit_bytes: file.limits.emit_bytes,
+            batch_bytes: file.limits.batch_bytes,
             ..defaults.limits
         },
         retry: file.retry.checked(patient())?,
@@ -232,6 +256,9 @@ impl Section {
                     .into(),
             ));
         }
+        for name in &self.emits {
+            check_type(name).map_err(|bad| BadSettings(format!("webhook.emits: {bad}")))?;
+        }
         let headers = self.headers.iter().map(|(name, value)| header(name, value));
         if let Some(status) = self.rejects.iter().find(|status| !(400..500).contains(*status)) {
             return Err(BadSettings(format!(
@@ -245,6 +272,7 @@ impl Section {
             mode: self.mode,
             headers: headers.collect::<Result<_, _>>()?,
             rejects: self.rejects,
+            emits: self.emits,
             url: self.url,
         })
     }
@@ -279,7 +307,10 @@ fn header(name: &str, value: &toml::Value) -> Result<(HeaderName, Text), BadSett
     let ours = ["webhook-", "ce-", "nerve-"]
         .iter()
         .any(|ours| parsed.as_str().starts_with(ours));
-    if ours || is_reserved(&parsed) || matches!(parsed.as_str(), "content-type" | "traceparent") {
+    if ours
+        || is_reserved(&parsed)
+        || matches!(parsed.as_str(), "content-type" | "traceparent" | "tracestate")
+    {
         return Err(bad("that header is the host's: leave it out".into()));
     }
     let text = match (value.as_str(), Reference::parse(value)) {

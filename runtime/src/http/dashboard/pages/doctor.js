@@ -9,7 +9,7 @@ export async function show(_, { signal }) {
   const { examined, findings, not_found: absent } = await get("/v1/doctor", signal);
   return [
     "Doctor",
-    h("p", { class: "soft" }, `${count(examined.records)} records, ${count(examined.events)} events and ${count(examined.attempts)} deliveries of ${count(examined.plugins)} plugins, since `, ago(examined.since), "."),
+    h("p", { class: "soft" }, `${count(examined.records)} records, ${count(examined.events)} events and ${count(examined.attempts)} deliveries of ${count(examined.plugins)} plugins${examined.webhooks.length > 0 ? ` (webhooks among them: ${examined.webhooks.join(", ")})` : ""}, since `, ago(examined.since), "."),
     findings.length === 0 ? h("p", { class: "good" }, "No symptom of a distributed monolith.") : null,
     findings.map((one) => h("section", { class: "finding" },
       h("h3", {}, one.title),

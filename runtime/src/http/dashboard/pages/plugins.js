@@ -11,9 +11,10 @@ export async function show(_, { signal, again }) {
   const search = h("input", { type: "search", id: "wanted", value: wanted, size: 24, input: (event) => { wanted = event.target.value; fill(); } });
   const place = h("div");
   const fill = () => {
-    const rows = plugins.filter((plugin) => `${plugin.name} ${plugin.status}`.includes(wanted));
+    const rows = plugins.filter((plugin) => `${plugin.name} ${plugin.status} ${plugin.webhook ? "webhook" : ""}`.includes(wanted));
     place.replaceChildren(table(`${count(rows.length)} of ${count(plugins.length)} plugins`, [
       ["Plugin", (one) => link(one.name, "plugin", one.name)],
+      ["Kind", (one) => (one.webhook ? "webhook" : one.version ? "plugin" : "")],
       ["Status", (one) => [status(one.status), trouble(one)]],
       ["Version", (one) => [one.label, " ", h("code", {}, (one.version ?? "").slice(0, 8)), one.probation ? h("span", { class: "soft" }, one.probation.canary ? ` canary ${one.probation.canary * 100} %` : " on probation") : null]],
       ["Lag", (one) => count(one.lag), "number"],
@@ -22,10 +23,10 @@ export async function show(_, { signal, again }) {
       ["Parked", (one) => count(one.parked?.length), "number"],
       ["Dead letters", (one) => (one.dead_letters ? link(count(one.dead_letters), "dead", one.name) : "0"), "number"],
       ["Timers", (one) => count(one.timers?.count), "number"],
-    ], rows, plugins.length === 0 ? "No plugin yet: drop NAME.wasm into the plugin folder." : "No plugin is called so."));
+    ], rows, plugins.length === 0 ? "No plugin yet: drop NAME.wasm into the plugin folder." : "No plugin matches."));
   };
   fill();
-  return ["Plugins", h("form", { role: "search", submit: (event) => { event.preventDefault(); again(); } }, h("label", { for: "wanted" }, "Name or status"), search), place];
+  return ["Plugins", h("form", { role: "search", submit: (event) => { event.preventDefault(); again(); } }, h("label", { for: "wanted" }, "Name, kind or status"), search), place];
 }
 
 /** Why it does not do what it should, in a few words. */
