@@ -161,5 +161,6 @@ pub fn router(host: Host, address: SocketAddr, access: Arc<Access>) -> Router {
             guard::Guard::new(address, access),
             guard::check,
         ))
+        .layer(middleware::from_fn_with_state(host.clone(), guard::count))
         .with_state(host)
 }

@@ -5,6 +5,7 @@
 //! decided here: records say what happened, the fold only keeps count.
 
 pub mod checkpoint;
+mod dead;
 mod decisions;
 mod fold;
 mod going_back;
@@ -17,13 +18,14 @@ mod rewinding;
 mod running;
 mod versions;
 
+pub use dead::Dead;
 pub use decisions::Decisions;
 pub use fold::Fold;
 pub use going_back::{Again, Left, MOST_AGAIN};
 pub use key_values::KeyValues;
 pub use operated::Operated;
 pub use own::{MOST_SPANS, OwnState};
-pub use plugin_state::{Dead, Live, OpenAttempt, PluginState};
+pub use plugin_state::{Live, OpenAttempt, PluginState};
 pub use rewinding::{OfRewind, Rewinding};
 pub use versions::{FolderPair, Ran};
 

@@ -4,6 +4,7 @@ mod find;
 pub mod map;
 pub mod routes;
 pub mod settled;
+mod slow;
 mod tree;
 
 #[cfg(test)]
@@ -12,4 +13,4 @@ mod tests;
 pub(crate) mod written;
 
 pub use find::{Roots, find, roots};
-pub use tree::{Delivery, Node, Tree, tree};
+pub use tree::{Delivery, Node, Operated, Tree, tree};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Done;
 use super::api::{Api, escaped};
@@ -74,16 +74,19 @@ impl Dead {
                         return "no dead letters".into();
                     }
                     let mut rows = vec![
-                        ["PLUGIN", "EVENT", "TYPE", "KEY", "ATTEMPTS", "WHY"]
+                        ["PLUGIN", "EVENT", "TYPE", "KEY", "ATTEMPTS", "RETRIED", "WHY"]
                             .map(String::from)
                             .to_vec(),
                     ];
-                    let columns = ["/plugin", "/event", "/type", "/key", "/attempts", "/reason"];
-                    rows.extend(
-                        letters
-                            .iter()
-                            .map(|letter| columns.map(|at| text_at(letter, at)).to_vec()),
-                    );
+                    let columns = ["/plugin", "/event", "/type", "/key", "/attempts"];
+                    rows.extend(letters.iter().map(|letter| {
+                        let told = [retried(letter), text_at(letter, "/reason")];
+                        columns
+                            .into_iter()
+                            .map(|at| text_at(letter, at))
+                            .chain(told)
+                            .collect()
+                    }));
                     table(&rows) + "next: nerve dead retry PLUGIN [EVENT]"
                 });
             }
@@ -132,4 +135,21 @@ impl Dead {
         }
         Ok(())
     }
+}
+
+/// Who let it be delivered again last, and whether that is under way.
+fn retried(letter: &Value) -> String {
+    let Some(retried) = letter["retried"].as_object() else {
+        return "-".into();
+    };
+    let who = retried
+        .get("who")
+        .and_then(Value::as_str)
+        .unwrap_or("an operator");
+    let under_way = if letter["redriving"] == true {
+        ", under way"
+    } else {
+        ""
+    };
+    format!("by {who} at {}{under_way}", text_at(letter, "/retried/at"))
 }

@@ -1,12 +1,9 @@
 //! `nerve trace`: the way of an event through all plugins, as a tree.
 
-mod slow;
-
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use self::slow::Slowest;
 use super::Done;
 use super::api::{Api, escaped};
 use super::exit::{Exit, fail};
@@ -97,10 +94,10 @@ impl Trace {
 
 /// The tree as text.
 pub(super) fn render(tree: &Value) -> String {
-    let (mut out, slowest) = (String::new(), Slowest::of(&tree["root"]));
-    event(&tree["root"], ("", ""), &slowest, &mut out);
-    if slowest.marks() {
-        let took = micros(&slowest.took.into());
+    let mut out = String::new();
+    event(&tree["root"], ("", ""), &mut out);
+    if tree["root"]["slow"] == true {
+        let took = micros(&tree["slowest_us"]);
         writeln!(
             out,
             "◀ is the slowest way: {took} from the first event to the last"
@@ -114,7 +111,7 @@ pub(super) fn render(tree: &Value) -> String {
 }
 
 /// A place in the tree: what stands before its own line, and before those below it.
-fn event(node: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mut String) {
+fn event(node: &Value, (own, below): (&str, &str), out: &mut String) {
     let key = node
         .pointer("/event/partitionkey")
         .and_then(Value::as_str)
@@ -130,21 +127,39 @@ fn event(node: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mut 
         "{line}  {} from {}{}",
         text_at(node, "/event/id"),
         text_at(node, "/event/source"),
-        slowest.mark(node)
+        slow(node)
     )
     .ok();
-    let deliveries = node["deliveries"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    for (at, one) in deliveries.iter().enumerate() {
-        let last = at + 1 == deliveries.len();
-        let (own, next) = branch(below, last);
-        delivery(one, (&own, &next), slowest, out);
+    let all = ["deliveries", "operated"].into_iter();
+    let mut all: Vec<&Value> = all.filter_map(|list| node[list].as_array()).flatten().collect();
+    all.sort_by_key(|one| one["offset"].as_u64());
+    for (at, one) in all.iter().enumerate() {
+        let (own, next) = branch(below, at + 1 == all.len());
+        if one["what"].is_string() {
+            let (who, what, plugin) = (who(one), text_at(one, "/what"), text_at(one, "/plugin"));
+            writeln!(
+                out,
+                "{own}! {who} {what} it in {plugin} at {}",
+                text_at(one, "/at")
+            )
+            .ok();
+        } else {
+            delivery(one, (&own, &next), out);
+        }
     }
 }
 
-fn delivery(one: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mut String) {
+/// Who asked for it, as far as is known.
+fn who(of: &Value) -> String {
+    of["who"].as_str().unwrap_or("an operator").to_owned()
+}
+
+/// What stands behind the line of an event or delivery on the slowest way.
+fn slow(one: &Value) -> &'static str {
+    if one["slow"] == true { "  ◀" } else { "" }
+}
+
+fn delivery(one: &Value, (own, below): (&str, &str), out: &mut String) {
     let mark = match one["verdict"].as_str() {
         Some("done") => "✓",
         Some("retry") => "↻",
@@ -155,9 +170,9 @@ fn delivery(one: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mu
         Some(n) => format!(" attempt {n}"),
     };
     let replay = match (one["rewind"].is_object(), one["replay"] == true) {
-        (true, _) => " rewound",
-        (false, true) => " redriven",
-        (false, false) => "",
+        (true, _) => format!(" rewound by {}", who(&one["rewind"])),
+        (false, true) => " redriven".to_owned(),
+        (false, false) => String::new(),
     };
     let version: String = text_at(one, "/version").chars().take(8).collect();
     writeln!(
@@ -166,7 +181,7 @@ fn delivery(one: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mu
         text_at(one, "/plugin"),
         micros(&one["waited_us"]),
         micros(&one["took_us"]),
-        slowest.mark(one)
+        slow(one)
     )
     .ok();
     let emitted = one["emitted"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -229,7 +244,7 @@ fn delivery(one: &Value, (own, below): (&str, &str), slowest: &Slowest, out: &mu
     state_and_timers(one, below, bar, out);
     for (at, node) in emitted.iter().enumerate() {
         let (own, next) = branch(below, at + 1 == emitted.len());
-        event(node, (&own, &next), slowest, out);
+        event(node, (&own, &next), out);
     }
 }
 

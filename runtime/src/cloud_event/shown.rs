@@ -57,7 +57,7 @@ pub(super) fn attributes<'a>(recorded: Micros, event: &Event<'a>) -> Vec<(&'a st
             .filter_map(|(name, text)| Some((name, text?.into()))),
     );
     if let Some(cause) = event.cause {
-        out.push(("causationoffset", cause.offset.into()));
+        out.push(("causationoffset", whole(cause.offset)));
         out.push(("hops", cause.hops.into()));
     }
     out.extend(event.extensions.iter().map(|(name, value)| {
@@ -69,6 +69,11 @@ pub(super) fn attributes<'a>(recorded: Micros, event: &Event<'a>) -> Vec<(&'a st
         (*name, value)
     }));
     out
+}
+
+/// A number as an attribute: an integer of `CloudEvents` has 32 bits, so that what is larger is a text.
+fn whole(number: u64) -> Value {
+    i32::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
 }
 
 fn data(event: &Event<'_>) -> (&'static str, Value) {
@@ -151,5 +156,46 @@ impl<'de> Visitor<'de> for Plain {
             out.insert(key, pairs.next_value_seed(Self)?);
         }
         Ok(Value::Object(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::Cause;
+
+    #[test]
+    fn an_offset_that_no_integer_of_cloud_events_holds_is_a_text_in_every_mode() {
+        for (offset, shows) in [
+            (7, json!(7)),
+            (2_147_483_647, json!(2_147_483_647)),
+            (2_147_483_648, json!("2147483648")),
+            (u64::MAX, json!("18446744073709551615")),
+        ] {
+            let event = Event {
+                id: "a",
+                source: "nerve:p",
+                r#type: "t",
+                key: None,
+                subject: None,
+                time: None,
+                content_type: "application/json",
+                data: &[0xc0],
+                correlation: None,
+                cause: Some(Cause {
+                    id: "b",
+                    offset,
+                    hops: 1,
+                    index: 0,
+                }),
+                traceparent: None,
+                data_schema: None,
+                extensions: Vec::new(),
+            };
+            assert_eq!(shown(Micros(0), &event)["causationoffset"], shows);
+            let (headers, _) = super::super::headers(Micros(0), &event).unwrap();
+            let header = headers.iter().find(|(name, _)| name == "ce-causationoffset");
+            assert_eq!(header.unwrap().1, offset.to_string());
+        }
     }
 }

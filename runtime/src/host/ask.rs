@@ -282,6 +282,7 @@ fn dead_letters(subscriber: &Subscriber) -> Vec<DeadLetter> {
             version: dead.version,
             at: dead.at,
             redriving: state.is_redriving(*event),
+            retried: dead.retried.clone(),
             kept: dead.kept.as_ref().map(|kept| kept.entry(*event)),
         })
         .collect()

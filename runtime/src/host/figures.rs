@@ -35,12 +35,22 @@ const KNOWN: [&str; 8] = [
     "too-large",
 ];
 
-/// What became of what publishers sent, since the host started.
+/// Codes by which requests are not let in; others are counted once they happen.
+const DENIED: [&str; 5] = [
+    "host-refused",
+    "origin-refused",
+    "scope-missing",
+    "token-refused",
+    "token-required",
+];
+
+/// What became of requests, of publishers above all, since the host started.
 #[derive(Debug)]
 pub(super) struct Publishing {
     accepted: AtomicU64,
     duplicates: AtomicU64,
     refused: Mutex<BTreeMap<String, u64>>,
+    denied: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Default for Publishing {
@@ -49,6 +59,7 @@ impl Default for Publishing {
             accepted: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             refused: Mutex::new(KNOWN.map(|code| (code.to_owned(), 0)).into()),
+            denied: Mutex::new(DENIED.map(|code| (code.to_owned(), 0)).into()),
         }
     }
 }
@@ -72,6 +83,8 @@ pub struct Figures {
     pub published: [u64; 2],
     /// Requests of publishers that were refused since then, by the code of the problem.
     pub refused: BTreeMap<String, u64>,
+    /// Requests of any kind that were answered with 401 or 403 since then, by the code of the problem.
+    pub denied: BTreeMap<String, u64>,
     /// Where the log begins and ends.
     pub bounds: Bounds,
     /// The log on disk.
@@ -126,14 +139,23 @@ pub struct PluginFigures {
     pub took: Taken,
 }
 
+fn count(counts: &Mutex<BTreeMap<String, u64>>, code: &str) {
+    let mut counts = counts.lock();
+    match counts.get_mut(code) {
+        Some(count) => *count += 1,
+        None => drop(counts.insert(code.to_owned(), 1)),
+    }
+}
+
 impl Host {
     /// Count that a publisher was refused with a problem of this `code`.
     pub fn count_refused(&self, code: &str) {
-        let mut refused = self.inner.publishing.refused.lock();
-        match refused.get_mut(code) {
-            Some(count) => *count += 1,
-            None => drop(refused.insert(code.to_owned(), 1)),
-        }
+        count(&self.inner.publishing.refused, code);
+    }
+
+    /// Count that a request was not let in, or might not do what it asked for, with a problem of this `code`.
+    pub fn count_denied(&self, code: &str) {
+        count(&self.inner.publishing.denied, code);
     }
 
     /// The figures. Waits a moment for what was seen to be durable, and answers all the same where the disk hangs: a crash
@@ -159,6 +181,7 @@ impl Host {
             published: [&publishing.accepted, &publishing.duplicates]
                 .map(|count| count.load(Ordering::Relaxed)),
             refused: publishing.refused.lock().clone(),
+            denied: publishing.denied.lock().clone(),
             bounds: self.log().bounds(),
             log: self.log_status(),
             memory: self.inner.store.memory(),

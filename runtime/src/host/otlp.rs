@@ -13,6 +13,7 @@ use opentelemetry_sdk::trace::SpanData;
 use super::{Host, Stopped};
 use crate::otlp::spans::{Made, Spans};
 use crate::otlp::{OtlpOptions, Sender, Sent};
+use crate::plugin::v1::log::escaped;
 
 /// Bytes of the log that are read at a time.
 const CHUNK: usize = 256 << 10;
@@ -86,6 +87,8 @@ struct Following {
     place: Place,
     /// Whether it was told that spans are not taken.
     told: bool,
+    /// Whether it was told what the receiver says of what it takes in part.
+    told_in_part: bool,
 }
 
 /// Follow the log, until the host stops.
@@ -102,6 +105,7 @@ pub(super) async fn keep(host: Host, exporter: Exporter) {
         at: known.unwrap_or(end),
         place,
         told: false,
+        told_in_part: false,
     };
     let mut durable = host.watch_durable();
     loop {
@@ -183,11 +187,27 @@ impl Following {
         let (counts, spans) = (&host.inner.exported, batch.len() as u64);
         let [mut wait, longest] = AGAIN;
         loop {
-            let why = match self.exporter.sender.send(batch.to_vec()).await {
+            let sent = self.exporter.sender.send(batch.to_vec()).await;
+            if let Sent::Taken | Sent::InPart(..) = sent
+                && std::mem::take(&mut self.told)
+            {
+                tracing::info!("traces are taken again");
+            }
+            let why = match sent {
                 Sent::Taken => {
                     counts.exported.fetch_add(spans, Ordering::Relaxed);
-                    if std::mem::take(&mut self.told) {
-                        tracing::info!("traces are taken again");
+                    return true;
+                }
+                Sent::InPart(rejected, says) => {
+                    let rejected = rejected.min(spans);
+                    counts.exported.fetch_add(spans - rejected, Ordering::Relaxed);
+                    counts.dropped.fetch_add(rejected, Ordering::Relaxed);
+                    if !std::mem::replace(&mut self.told_in_part, true) {
+                        let says = escaped(says.chars().take(200).collect());
+                        tracing::warn!(
+                            "of {spans} spans {rejected} were not taken, and are dropped; the receiver says {says:?}. This is \
+                             said once; /metrics counts such spans"
+                        );
                     }
                     return true;
                 }

@@ -177,6 +177,8 @@ pub struct DeadLetter {
     pub at: Micros,
     /// Whether it is being delivered again.
     pub redriving: bool,
+    /// When an operator last let it be delivered again, and whose token it was asked with, where that is known.
+    pub retried: Option<(Micros, Option<String>)>,
     /// Its event; `None` where an older version gave up on it, and it is in the log alone.
     pub kept: Option<Entry>,
 }

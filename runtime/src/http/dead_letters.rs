@@ -94,6 +94,7 @@ fn shown(host: &Host, letter: &DeadLetter, whole: bool) -> Result<Value, Problem
         "version": letter.version.to_string(),
         "at": time::text(letter.at),
         "redriving": letter.redriving,
+        "retried": letter.retried.as_ref().map(|(at, who)| json!({ "at": time::text(*at), "who": who })),
     });
     if let Some(entry) = entries.first()
         && let Ok(Some(event)) = record::event(&entry.payload)

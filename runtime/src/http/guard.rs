@@ -10,10 +10,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::routes::Admitted;
 use super::session;
 use crate::access::{Access, Look};
+use crate::host::Host;
 
 /// The names that the host answers to, and whom it lets in.
 #[derive(Clone)]
@@ -82,6 +83,17 @@ impl Guard {
         let address = name.trim_start_matches('[').trim_end_matches(']');
         !self.0.is_loopback && !name.is_empty() && (address.parse::<IpAddr>().is_ok() || !name.contains('.'))
     }
+}
+
+/// Count who is not let in, or may not do what they ask for.
+pub(super) async fn count(State(host): State<Host>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if let StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN = response.status()
+        && let Some(Code(code)) = response.extensions().get()
+    {
+        host.count_denied(code);
+    }
+    response
 }
 
 pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {

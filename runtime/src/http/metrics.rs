@@ -58,6 +58,14 @@ fn of_the_host(out: &mut Exposition, figures: &Figures) {
     for (code, count) in &figures.refused {
         out.sample(&[("reason", code)], *count);
     }
+    out.family(
+        "nerve_http_denied_total",
+        Kind::Counter,
+        "Requests that were answered with 401 or 403 since the start, by the code of the problem.",
+    );
+    for (code, count) in &figures.denied {
+        out.sample(&[("reason", code)], *count);
+    }
     out.one(
         "nerve_plugins_passed_over",
         Kind::Gauge,

@@ -86,6 +86,10 @@ impl Problem {
     }
 }
 
+/// The code of the problem that a response tells: it stands among its extensions.
+#[derive(Debug, Clone)]
+pub(super) struct Code(pub(super) String);
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -95,6 +99,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(Code(self.code));
         let challenge = self.challenge.and_then(|text| text.parse().ok());
         if let Some(challenge) = challenge {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::time;
 use crate::host::Host;
 use crate::log::record::{self, Answer, Call, Muted, Record, Verdict};
-use crate::trace::{self, Delivery, Node};
+use crate::trace::{self, Delivery, Node, Operated, Tree};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,18 +36,29 @@ pub(super) async fn show(
         trace::tree(&**host.log(), found[0].offset).map_err(|bad| unreadable(&bad))
     });
     let tree = tree.await?;
-    let root = tree.root.as_ref().map(node);
-    Ok(Json(json!({ "root": root, "truncated": tree.truncated })))
+    let root = tree.root.as_ref().map(|root| node(root, &tree));
+    Ok(Json(
+        json!({ "root": root, "slowest_us": tree.slowest_us, "truncated": tree.truncated }),
+    ))
 }
 
-fn node(node: &Node) -> Value {
+fn node(node: &Node, tree: &Tree) -> Value {
     let event = record::event(&node.entry.payload).ok().flatten();
     let mut out = event.map_or_else(|| json!({}), |event| logged(&node.entry, &event));
-    out["deliveries"] = node.deliveries.iter().map(delivery).collect::<Vec<_>>().into();
+    let deliveries = node.deliveries.iter().map(|one| delivery(one, tree));
+    out["deliveries"] = deliveries.collect::<Vec<_>>().into();
+    out["operated"] = node.operated.iter().map(operated).collect::<Vec<_>>().into();
+    out["slow"] = node.slow.into();
     out
 }
 
-fn delivery(delivery: &Delivery) -> Value {
+fn operated(one: &Operated) -> Value {
+    json!({
+        "offset": one.offset.0, "at": time::text(one.time), "plugin": one.plugin, "what": one.what, "who": one.who,
+    })
+}
+
+fn delivery(delivery: &Delivery, tree: &Tree) -> Value {
     let Ok(Record::Outcome(outcome)) = Record::decode(&delivery.entry.payload) else {
         return json!({});
     };
@@ -67,7 +78,8 @@ fn delivery(delivery: &Delivery) -> Value {
         "attempt": outcome.attempt,
         "replay": outcome.replay,
         "rewind": outcome.rewind.as_ref().map(|of| json!({
-            "generation": of.generation, "fresh": of.fresh, "muted": of.muted.iter().map(muted).collect::<Vec<_>>(),
+            "generation": of.generation, "who": tree.rewound_by.get(&nerve_eventlog::Offset(of.generation)),
+            "fresh": of.fresh, "muted": of.muted.iter().map(muted).collect::<Vec<_>>(),
         })),
         "verdict": verdict,
         "class": failure.map(|failure| failure.class),
@@ -90,7 +102,8 @@ fn delivery(delivery: &Delivery) -> Value {
         "calls": outcome.calls.iter().map(call).collect::<Vec<_>>(),
         "lines": outcome.lines.iter().map(|line| json!({ "level": line.level, "text": line.text })).collect::<Vec<_>>(),
         "lines_lost": outcome.lines_lost,
-        "emitted": delivery.emitted.iter().map(node).collect::<Vec<_>>(),
+        "emitted": delivery.emitted.iter().map(|one| node(one, tree)).collect::<Vec<_>>(),
+        "slow": delivery.slow,
     })
 }
 

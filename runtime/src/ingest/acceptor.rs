@@ -272,6 +272,7 @@ impl Acceptor {
             source: event.source.into(),
             identity: Identity::of_record(&record, self.key),
             record: bytes,
+            key: self.key,
         })
     }
 }

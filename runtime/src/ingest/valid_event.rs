@@ -2,11 +2,12 @@
 
 use std::hash::Hasher as _;
 
+use nerve_eventlog::Micros;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 
-use crate::log::record::{Attribute, Event};
+use crate::log::record::{self, Attribute, Event};
 
 /// An event that passed every check of its own, encoded as its record. Only ingest makes one.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct ValidEvent {
     pub(crate) identity: Identity,
     /// The bytes of its record ([`crate::log::record::Record::Event`]), encoded once.
     pub(crate) record: Vec<u8>,
+    /// The key of its identity.
+    pub(crate) key: IdentityKey,
 }
 
 impl ValidEvent {
@@ -42,6 +45,17 @@ impl ValidEvent {
     /// Its source.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// What its identity would be had its publisher stated no time, where it states that it happened at `recorded`: so an event
+    /// is shown, and exported, that was recorded then and came without a time.
+    pub(crate) fn as_shown(&self, recorded: Micros) -> Option<Identity> {
+        let event = record::event(&self.record).ok()??;
+        let timeless = Event {
+            time: None,
+            ..event.clone()
+        };
+        (event.time == Some(recorded.0)).then(|| Identity::of_record(&timeless, self.key))
     }
 }
 

@@ -224,7 +224,7 @@ impl Sequencer {
 
     /// Whether the event was published before.
     pub fn is_known(&self, event: &ValidEvent) -> bool {
-        matches!(self.order.lock().window.look_up(event.identity), Seen::Same(_))
+        matches!(seen(&self.order.lock().window, event), Seen::Same(_))
     }
 
     /// How many offsets in the hot window lie behind `after` and match.
@@ -268,6 +268,15 @@ enum Known {
     InBatch(usize),
 }
 
+/// What is known of `event`. One that is published as it is shown is the one that is shown, though it states a time then.
+fn seen(window: &Window, event: &ValidEvent) -> Seen {
+    let Seen::Other(offset) = window.look_up(event.identity) else {
+        return window.look_up(event.identity);
+    };
+    let shown = window.recorded(offset).and_then(|at| event.as_shown(at));
+    shown.map_or(Seen::Other(offset), |identity| window.look_up(identity))
+}
+
 /// Which of `events` are duplicates, of the log or of each other.
 fn known(window: &Window, events: &[ValidEvent]) -> Result<Vec<Option<Known>>, PublishError> {
     let conflict = |index: usize, offset| PublishError::Conflict {
@@ -279,7 +288,7 @@ fn known(window: &Window, events: &[ValidEvent]) -> Result<Vec<Option<Known>>, P
     let mut here = hashbrown::HashMap::new();
     let mut out = Vec::with_capacity(events.len());
     for (index, event) in events.iter().enumerate() {
-        out.push(match window.look_up(event.identity) {
+        out.push(match seen(window, event) {
             Seen::Same(offset) => Some(Known::At(offset)),
             Seen::Other(offset) => return Err(conflict(index, Some(offset))),
             Seen::Never if events.len() == 1 => None,

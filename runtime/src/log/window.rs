@@ -151,6 +151,15 @@ impl Window {
         }
     }
 
+    /// When the event at `offset` was appended, where it is remembered.
+    pub fn recorded(&self, offset: Offset) -> Option<Micros> {
+        let mut parts = self.order.parts();
+        parts.find_map(|part| {
+            let at = part.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
+            Some(part[at].time)
+        })
+    }
+
     /// Remember that `identity` is at `offset`, appended at `time`, and forget what is too old.
     pub fn insert(&mut self, identity: Identity, offset: Offset, time: Micros) {
         self.seen.insert(identity.name, (offset, identity.content));

@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::client::{Client, Ended};
+use super::client::{Answered, Client, Ended};
 use super::{BadOtlp, OtlpOptions};
 
 /// What a host is called where nobody says so.
@@ -32,6 +32,8 @@ struct Job {
 pub enum Sent {
     /// It was taken.
     Taken,
+    /// It was, but for so many spans, which may be none: what the receiver says of it.
+    InPart(u64, String),
     /// It was not, and would not be: why.
     Refused(String),
     /// It was not, and may be later: why.
@@ -41,7 +43,7 @@ pub enum Sent {
 impl Sender {
     /// Start the thread. Where spans go, the environment says.
     pub fn start(options: &OtlpOptions) -> Result<Self, BadOtlp> {
-        let ended: Ended = Arc::new(Mutex::new(Ok(0)));
+        let ended: Ended = Arc::new(Mutex::new(Ok(Answered::default())));
         let client = Client::new(options.timeout, ended.clone());
         let bad = |what: String| BadOtlp {
             variable: "OTEL_EXPORTER_OTLP_*",
@@ -80,15 +82,25 @@ impl Sender {
 
 fn run(jobs: &Receiver<Job>, exporter: &SpanExporter, ended: &Ended) {
     while let Ok(Job { spans, answer }) = jobs.recv() {
-        *ended.lock() = Ok(0);
+        *ended.lock() = Ok(Answered::default());
         // The client blocks, so that nothing is left to wait for.
         let came = exporter.export(spans).now_or_never();
-        let sent = match (came, &*ended.lock()) {
+        let ended = ended.lock().clone();
+        let sent = match (came, ended) {
+            (Some(Ok(())), Ok(Answered { rejected, says, .. })) if rejected > 0 || !says.is_empty() => {
+                Sent::InPart(rejected, says)
+            }
             (Some(Ok(())), _) => Sent::Taken,
-            (_, Ok(status @ (429 | 502..=504))) => Sent::Later(format!("it answers {status}")),
+            (
+                _,
+                Ok(Answered {
+                    status: status @ (429 | 502..=504),
+                    ..
+                }),
+            ) => Sent::Later(format!("it answers {status}")),
             (Some(Err(cause)), Ok(_)) => Sent::Refused(cause.to_string()),
             (None, Ok(_)) => Sent::Later("the request did not end".to_owned()),
-            (_, Err(cause)) => Sent::Later(cause.clone()),
+            (_, Err(cause)) => Sent::Later(cause),
         };
         // Who asked may have gone.
         answer.send(sent).ok();

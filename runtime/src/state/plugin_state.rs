@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::running::Tells;
 use super::versions::{FolderPair, Ran};
-use super::{Again, Decisions, KeyValues, Left, OfRewind, Operated, OwnState, Rewinding};
+use super::{Again, Dead, Decisions, KeyValues, Left, Operated, OwnState, Rewinding};
 use crate::delivery::breaker::Breaker;
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::kept::Kept;
@@ -17,7 +17,7 @@ use crate::delivery::probation::Probation;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timers;
 use crate::log::record::{
-    Asks, Call, Deployment, DeploymentAction, FailureClass, Fired, Gap, Hash, Intent, LiveVersion, Operator,
+    Asks, Call, Deployment, DeploymentAction, Fired, Gap, Hash, Intent, LiveVersion, Operator,
     OperatorAction, Outcome, Verdict, VersionId, WaitingVersion,
 };
 
@@ -132,30 +132,6 @@ pub struct Live {
     pub since: Micros,
 }
 
-/// An event that the plugin gave up on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Dead {
-    /// Attempts made.
-    pub attempts: u32,
-    /// Class of the last failure.
-    pub class: FailureClass,
-    /// Reason of the last failure.
-    pub reason: String,
-    /// The version that failed last.
-    pub version: VersionId,
-    /// When it was given up.
-    pub at: Micros,
-    /// The outcome of the last attempt.
-    #[serde(default)]
-    pub outcome: Offset,
-    /// The event; `None` where an older version gave up on it, and it is in the log alone.
-    #[serde(default)]
-    pub kept: Option<Kept>,
-    /// The rewind that gave up on it, where one did.
-    #[serde(default)]
-    pub rewind: Option<OfRewind>,
-}
-
 impl PluginState {
     /// A copy of its own, with everything up to `through` in it.
     #[must_use]
@@ -210,7 +186,9 @@ impl PluginState {
             }
             Verdict::Dead { failure } => {
                 self.counters[2] += 1;
-                let letter = self.dead.get(&event).and_then(|dead| dead.rewind);
+                let letter = self.dead.get(&event);
+                let (rewind, retried) =
+                    letter.map_or((None, None), |dead| (dead.rewind, dead.retried.clone()));
                 let dead = Dead {
                     attempts: outcome.attempt,
                     class: failure.class,
@@ -220,7 +198,8 @@ impl PluginState {
                     outcome: offset,
                     kept,
                     // One that is delivered again stays what it was.
-                    rewind: letter.or_else(|| self.again_of(outcome)),
+                    rewind: rewind.or_else(|| self.again_of(outcome)),
+                    retried,
                 };
                 self.dead.insert(event, dead);
             }
@@ -356,6 +335,11 @@ impl PluginState {
                 let letters: Vec<Offset> = letters
                     .filter(|event| self.dead.contains_key(event) && !self.is_cured(*event))
                     .collect();
+                for event in &letters {
+                    if let Some(dead) = self.dead.get_mut(event) {
+                        dead.retried = Some((time, operator.who.clone()));
+                    }
+                }
                 self.redrive.extend(letters);
             }
             OperatorAction::Drop(events) => {

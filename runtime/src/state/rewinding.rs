@@ -136,6 +136,7 @@ impl Rewinding {
                     outcome: offset,
                     kept,
                     rewind: Some(self.of(event)),
+                    retried: None,
                 })
             }
         }

@@ -447,6 +447,7 @@ mod tests {
             outcome: Offset(9),
             kept: None,
             rewind: None,
+            retried: None,
         };
         state.dead.insert(Offset(7), dead);
         let old = state.collectable(Micros(u64::MAX));

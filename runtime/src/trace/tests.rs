@@ -7,7 +7,8 @@ use nerve_eventlog::{Batch, Durability, FileLog, Log, ManualClock, Micros, Offse
 
 use super::{Delivery, Node, find, tree};
 use crate::log::record::{
-    Cause, Event, FailureClass, FailureRecord, Outcome, Record, Verdict, VersionId, event,
+    Cause, Event, FailureClass, FailureRecord, Operator, OperatorAction, Outcome, Record, Replay, Verdict,
+    VersionId, event,
 };
 
 struct Bed {
@@ -181,4 +182,104 @@ fn events_are_found_by_id_and_source_however_far_back() {
         "the newest, where the window forgot the first"
     );
     assert_eq!(offsets("b", None), [0; 0]);
+}
+
+#[test]
+fn the_slowest_way_leads_to_what_ended_last_and_one_delivery_alone_is_none() {
+    let bed = Bed::new();
+    let took = |plugin, event, started, took, emitted| {
+        Record::Outcome(Outcome {
+            took,
+            ..outcome(plugin, event, 1, started, emitted)
+        })
+    };
+    let root = bed.append(&[fact("root", "s", None)]);
+    bed.append(&[took("quick", root, 1000, 1, 0)]);
+    let one = bed.append(&[
+        took("p", root, 1000, 10, 2),
+        fact("one", "nerve:p", Some(root)),
+        fact("two", "nerve:p", Some(root)),
+    ]);
+    bed.append(&[took("q", one + 2, 1100, 50, 0)]);
+    bed.append(&[took("r", one + 1, 1020, 500, 0)]);
+    let alone = bed.append(&[fact("alone", "s", None)]);
+    bed.append(&[took("p", alone, 1000, 7, 0)]);
+
+    let found = tree(&bed.log, Offset(root)).unwrap();
+    assert_eq!(found.slowest_us, 520);
+    assert_eq!(slow(&found.root.unwrap()), "root p one r");
+    let found = tree(&bed.log, Offset(alone)).unwrap();
+    assert_eq!((found.slowest_us, slow(&found.root.unwrap())), (7, String::new()));
+}
+
+/// The events and plugins that are marked, in order.
+fn slow(node: &Node) -> String {
+    let mut out = Vec::new();
+    if node.slow {
+        out.push(event(&node.entry.payload).unwrap().unwrap().id.to_owned());
+    }
+    for delivery in &node.deliveries {
+        if delivery.slow {
+            let Ok(Record::Outcome(outcome)) = Record::decode(&delivery.entry.payload) else {
+                panic!("no outcome");
+            };
+            out.push(outcome.plugin.to_owned());
+        }
+        out.extend(
+            delivery
+                .emitted
+                .iter()
+                .map(slow)
+                .filter(|below| !below.is_empty()),
+        );
+    }
+    out.join(" ")
+}
+
+#[test]
+fn a_tree_says_who_retried_dropped_and_rewound() {
+    let bed = Bed::new();
+    let operated = |plugin: &str, action, who: Option<&str>| {
+        Record::Operator(Operator {
+            plugin: plugin.into(),
+            action,
+            who: who.map(str::to_owned),
+        })
+    };
+    let root = bed.append(&[fact("root", "s", None)]);
+    bed.append(&[Record::Outcome(outcome("p", root, 1, 0, 0))]);
+    let other = bed.append(&[fact("other", "s", None)]);
+    bed.append(&[operated(
+        "p",
+        OperatorAction::Redrive(vec![other, root]),
+        Some("ann"),
+    )]);
+    bed.append(&[operated("p", OperatorAction::Drop(vec![root]), None)]);
+    bed.append(&[operated("p", OperatorAction::Drop(vec![other]), Some("bob"))]);
+    let rewind = bed.append(&[operated("p", OperatorAction::StopRewind, Some("cid"))]);
+    let rewound = |generation| {
+        Record::Outcome(Outcome {
+            rewind: Some(Replay {
+                generation,
+                ..Replay::default()
+            }),
+            ..outcome("p", root, 1, 0, 0)
+        })
+    };
+    bed.append(&[rewound(rewind)]);
+    bed.append(&[rewound(999)]);
+    let tree = tree(&bed.log, Offset(root)).unwrap();
+    let root = tree.root.unwrap();
+    let told: Vec<_> = root
+        .operated
+        .iter()
+        .map(|one| (one.what, one.who.as_deref(), &*one.plugin))
+        .collect();
+    assert_eq!(told, [("retried", Some("ann"), "p"), ("dropped", None, "p")]);
+    let by: Vec<_> = tree.rewound_by.into_iter().collect();
+    assert_eq!(
+        by,
+        [(Offset(rewind), "cid".to_owned())],
+        "what is not in the log is not known"
+    );
 }

@@ -1,10 +1,11 @@
 //! The causal tree of an event: its deliveries, the events they emitted, and so on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use nerve_eventlog::{Entry, Log, Offset, Reach, ReadError};
+use nerve_eventlog::{Entry, Log, Micros, Offset, Reach, ReadError};
 
-use crate::log::record::{Record, Verdict};
+use super::slow;
+use crate::log::record::{Operator, OperatorAction, Record, Verdict};
 
 /// Events and deliveries of one tree at most.
 const MOST_NODES: usize = 10_000;
@@ -16,6 +17,10 @@ pub struct Tree {
     pub root: Option<Node>,
     /// Whether the tree has more than is shown.
     pub truncated: bool,
+    /// Whose token the rewinds of its deliveries were asked with, where that is known, by their record.
+    pub rewound_by: BTreeMap<Offset, String>,
+    /// Microseconds from the event to what ended last of all that came of it.
+    pub slowest_us: u64,
 }
 
 /// An event, and what became of it.
@@ -25,6 +30,25 @@ pub struct Node {
     pub entry: Entry,
     /// Its deliveries, attempts apart, in the order they were settled.
     pub deliveries: Vec<Delivery>,
+    /// What operators did about its dead letters.
+    pub operated: Vec<Operated>,
+    /// Whether it is on the slowest way.
+    pub slow: bool,
+}
+
+/// An operator retried or dropped the dead letter that a plugin has of an event.
+#[derive(Debug, Clone)]
+pub struct Operated {
+    /// The record that says so.
+    pub offset: Offset,
+    /// When.
+    pub time: Micros,
+    /// The plugin.
+    pub plugin: String,
+    /// Whose token it was asked with, where that is known.
+    pub who: Option<String>,
+    /// `retried` or `dropped`.
+    pub what: &'static str,
 }
 
 /// One attempt.
@@ -34,6 +58,10 @@ pub struct Delivery {
     pub entry: Entry,
     /// How long the event waited before it, in microseconds: since it was appended or, for a retry, was due.
     pub waited: u64,
+    /// When its handler had ended.
+    pub ended: Micros,
+    /// Whether it is on the slowest way.
+    pub slow: bool,
     /// The events it emitted, in order.
     pub emitted: Vec<Node>,
 }
@@ -55,19 +83,40 @@ pub fn tree(log: &dyn Log, at: Offset) -> Result<Tree, ReadError> {
         }
         next = last.next();
     }
-    let truncated = pass.truncated;
+    let (truncated, rewinds) = (pass.truncated, std::mem::take(&mut pass.rewinds));
+    let mut root = pass.node(at);
     Ok(Tree {
-        root: pass.node(at),
+        slowest_us: root.as_mut().map_or(0, slow::mark),
+        root,
         truncated,
+        rewound_by: rewinds
+            .into_iter()
+            .filter_map(|at| Some((at, asked_by(log, at)?)))
+            .collect(),
     })
+}
+
+/// Whose token was asked with for the rewind, or the rollback of a state, at `at`. What is gone from the log is not known.
+fn asked_by(log: &dyn Log, at: Offset) -> Option<String> {
+    let mut found = Vec::new();
+    log.read_at(&[at], &mut found).ok()?;
+    match Record::decode(&found.first()?.payload).ok()? {
+        Record::Operator(operator) => operator.who,
+        Record::Deployment(deployment) => deployment.who,
+        _ => None,
+    }
 }
 
 /// What one pass collects.
 #[derive(Default)]
 struct Pass {
     events: HashMap<Offset, Entry>,
-    /// Outcomes by their event, with the time the event waited.
-    outcomes: HashMap<Offset, Vec<(Entry, u64)>>,
+    /// Outcomes by their event, with the time the event waited and that when the handler had ended.
+    outcomes: HashMap<Offset, Vec<(Entry, u64, Micros)>>,
+    /// What operators did, by event.
+    operated: HashMap<Offset, Vec<Operated>>,
+    /// The records of rewinds that deliveries are of.
+    rewinds: BTreeSet<Offset>,
     /// Emitted events by the outcome's offset.
     emitted: HashMap<Offset, Vec<Offset>>,
     /// When the next attempt of an event in a plugin is due.
@@ -115,14 +164,41 @@ impl Pass {
                 self.open = Some((offset, outcome.emitted));
                 self.delivered.insert(offset);
                 let waited = outcome.started.saturating_sub(since);
-                self.outcomes.entry(event).or_default().push((entry, waited));
+                let ended = Micros(outcome.started.saturating_add(outcome.took));
+                let of_event = self.outcomes.entry(event).or_default();
+                of_event.push((entry, waited, ended));
+                self.rewinds
+                    .extend(outcome.rewind.as_ref().map(|of| Offset(of.generation)));
                 self.nodes += 1;
             }
             Ok(Record::Fired(fired)) => {
                 let set_at = Offset(fired.set_at);
                 self.open = self.delivered.contains(&set_at).then_some((set_at, 1));
             }
+            Ok(Record::Operator(operator)) => {
+                self.open = None;
+                self.see_operator(offset, entry.time, &operator);
+            }
             _ => self.open = None,
+        }
+    }
+
+    fn see_operator(&mut self, offset: Offset, time: Micros, operator: &Operator) {
+        let (what, events) = match &operator.action {
+            OperatorAction::Redrive(events) => ("retried", events),
+            OperatorAction::Drop(events) => ("dropped", events),
+            _ => return,
+        };
+        for event in events.iter().map(|event| Offset(*event)) {
+            if self.events.contains_key(&event) {
+                self.operated.entry(event).or_default().push(Operated {
+                    offset,
+                    time,
+                    plugin: operator.plugin.clone(),
+                    who: operator.who.clone(),
+                    what,
+                });
+            }
         }
     }
 
@@ -130,7 +206,7 @@ impl Pass {
     fn node(&mut self, at: Offset) -> Option<Node> {
         let entry = self.events.remove(&at)?;
         let mut deliveries = Vec::new();
-        for (outcome, waited) in self.outcomes.remove(&at).unwrap_or_default() {
+        for (outcome, waited, ended) in self.outcomes.remove(&at).unwrap_or_default() {
             let emitted = self.emitted.remove(&outcome.offset).unwrap_or_default();
             let emitted = emitted
                 .into_iter()
@@ -139,9 +215,16 @@ impl Pass {
             deliveries.push(Delivery {
                 entry: outcome,
                 waited,
+                ended,
+                slow: false,
                 emitted,
             });
         }
-        Some(Node { entry, deliveries })
+        Some(Node {
+            entry,
+            deliveries,
+            operated: self.operated.remove(&at).unwrap_or_default(),
+            slow: false,
+        })
     }
 }

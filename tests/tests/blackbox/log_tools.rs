@@ -263,6 +263,23 @@ fn what_is_exported_and_imported_and_exported_again_is_the_same() {
     );
     assert_eq!(run(&host, &["log", "export", "-o", "events.jsonl"]).0, 0);
 
+    // What is there already is no conflict, though it is shown with a time that it came without.
+    let (code, told) = run(&host, &["log", "import", "events.jsonl"]);
+    assert_eq!(
+        (code, &told[0]["published"], &told[0]["duplicates"]),
+        (0, &json!(0), &json!(1203)),
+        "{told:?}"
+    );
+    let mut changed = lines[1].clone();
+    changed["time"] = json!("2026-01-02T03:04:05Z");
+    std::fs::write(host.path("changed.jsonl"), format!("{}\n{changed}\n", lines[0])).unwrap();
+    let (code, told) = run(&host, &["log", "import", "changed.jsonl"]);
+    assert_eq!(
+        (code, &told[0]["duplicates"], &told[0]["lines"][0]["line"]),
+        (1, &json!(1), &json!(2)),
+        "{told:?}"
+    );
+
     let mut other = Host::start(&[]);
     let file = host.path("events.jsonl").display().to_string();
     let (code, told) = run(&other, &["log", "import", &file]);

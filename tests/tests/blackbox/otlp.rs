@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nerve_tests::Host;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
@@ -24,6 +26,8 @@ struct Inner {
     status: AtomicUsize,
     /// Takes requests, and answers none.
     is_silent: AtomicBool,
+    /// Takes all spans of a request but so many, and says so.
+    rejects: AtomicUsize,
 }
 
 /// A receiver of OTLP over HTTP.
@@ -105,13 +109,30 @@ impl Inner {
             if status == 200 {
                 self.take(&ExportTraceServiceRequest::decode(&body[..]).unwrap());
             }
-            let head = format!(
-                "HTTP/1.1 {status} X\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
-            );
-            if answering.write_all(head.as_bytes()).is_err() {
+            let body = self.answer();
+            let mut answer = format!(
+                "HTTP/1.1 {status} X\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            )
+            .into_bytes();
+            answer.extend(body);
+            if answering.write_all(&answer).is_err() {
                 return;
             }
         }
+    }
+
+    /// Where all is taken there is nothing to say.
+    fn answer(&self) -> Vec<u8> {
+        let rejected = self.rejects.load(Ordering::SeqCst);
+        let partial = ExportTracePartialSuccess {
+            rejected_spans: i64::try_from(rejected).unwrap(),
+            error_message: "too\u{1b} old".into(),
+        };
+        let answer = ExportTraceServiceResponse {
+            partial_success: (rejected > 0).then_some(partial),
+        };
+        answer.encode_to_vec()
     }
 
     fn take(&self, request: &ExportTraceServiceRequest) {
@@ -310,11 +331,23 @@ fn a_receiver_that_is_away_slow_or_refuses_harms_nobody_and_what_it_misses_is_co
             .any(|span| attribute(span, "messaging.message.id") == "four")
     });
     assert!(host.said().contains("traces are not taken"), "{}", host.said());
+    // It takes some of what it gets, twice: the rest is counted, and said once.
+    let before = figure(&host, DROPPED).unwrap();
+    inner.rejects.store(1, Ordering::SeqCst);
+    for (id, count) in [("in-part", 5), ("again-in-part", 6)] {
+        assert_eq!(settled(&mut host, id), count);
+        let dropped = before + u64::try_from(count).unwrap() - 4;
+        host.until("some are dropped", |host| figure(host, DROPPED) >= Some(dropped));
+    }
+    inner.rejects.store(0, Ordering::SeqCst);
+    let said = host.said();
+    assert_eq!(said.matches("the receiver says \"too").count(), 1, "{said}");
+    assert!(!said.contains("\u{1b} old"), "{said}");
     // Nobody is there at all, and it stops all the same.
     host.stop();
     host.before_start("export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1;");
     host.run();
-    assert_eq!(settled(&mut host, "five"), 5);
+    assert_eq!(settled(&mut host, "last"), 7);
     assert_eq!(host.stop(), Some(0));
 }
 

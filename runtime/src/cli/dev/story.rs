@@ -231,9 +231,11 @@ fn event(value: &Value) -> String {
     let event = &value["event"];
     let key = event["partitionkey"].as_str();
     let key = key.map(|key| format!(" key {key}")).unwrap_or_default();
-    let from = match event["causationoffset"].as_u64() {
-        Some(cause) => format!(" of {} for @{cause}", source(event)),
-        None => format!(" from {}", source(event)),
+    let from = match &event["causationoffset"] {
+        Value::Number(cause) => format!(" of {} for @{cause}", source(event)),
+        // Beyond 32 bits it is a text.
+        Value::String(cause) => format!(" of {} for @{cause}", source(event)),
+        _ => format!(" from {}", source(event)),
     };
     let data = match &event["data"] {
         Value::Null => event["data_base64"].as_str().map(|_| "bytes".to_owned()),

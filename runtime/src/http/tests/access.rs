@@ -379,3 +379,80 @@ async fn what_an_operator_does_is_recorded_and_shown_with_whose_token_it_was() {
     );
     assert_eq!(shown["paused"]["reason"], "bob paused it");
 }
+
+#[tokio::test]
+async fn who_let_a_dead_letter_be_delivered_again_is_shown_with_it_and_in_the_trace() {
+    let guarded = Guarded::new();
+    let bed = &guarded.bed;
+    bed.deploy("one", "t", Arc::new(|_| failed(FailureClass::Reject, "no")));
+    let offset = bed.publish(&event("a", "t")).await;
+    bed.settled("one", offset).await;
+    let ann = guarded.token("ann", &["operate", "read"], None);
+    let path = format!("/v1/dead-letters/one/{offset}");
+    let letter = guarded.ask("GET", &path, Some(&ann)).await.ok();
+    assert_eq!(letter["retried"], Value::Null);
+    guarded
+        .ask("POST", &format!("{path}/retry"), Some(&ann))
+        .await
+        .ok();
+    // It fails again, and stays what ann retried.
+    let mut again = Value::Null;
+    while again["attempts"] == Value::Null || again["redriving"] == true || again["at"] == letter["at"] {
+        bed.host.durable(bed.host.log().bounds().last).await.unwrap();
+        again = guarded.ask("GET", &path, Some(&ann)).await.ok();
+    }
+    assert_eq!(again["retried"]["who"], "ann", "{again}");
+    guarded.ask("DELETE", &path, Some(&ann)).await.ok();
+    let trace = guarded.ask("GET", "/v1/events/a/trace", Some(&ann)).await.ok();
+    let operated = trace["root"]["operated"].as_array().unwrap().iter();
+    let told: Vec<_> = operated
+        .map(|one| (&one["what"], &one["who"], &one["plugin"]))
+        .collect();
+    let [ann, one] = [json!("ann"), json!("one")];
+    assert_eq!(
+        told,
+        [(&json!("retried"), &ann, &one), (&json!("dropped"), &ann, &one)]
+    );
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_counted_by_the_reason() {
+    let guarded = Guarded::new();
+    let ann = guarded.token("ann", &["read"], None);
+    guarded
+        .ask("GET", "/v1/plugins", None)
+        .await
+        .problem(401, "token-required");
+    for _ in 0..2 {
+        let refused = guarded.ask("GET", "/v1/plugins", Some("Bearer nrv_no")).await;
+        refused.problem(401, "token-refused");
+    }
+    guarded
+        .ask("POST", "/v1/plugins/one/pause", Some(&ann))
+        .await
+        .problem(403, "scope-missing");
+    let headers = [("authorization", &*ann), ("origin", "http://evil.example")];
+    let asked = request("GET", "/v1/plugins", &headers, "");
+    guarded.bed.send(asked).await.problem(403, "origin-refused");
+    // What is not there, or went well, is none.
+    guarded
+        .ask("GET", "/v1/plugins/none", Some(&ann))
+        .await
+        .problem(404, "plugin-not-found");
+    let figures = guarded.ask("GET", "/metrics", Some(&ann)).await;
+    let text = String::from_utf8(figures.body).unwrap();
+    let counted: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("nerve_http_denied_total"))
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            "{reason=\"host-refused\"} 0",
+            "{reason=\"origin-refused\"} 1",
+            "{reason=\"scope-missing\"} 1",
+            "{reason=\"token-refused\"} 2",
+            "{reason=\"token-required\"} 1",
+        ]
+    );
+}

@@ -7,11 +7,9 @@ import { short } from "./events.js";
 export const live = true;
 
 export async function show([id], { signal }) {
-  const { root, truncated } = await get(path(["/v1/events", id, "trace"]), signal);
+  const { root, truncated, slowest_us: took } = await get(path(["/v1/events", id, "trace"]), signal);
   const begun = at(root.recorded);
-  const end = Math.max(begun + 1, ends(root));
-  const slow = new Set();
-  slowest(root, slow);
+  const end = begun + Math.max(1, took);
   return [
     `Trace of ${root.event.type}`,
     facts([
@@ -20,40 +18,32 @@ export async function show([id], { signal }) {
       ["Key", root.event.partitionkey],
       ["Recorded", [ago(root.recorded), h("span", { class: "soft" }, ` ${root.recorded}`)]],
       ["Caused by", root.event.causationoffset && link(`@${root.event.causationoffset}`, "trace", `@${root.event.causationoffset}`)],
-      ["From first to last", micros(end - begun)],
+      ["From first to last", micros(took)],
     ]),
     truncated ? h("p", { class: "warn" }, "The tree has more than 10,000 events and deliveries: the rest is left out.") : null,
     h("div", { class: "tree-box", tabindex: "0", role: "region", "aria-label": "Causal tree" },
-      h("ul", { class: "tree" }, event(root, { begun, end, slow }))),
+      h("ul", { class: "tree" }, event(root, { begun, end }))),
   ];
 }
 
 const at = (time) => Date.parse(time) * 1000 + Number((/\.\d{3}(\d{3})/.exec(time) ?? [0, 0])[1]);
 const over = (delivery) => at(delivery.started) + delivery.took_us;
 
-function ends(node) {
-  return Math.max(at(node.recorded), ...node.deliveries.flatMap((one) => [over(one), ...one.emitted.map(ends)]));
-}
-
-/** The way to what ended last. */
-function slowest(node, slow) {
-  slow.add(node);
-  const last = (delivery) => Math.max(over(delivery), ...delivery.emitted.map(ends));
-  const delivery = node.deliveries.reduce((most, one) => (!most || last(one) > last(most) ? one : most), null);
-  if (!delivery) return;
-  slow.add(delivery);
-  const next = delivery.emitted.reduce((most, one) => (!most || ends(one) > ends(most) ? one : most), null);
-  if (next && ends(next) > over(delivery)) slowest(next, slow);
-}
-
 function event(node, scale) {
   const { event: shown } = node;
-  return h("li", { class: scale.slow.has(node) ? "slow" : "" },
+  return h("li", { class: node.slow ? "slow" : "" },
     h("div", { class: "what" }, link(`@${node.offset}`, "trace", `@${node.offset}`), " ", shown.type,
       shown.partitionkey ? h("span", { class: "soft" }, ` key ${shown.partitionkey}`) : null,
       h("span", { class: "soft" }, ` +${micros(at(node.recorded) - scale.begun)}`)),
     h("details", { "data-name": `data ${node.offset}` }, h("summary", {}, h("code", {}, short(shown))), h("pre", {}, JSON.stringify(shown, null, 2))),
-    node.deliveries.length > 0 ? h("ul", {}, node.deliveries.map((one) => delivery(one, scale))) : h("p", { class: "soft" }, "nobody consumes it"));
+    came(node).length > 0 ? h("ul", {}, came(node).map((one) => (one.what ? operated(one) : delivery(one, scale)))) : h("p", { class: "soft" }, "nobody consumes it"));
+}
+
+/** What became of an event, in its order: deliveries, and what operators did. */
+const came = (node) => [...node.deliveries, ...node.operated].sort((a, b) => a.offset - b.offset);
+
+function operated(one) {
+  return h("li", {}, h("div", { class: "what" }, `${one.who ?? "an operator"} ${one.what} it in `, link(one.plugin, "plugin", one.plugin), " ", h("span", { class: "soft" }, ago(one.at))));
 }
 
 const KINDS = { done: "good", retry: "warn", dead: "bad" };
@@ -70,10 +60,10 @@ function delivery(one, scale) {
     ...one.timers.map((timer) => h("div", { class: "soft" }, timer.due ? ["timer ", timer.name, " fires ", ago(timer.due)] : `cancelled timer ${timer.name}`)),
     ...one.calls.map((call) => h("div", { class: call.failed ? "bad" : "soft" }, `${call.method} ${call.target} ${call.failed ?? call.status} in ${micros(call.took_us)}`)),
   ];
-  return h("li", { class: scale.slow.has(one) ? "slow" : "" },
+  return h("li", { class: one.slow ? "slow" : "" },
     h("div", { class: "what" }, link(one.plugin, "plugin", one.plugin), " ",
       h("span", { class: KINDS[one.verdict] }, one.verdict),
-      one.attempt > 1 ? ` attempt ${one.attempt}` : "", one.replay ? " replay" : "",
+      one.attempt > 1 ? ` attempt ${one.attempt}` : "", one.rewind ? ` rewound by ${one.rewind.who ?? "an operator"}` : one.replay ? " replay" : "",
       one.reason ? `: ${one.reason}` : "",
       h("span", { class: "soft" }, ` waited ${micros(one.waited_us)}, took ${micros(one.took_us)}, version ${one.version.slice(0, 8)}`),
       one.due ? h("span", { class: "soft" }, ", again ", ago(one.due)) : null),
