@@ -19,7 +19,7 @@ mod tests;
 
 pub use check::{Checked, Violation};
 pub use compare::{Difference, Rule, Verdict, accepts};
-pub use deployment::{Breach, Decided, Found, Offered, look_at_rest};
+pub use deployment::{Breach, Decided, Found, Offered, REFUSED, look_at_rest};
 pub use live::{Holding, Parsed, TypeContract, Types, of_running};
 pub use registry::{BrokenContract, Contracts, SetRefused};
 pub use schema::{BadSchema, Schema};

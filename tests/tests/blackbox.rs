@@ -53,6 +53,8 @@ mod mistakes;
 mod otlp;
 #[path = "blackbox/outgoing.rs"]
 mod outgoing;
+#[path = "blackbox/own_canary.rs"]
+mod own_canary;
 #[path = "blackbox/retention.rs"]
 mod retention;
 #[path = "blackbox/rewind.rs"]

@@ -3,6 +3,7 @@
 mod build;
 mod crates;
 mod examples;
+mod refused;
 mod saves;
 mod story;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::build::{Built, Cargo};
 use self::crates::{Crate, Crates};
+use self::refused::Refused;
 use self::story::Screen;
 use super::Done;
 use super::api::Api;
@@ -31,10 +33,10 @@ use super::run;
 use crate::access::Access;
 use crate::host::{Host, HostOptions};
 use crate::http::Entrance;
-use crate::log::record::{DeploymentAction, Hash, Record};
+use crate::log::record::{Deployment, DeploymentAction, Hash, Record};
 use crate::plugin::compiler::child::THIS_PROGRAM;
 use crate::plugin::name::PluginName;
-use crate::plugin::watcher::pair;
+use crate::plugin::watcher::{Pair, pair};
 
 /// Bytes of the log that are read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -105,8 +107,9 @@ impl Dev {
             plugins,
             examples: self.publish,
             api: api.at(&format!("http://{address}")),
-            deployed: BTreeMap::new(),
+            asked: BTreeMap::new(),
             awaited: BTreeMap::new(),
+            refused: Refused::default(),
             is_swapped: false,
         };
         session.screen.show(&json!({
@@ -134,11 +137,13 @@ struct Session {
     api: Api,
     /// What is shown of the log ends here.
     at: Offset,
-    /// The pair that each plugin was asked to run last.
-    deployed: BTreeMap<PluginName, Hash>,
+    /// The pair that each plugin was asked to run last, and when cargo had built it.
+    asked: BTreeMap<PluginName, (Pair, Instant)>,
     /// By plugin, the pair that the host has not decided on yet, and when cargo had built it. One that another takes the
     /// place of may never be decided on.
     awaited: BTreeMap<String, (Hash, Instant)>,
+    /// Those that are tried again when another one goes live.
+    refused: Refused,
     /// Whether any went live that was awaited, since nothing was.
     is_swapped: bool,
 }
@@ -185,11 +190,11 @@ impl Session {
             };
             match happened {
                 Happened::Stop => break,
-                Happened::Records(records) => self.see(&records),
+                Happened::Records(records) => self.see(&records).await?,
                 Happened::Saved => is_stale = true,
                 Happened::Built(built) => {
                     building = None;
-                    self.deploy(&built)?;
+                    self.deploy(&built).await?;
                 }
             }
             if is_stale && building.is_none() {
@@ -203,34 +208,35 @@ impl Session {
     }
 
     fn build(&self) -> JoinHandle<anyhow::Result<Built>> {
-        self.screen.show(&json!({ "kind": "building" }));
+        let count = self.cargo.crates.all.len();
+        self.screen.show(&json!({ "kind": "building", "plugins": count }));
         let (cargo, colour) = (self.cargo.clone(), self.screen.is_coloured());
         tokio::task::spawn_blocking(move || cargo.build(colour))
     }
 
     /// Give the host what was built, where it differs from what it has.
-    fn deploy(&mut self, built: &Built) -> Done {
-        let after = built.ended;
+    async fn deploy(&mut self, built: &Built) -> Done {
         self.screen.show(&built.told());
         let cargo = self.cargo.clone();
-        let mut changed = 0;
         for (one, file) in built.files(&cargo.crates.all) {
-            changed += usize::from(self.place(one, &file, after)?);
+            self.place(one, &file, built.ended)?;
         }
-        if built.is_well && changed == 0 {
+        self.go_on().await?;
+        if built.is_well && self.awaited.is_empty() {
             self.screen.show(&json!({ "kind": "unchanged" }));
         }
         Ok(())
     }
 
-    /// Put a component and its settings into the plugin folder; answers whether the host has something to decide.
-    fn place(&mut self, one: &Crate, file: &Path, after: Instant) -> anyhow::Result<bool> {
+    /// Put a component and its settings into the plugin folder, where the host has something to decide.
+    fn place(&mut self, one: &Crate, file: &Path, after: Instant) -> Done {
         let component = std::fs::read(file).with_context(|| file.display().to_string())?;
         let settings = one.folder.join(format!("{}.toml", one.name));
         let settings = std::fs::read_to_string(settings).ok();
         let asked = pair(one.name.clone(), component.into(), settings, true);
-        if self.deployed.get(&one.name) == Some(&asked.hash) {
-            return Ok(false);
+        let last = self.asked.get(&one.name);
+        if last.is_some_and(|(last, _)| last.hash == asked.hash) {
+            return Ok(());
         }
         let put = |ending: &str, bytes: Option<&[u8]>| {
             let to = self.plugins.join(format!("{}.{ending}", one.name));
@@ -245,48 +251,93 @@ impl Session {
             .with_context(|| format!("{} can't be written", to.display()))
         };
         // Asked before it may decide: a pair that ran when the host was last stopped is not tried again.
-        let is_new = !self.host.has_decided(one.name.as_str(), asked.hash);
+        let name = one.name.as_str();
+        let is_new = !self.host.has_decided(name, asked.hash);
         // The settings first: the component is the last of a pair to come.
         put("toml", asked.settings.as_deref().map(str::as_bytes))?;
         put("wasm", Some(&asked.component))?;
-        self.deployed.insert(one.name.clone(), asked.hash);
         if is_new {
-            let name = one.name.as_str().to_owned();
-            self.awaited.insert(name, (asked.hash, after));
+            self.awaited.insert(name.to_owned(), (asked.hash, after));
+        } else {
+            self.refused.before(name);
         }
-        Ok(is_new)
+        self.asked.insert(one.name.clone(), (asked, after));
+        Ok(())
     }
 
-    /// Show records, and publish the examples once all that was awaited is decided on and something of it went live.
-    fn see(&mut self, records: &[Entry]) {
+    /// Show records, and go on where all that was awaited is decided on.
+    async fn see(&mut self, records: &[Entry]) -> Done {
         for entry in records {
             self.at = entry.offset;
             let Ok(record) = Record::decode(&entry.payload) else {
                 continue;
             };
-            let mut after = None;
+            let mut about = Value::Null;
             if let Record::Deployment(deployment) = &record {
-                let awaited = self.awaited.get(&deployment.plugin).copied();
-                if let Some((pair, ended)) = awaited
-                    && deployment.pair == Some(pair)
-                {
-                    self.awaited.remove(&deployment.plugin);
-                    after = Some(ended.elapsed());
-                    self.is_swapped |= matches!(deployment.action, DeploymentAction::Live(_));
+                match self.follow(deployment) {
+                    Some(told) => about = told,
+                    None => continue,
                 }
             }
             if let Some(mut told) = story::told(entry, &record) {
-                if let Some(after) = after {
-                    told["after_cargo_ms"] = json!(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+                if let Value::Object(about) = about {
+                    told.as_object_mut().expect("it is an object").extend(about);
                 }
                 self.screen.show(&told);
             }
-            // One of several may be refused, or wait, last.
-            if self.is_swapped && self.awaited.is_empty() {
-                self.is_swapped = false;
-                self.publish();
+        }
+        self.go_on().await
+    }
+
+    /// What a deployment says of what was asked for; what to show of that besides, or `None` where it says nothing new.
+    fn follow(&mut self, deployment: &Deployment) -> Option<Value> {
+        let mut told = json!({});
+        let (plugin, awaited) = (&deployment.plugin, self.awaited.get(&deployment.plugin).copied());
+        if let Some((pair, ended)) = awaited
+            && deployment.pair == Some(pair)
+        {
+            self.awaited.remove(plugin);
+            let after = ended.elapsed().as_millis();
+            told["after_cargo_ms"] = json!(u64::try_from(after).unwrap_or(u64::MAX));
+            self.is_swapped |= matches!(deployment.action, DeploymentAction::Live(_));
+        }
+        match &deployment.action {
+            DeploymentAction::Live(_) => told["now_that"] = json!(self.refused.live(plugin)),
+            DeploymentAction::Refused { reason } if !self.refused.refuse(plugin, reason) => return None,
+            _ => {}
+        }
+        Some(told)
+    }
+
+    /// Where all that was awaited is decided on: try again what was refused, as long as anything goes live; then publish the
+    /// examples, where something did.
+    async fn go_on(&mut self) -> Done {
+        if !self.awaited.is_empty() {
+            return Ok(());
+        }
+        for plugin in self.refused.due() {
+            let mut asked = self.asked.values();
+            let Some((pair, ended)) = asked.find(|(pair, _)| pair.name.as_str() == plugin).cloned() else {
+                continue;
+            };
+            // What it decides is a record, and comes with the others.
+            let hash = pair.hash;
+            if self.host.decide_again(pair).await? {
+                self.awaited.insert(plugin, (hash, ended));
+            } else {
+                self.refused.is_not(&plugin);
             }
         }
+        if !self.awaited.is_empty() {
+            return Ok(());
+        }
+        if let Some(stuck) = self.refused.is_stuck() {
+            self.screen.show(&json!({ "kind": "stuck", "plugins": stuck }));
+        }
+        if std::mem::take(&mut self.is_swapped) {
+            self.publish();
+        }
+        Ok(())
     }
 
     /// Publish the examples beside; what goes wrong is shown.

@@ -25,6 +25,9 @@ const SAMPLE_TIME: Duration = Duration::from_millis(250);
 /// Bytes of a sentence's example at most.
 const LONGEST_EXAMPLE: usize = 400;
 
+/// How the reason begins for which contracts refuse a version.
+pub const REFUSED: &str = "contract: ";
+
 /// What a version declares.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Offered<'a> {
@@ -189,7 +192,7 @@ fn look(types: &Types, stored: Option<&Stored<'_>>, plugin: &str, offered: Offer
     let refused = !breaches.is_empty() && offered.mode == Mode::Enforce;
     let refused = refused.then(|| {
         format!(
-            "contract: {}. Keep what is needed beside the new, emit a new type beside the old one, or write \
+            "{REFUSED}{}. Keep what is needed beside the new, emit a new type beside the old one, or write \
              `deploy = \"warn\"` under `[contracts]` into {plugin}.toml",
             problems.join("; ")
         )

@@ -7,8 +7,9 @@ use nerve_eventlog::{Micros, Offset};
 
 use super::{AskError, Host, PluginStatus, Stopped};
 use crate::log::record::{LiveVersion, Mute, Prefer, VersionId};
-use crate::plugin::deploy::{Deployed, Deployer, RollBackError};
+use crate::plugin::deploy::{Deployed, Deployer, Redelivers, RollBackError};
 use crate::plugin::name::PluginName;
+use crate::plugin::watcher::Pair;
 use crate::state::{PluginState, Ran};
 
 /// A version that is live or was.
@@ -89,6 +90,14 @@ impl Host {
         Ok((came, self.plugin(name).await?))
     }
 
+    /// Decide again on a pair in the plugin folder that was refused, for others may run by now; whether it was, and a record
+    /// says what came of it.
+    pub async fn decide_again(&self, pair: Pair) -> Result<bool, AskError> {
+        let deployer = self.deployer()?;
+        let decided = tokio::task::spawn_blocking(move || deployer.present_again(&pair)).await;
+        Ok(decided.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))??)
+    }
+
     /// Let the version `to` of a plugin go live again, or, where none is named, the one before the live one; one that breaks
     /// a contract only where it is `forced`. Where it is said what is muted, `state` and cursor go back with it to where it
     /// left, and what was settled since is delivered again. Answers which, once that is durable.
@@ -97,13 +106,14 @@ impl Host {
         name: &str,
         to: Option<String>,
         forced: bool,
-        state: Option<Mute>,
+        again: Redelivers,
     ) -> Result<(VersionId, PluginStatus), AskError> {
         let (subscriber, deployer) = (self.subscriber(name)?, self.deployer()?);
         let (host, who) = (self.clone(), self.who());
         let back = tokio::task::spawn_blocking(move || {
-            let _still = state.map(|_| host.inner.retaining.lock());
-            deployer.roll_back(&subscriber, to.as_deref(), forced, state, who)
+            let goes_back = matches!(again, Redelivers::Since(_));
+            let _still = goes_back.then(|| host.inner.retaining.lock());
+            deployer.roll_back(&subscriber, to.as_deref(), forced, again, who)
         })
         .await;
         let back = back.map_err(|panicked| Stopped::Poisoned(panicked.to_string()))?;

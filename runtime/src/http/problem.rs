@@ -215,6 +215,9 @@ impl From<AskError> for Problem {
                 RollBackError::NoCanary => Self::new(StatusCode::CONFLICT, "no-canary", detail).hint(
                     "`nerve plugin show NAME`, GET /v1/plugins/NAME, shows what runs; `canary` in NAME.toml makes the next version one",
                 ),
+                RollBackError::NothingAgain => Self::new(StatusCode::CONFLICT, "nothing-again", detail).hint(
+                    "leave out `--unmute`, ?mute=, or let state and cursor go back as well: `--state`, ?state=true",
+                ),
                 RollBackError::OwnState(_) => Self::new(StatusCode::CONFLICT, "canary-running", detail).hint(CANARY_HINT),
                 RollBackError::BothWrote { .. } => {
                     Self::new(StatusCode::CONFLICT, "state-written-twice", detail).hint(

@@ -14,8 +14,8 @@ use super::problem::Problem;
 use super::rewind::{mute, muted};
 use super::time;
 use crate::host::{AgainStatus, Host, KeptVersion};
-use crate::log::record::Prefer;
-use crate::plugin::deploy::Deployed;
+use crate::log::record::{Mute, Prefer};
+use crate::plugin::deploy::{Deployed, Redelivers};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,14 +71,13 @@ pub(super) async fn roll_back(
     Path(name): Path<String>,
     Query(to): Query<To>,
 ) -> Result<Json<Value>, Problem> {
-    if !to.state && to.mute.is_some() {
-        return Err(Problem::query(
-            "mute is about what is delivered again: without state=true nothing is",
-        ));
-    }
-    let muted = mute(to.mute.as_deref().unwrap_or("emit,http"))?;
-    let state = to.state.then_some(muted);
-    let (_, status) = host.roll_back_plugin(&name, to.version, to.force, state).await?;
+    let muted = to.mute.as_deref().map(mute).transpose()?;
+    let again = if to.state {
+        Redelivers::Since(muted.unwrap_or(Mute::HAPPENED))
+    } else {
+        Redelivers::Canarys(muted)
+    };
+    let (_, status) = host.roll_back_plugin(&name, to.version, to.force, again).await?;
     Ok(Json(shown(&status)))
 }
 

@@ -44,9 +44,9 @@ use candidate::Candidate;
 pub use approval::ApproveError;
 #[cfg(test)]
 pub(crate) use canary::promoted;
-pub use rollback::RollBackError;
 #[cfg(test)]
 pub(crate) use rollback::swap_back;
+pub use rollback::{Redelivers, RollBackError};
 pub use state_back::StateBackError;
 
 /// Deploys and removes plugins. Its methods block: they compile, sync and wait for the event that is being
@@ -247,6 +247,20 @@ impl Deployer {
             return Ok(());
         }
         self.decide(pair, &AskedBy::Folder.into()).map(drop)
+    }
+
+    /// A pair in the folder that was refused is decided on again, for others may run by now: not one that another took the
+    /// place of, or that goes for another reason. Whether it was.
+    pub fn present_again(&self, pair: &Pair) -> Result<bool, Stopped> {
+        let known = self.subscribers.get(pair.name.as_str());
+        let is_refused = known.is_some_and(|plugin| {
+            let state = plugin.state.lock();
+            state.refused.is_some() && state.pair == Some(pair.hash) && state.in_folder() == state.pair
+        });
+        if is_refused {
+            self.decide(pair, &AskedBy::Folder.into())?;
+        }
+        Ok(is_refused)
     }
 
     /// Somebody, `who` by the name of their token, asks for this pair, whatever is in the folder. Where it has no settings, those that the plugin has

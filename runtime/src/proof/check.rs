@@ -166,6 +166,9 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
             }
             Record::Fired(timer) => {
                 let set = plugin.timers.remove(timer.name);
+                if let Some(own) = &mut plugin.own {
+                    own.timers.remove(timer.name);
+                }
                 let (set_at, due, event) =
                     set.unwrap_or_else(|| panic!("seed {seed}: {offset} fires a timer that is not set"));
                 assert_eq!(
@@ -340,6 +343,12 @@ impl<'a> Plugin<'a> {
 
     fn set_timers(&mut self, offset: u64, outcome: &Outcome<'a>) {
         for timer in &outcome.timers {
+            if let Some(own) = &mut self.own {
+                own.timers.remove(timer.name);
+                if outcome.own && timer.set.is_some() {
+                    own.timers.insert(timer.name);
+                }
+            }
             match timer.set {
                 Some(set) => drop(self.timers.insert(timer.name, (offset, set.due, set.event))),
                 None => drop(self.timers.remove(timer.name)),

@@ -11,8 +11,8 @@ use super::world::{Handlers, PLUGINS, World, is_guest};
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
-use crate::log::record::{AskedBy, Deployment, DeploymentAction, LiveVersion, Mute, Prefer, Record, Terms};
-use crate::plugin::deploy::{RollBackError, promoted, swap_back};
+use crate::log::record::{AskedBy, Deployment, DeploymentAction, LiveVersion, Prefer, Record, Terms};
+use crate::plugin::deploy::{Redelivers, RollBackError, promoted, swap_back};
 use crate::state::PluginState;
 
 /// How a version is watched: every second one, and every fourth is a canary for half of the keys, in turn with a state of its own.
@@ -92,19 +92,23 @@ impl World {
         Ok(())
     }
 
-    /// The version before takes the place of the live one, or another one that is kept; with the `state` where it is said
-    /// what is muted, and it can go back.
+    /// The version before takes the place of the live one, or another one that is kept; with the state where that is said, and
+    /// it can go back. What is said of a canary's counts where one has a state of its own.
     pub(super) fn roll_back(
         &mut self,
         plugin: &'static str,
         to_before: bool,
-        state: Option<Mute>,
+        again: Redelivers,
     ) -> Result<(), Stopped> {
         let Some(subscriber) = self.subscriber(plugin) else {
             return Ok(());
         };
-        let (from, target) = {
+        let (from, target, again) = {
             let state = subscriber.state.lock();
+            let again = match again {
+                Redelivers::Canarys(_) if state.own.is_none() => Redelivers::Canarys(None),
+                again => again,
+            };
             let live = state.live.as_ref().filter(|_| !state.removed);
             let other = || state.former.values().next();
             let target = if to_before {
@@ -113,14 +117,16 @@ impl World {
                 other()
             };
             match live.zip(target) {
-                Some((live, target)) => (live.version.version, target.clone()),
+                Some((live, target)) => (live.version.version, target.clone(), again),
                 None => return Ok(()),
             }
         };
         let number = Scripted::number_of(target.version);
-        self.tell(|| format!("{plugin} is rolled back to version {number}, the state with it: {state:?}"));
+        self.tell(|| {
+            format!("{plugin} is rolled back to version {number}, and this is delivered again: {again:?}")
+        });
         let runs = self.version(plugin, number);
-        match swap_back(self.host.sequencer(), &subscriber, from, target, runs, state) {
+        match swap_back(self.host.sequencer(), &subscriber, from, target, runs, again) {
             Ok(()) => {}
             Err(RollBackError::Stopped(stopped)) => return Err(stopped),
             Err(RollBackError::State(refused)) => {

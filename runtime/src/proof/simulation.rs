@@ -14,6 +14,7 @@ use super::script::Scripted;
 use super::world::{Handlers, PLUGINS, World, is_guest};
 use crate::host::{CheckpointError, PublishError, RewindOrder, RewindTo, Stopped};
 use crate::log::record::{Mute, Prefer, Record, Verdict};
+use crate::plugin::deploy::Redelivers;
 
 /// A host that lives the life of `seed` until everything is worked off and durable.
 pub(super) fn live(seed: u64) -> World {
@@ -86,7 +87,13 @@ fn step(world: &mut World, dice: &mut fastrand::Rng, names: &mut u64) -> Result<
                 emit: dice.u8(..3) > 0,
                 http: dice.bool(),
             };
-            world.roll_back(plugin, dice.u8(..3) > 0, (dice.u8(..3) > 0).then_some(mute))?;
+            let (to_before, goes_back) = (dice.u8(..3) > 0, dice.u8(..3) > 0);
+            let again = if goes_back {
+                Redelivers::Since(mute)
+            } else {
+                Redelivers::Canarys(Some(mute))
+            };
+            world.roll_back(plugin, to_before, again)?;
         }
         83..85 => {
             let number = world.versions.get(plugin).copied().unwrap_or(0) + dice.u32(1..4);

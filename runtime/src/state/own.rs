@@ -24,12 +24,6 @@ use crate::log::record::{self, FailureClass, Merged, Mute, Outcome, Prefer, Verd
 /// Keys, and events without a key, that a canary may have on a state of its own; with more of them it is taken back.
 pub const MOST_SPANS: usize = 100_000;
 
-/// What is muted of what is delivered again: it has happened.
-const MUTED: Mute = Mute {
-    emit: true,
-    http: true,
-};
-
 /// The state of a canary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OwnState {
@@ -48,6 +42,9 @@ pub struct OwnState {
     above: BTreeMap<Offset, Box<str>>,
     /// Dead letters from before that were delivered again, and are done here.
     letters: BTreeMap<Offset, Dead>,
+    /// Timers that were set here last, and are set, each with the event for which.
+    #[serde(default)]
+    timers: BTreeMap<Box<str>, Offset>,
 }
 
 /// The events of a key that were done on a canary's state.
@@ -67,6 +64,7 @@ impl OwnState {
             spans: BTreeMap::new(),
             above: BTreeMap::new(),
             letters: BTreeMap::new(),
+            timers: BTreeMap::new(),
         }
     }
 
@@ -83,6 +81,11 @@ impl OwnState {
         self.spans.clear();
         self.letters.clear();
         self
+    }
+
+    /// The timer `name` fired.
+    pub(super) fn fired(&mut self, name: &str) {
+        self.timers.remove(name);
     }
 
     /// How many keys and events without one were done here.
@@ -118,6 +121,7 @@ impl OwnState {
             span.from <= span.last
         });
         self.above.retain(|offset, _| *offset > through);
+        self.timers.retain(|_, event| *event > through);
     }
 
     /// What the plugin's state, which holds `beside`, takes over where the canary `version` is promoted; where both wrote a
@@ -178,6 +182,13 @@ impl PluginState {
                 wrote.insert(write.key.into());
             }
         }
+        for timer in &outcome.timers {
+            if outcome.own && timer.set.is_some() {
+                own.timers.insert(timer.name.into(), outcome.event());
+            } else {
+                own.timers.remove(timer.name);
+            }
+        }
         if !outcome.own {
             return;
         }
@@ -216,8 +227,9 @@ impl PluginState {
         }
     }
 
-    /// The canary's own state goes with the record at `offset`, appended at `time`: what was done on it is unsettled.
-    pub(super) fn give_up_own(&mut self, offset: Offset, time: Micros) {
+    /// The canary's own state goes with the record at `offset`, appended at `time`: what was done on it is unsettled, and what
+    /// has happened of it does not happen again where it is to be `mute`.
+    pub(super) fn give_up_own(&mut self, offset: Offset, time: Micros, mute: Mute) {
         let Some(mut own) = self.own.take() else { return };
         // Where it left, it left with a state that is gone.
         if let Some(live) = &self.live {
@@ -226,7 +238,11 @@ impl PluginState {
         if own.spans.is_empty() && own.letters.is_empty() {
             return;
         }
-        let again = Again::of_canary(self, (offset, time), own.began, own.needs_from(), MUTED);
+        let again = Again::of_canary(self, (offset, time), own.began, own.needs_from(), mute);
+        if !mute.emit {
+            // They are set again.
+            own.timers.keys().for_each(|name| self.timers.remove(name));
+        }
         for (event, mut dead) in std::mem::take(&mut own.letters) {
             let key = key_of(&dead, event);
             if !key.is_some_and(|key| own.covers(&key, event)) {

@@ -17,7 +17,7 @@ use crate::delivery::probation::Probation;
 use crate::delivery::subscription::Subscription;
 use crate::delivery::timer::Timers;
 use crate::log::record::{
-    Asks, Call, Deployment, DeploymentAction, Fired, Gap, Hash, Intent, LiveVersion, Operator,
+    Asks, Call, Deployment, DeploymentAction, Fired, Gap, Hash, Intent, LiveVersion, Mute, Operator,
     OperatorAction, Outcome, Verdict, VersionId, WaitingVersion,
 };
 
@@ -235,6 +235,9 @@ impl PluginState {
     /// What the timer that fired at `offset` does; its event is the record behind it.
     pub fn apply_fired(&mut self, offset: Offset, fired: &Fired<'_>) {
         self.timers.remove(fired.name);
+        if let Some(own) = &mut self.own {
+            own.fired(fired.name);
+        }
         self.settled_at = Some(offset.next());
     }
 
@@ -269,7 +272,7 @@ impl PluginState {
         self.decisions.count(&deployment.action, deployment.by);
         match &deployment.action {
             DeploymentAction::Live(version) => {
-                self.goes_live(offset, time, version, deployment, false);
+                self.goes_live(offset, time, version, deployment, None);
                 (self.refused, self.pair, self.waiting) = (None, deployment.pair, None);
             }
             DeploymentAction::RolledBack(back) => self.roll_back(offset, time, back, deployment),
@@ -284,7 +287,7 @@ impl PluginState {
             DeploymentAction::Removed => {
                 self.leaves(offset);
                 self.ended(offset, time);
-                self.give_up_own(offset, time);
+                self.give_up_own(offset, time, Mute::HAPPENED);
                 self.probation = None;
                 (self.removed, self.refused, self.pair) = (true, None, None);
                 self.folder = None;

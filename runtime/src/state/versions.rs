@@ -12,7 +12,7 @@ use super::{Live, PluginState};
 use crate::delivery::cursor::OrderKey;
 use crate::delivery::probation::{Probation, Tally, own_name};
 use crate::log::record::{
-    self, AskedBy, Deployment, Hash, LiveVersion, Outcome, RolledBack, Terms, Verdict, VersionId,
+    self, AskedBy, Deployment, Hash, LiveVersion, Mute, Outcome, RolledBack, Terms, Verdict, VersionId,
 };
 
 /// Former versions of a plugin that are kept at most.
@@ -110,16 +110,17 @@ impl PluginState {
         }
     }
 
-    /// `version` goes live with the record at `offset`; where it is a rollback, it stands where it stood in the line of
-    /// versions.
+    /// `version` goes live with the record at `offset`; where that is a rollback `back`, it stands where it stood in the line
+    /// of versions.
     pub(super) fn goes_live(
         &mut self,
         offset: Offset,
         time: Micros,
         version: &LiveVersion,
         asked: &Deployment,
-        is_rollback: bool,
+        back: Option<&RolledBack>,
     ) {
+        let is_rollback = back.is_some();
         let (id, before) = (
             version.version,
             self.live.as_ref().map(|live| live.version.version),
@@ -128,7 +129,8 @@ impl PluginState {
         if !goes_on {
             self.leaves(offset);
             self.lefts.remove(&id);
-            self.give_up_own(offset, time);
+            let mute = back.and_then(|back| back.mute).unwrap_or(Mute::HAPPENED);
+            self.give_up_own(offset, time, mute);
         }
         let start = if self.live.is_none() && version.from_beginning {
             Offset(1)
@@ -180,7 +182,7 @@ impl PluginState {
             // All of what a canary did is unsettled with the rest.
             self.own = self.own.take().map(|own| Box::new(own.with_nothing_done()));
         }
-        self.goes_live(offset, time, &back.version, asked, true);
+        self.goes_live(offset, time, &back.version, asked, Some(back));
         if let Some(going) = going {
             self.go_back(offset, time, going);
         }
@@ -340,6 +342,7 @@ mod tests {
             from: id(from),
             why: "why".into(),
             state: None,
+            mute: None,
         };
         (AskedBy::Operator, DeploymentAction::RolledBack(Box::new(back)))
     }

@@ -201,3 +201,120 @@ fn a_saved_source_goes_live_a_broken_one_changes_nothing_and_settings_count_too(
     dev.next("stopped");
     assert_eq!(dev.process.wait().unwrap().code(), Some(0));
 }
+
+/// A workspace with the crates of these plugins, each with its source.
+fn workspace(plugins: &[(&str, String)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sdk = root.join("sdk").canonicalize().unwrap();
+    let manifest = fs::read_to_string(root.join("plugins/Cargo.toml")).unwrap();
+    let manifest = manifest.replace("\"../sdk\"", &format!("{sdk:?}"));
+    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    fs::copy(root.join("plugins/Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
+    for (name, source) in plugins {
+        said(nerve(folder.path()).args(["plugin", "new", name]));
+        fs::write(folder.path().join(name).join("src/lib.rs"), source).unwrap();
+    }
+    folder
+}
+
+/// A plugin that says what each order costs, with these `fields` of it.
+fn apples(fields: &str, cost: &str) -> String {
+    format!(
+        r#"
+        //! Sells.
+        use nerve_sdk::prelude::*;
+
+        #[derive(Event, Serialize, Deserialize)]
+        #[event(type = "basket.bought", key = "user")]
+        struct Bought {{ user: String }}
+
+        #[derive(Event, Serialize, Deserialize)]
+        #[event(type = "order.made", key = "user")]
+        struct Made {{ user: String, {fields} }}
+
+        struct Apples;
+
+        #[plugin(emits(Made))]
+        impl Apples {{
+            #[on]
+            fn bought(ctx: &mut Context<Self>, event: Delivered<Bought>) -> Result<(), Failure> {{
+                ctx.emit(&Made {{ user: event.into_data().user, {cost} }})?;
+                Ok(())
+            }}
+        }}
+        "#
+    )
+}
+
+/// A plugin that needs these `fields` of an order, and says it knows of one.
+fn books(fields: &str) -> String {
+    format!(
+        r#"
+        //! Keeps account.
+        use nerve_sdk::prelude::*;
+
+        #[derive(Event, Serialize, Deserialize)]
+        #[event(type = "order.made", key = "user")]
+        struct Made {{ user: String, {fields} }}
+
+        struct Books;
+
+        #[plugin()]
+        impl Books {{
+            #[on]
+            fn made(_: &mut Context<Self>, event: Delivered<Made>) -> Result<(), Failure> {{
+                info!("an order of {{}}", event.into_data().user);
+                Ok(())
+            }}
+        }}
+        "#
+    )
+}
+
+#[test]
+fn a_field_that_changes_in_two_plugins_at_once_comes_in_the_order_that_their_contracts_want() {
+    let folder = workspace(&[
+        ("apples", apples("cents: u64", "cents: 1")),
+        ("books", books("cents: u64")),
+    ]);
+    let save = |made: String, kept: String| {
+        // Together, for the one that is built behind the other would be another build.
+        for (name, source) in [("apples", made), ("books", kept)] {
+            let (beside, to) = (folder.path().join("target.tmp~"), folder.path().join(name));
+            fs::write(&beside, source).unwrap();
+            fs::rename(&beside, to.join("src/lib.rs")).unwrap();
+        }
+    };
+    let dev = Dev::start(folder.path(), &["."]);
+    let live = || {
+        let live = [dev.next("live"), dev.next("live")];
+        live.map(|line| (line["plugin"].clone(), line["now_that"].clone()))
+    };
+    live();
+
+    // The order no longer has a field: the plugin that needs it has to let go of it first, and the other is tried again.
+    save(apples("", ""), books(""));
+    let refused = dev.next("refused");
+    assert_eq!(refused["plugin"], "apples", "{refused}");
+    assert_eq!(
+        live(),
+        [(json!("books"), json!([])), (json!("apples"), json!(["books"]))]
+    );
+
+    // A field has another name: neither can go first, until somebody lets one.
+    save(apples("euros: u64", "euros: 1"), books("euros: u64"));
+    live();
+    save(apples("dollars: u64", "dollars: 1"), books("dollars: u64"));
+    let stuck = dev.next("stuck");
+    assert_eq!(stuck["plugins"], json!(["apples", "books"]));
+    fs::write(
+        folder.path().join("apples/apples.toml"),
+        "[contracts]\ndeploy = \"warn\"\n",
+    )
+    .unwrap();
+    assert_eq!(
+        live(),
+        [(json!("apples"), json!([])), (json!("books"), json!(["apples"]))]
+    );
+}

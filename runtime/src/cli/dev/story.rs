@@ -145,9 +145,15 @@ fn in_words(value: &Value) -> Vec<(Colour, String)> {
                 ),
             )
         }
-        "building" => one(Colour::Dim, "building".into()),
+        "building" => one(
+            Colour::Dim,
+            match value["plugins"].as_u64() {
+                Some(count) if count > 1 => format!("building {count} plugins"),
+                _ => "building".to_owned(),
+            },
+        ),
         "built" => built(value),
-        "unchanged" => one(Colour::Dim, "nothing changed in what runs".into()),
+        "unchanged" => one(Colour::Dim, "nothing changed since the last build".into()),
         "live" => one(Colour::Green, live(value)),
         "refused" => one(
             Colour::Red,
@@ -157,6 +163,17 @@ fn in_words(value: &Value) -> Vec<(Colour, String)> {
                 text("/reason")
             ),
         ),
+        "stuck" => {
+            let plugins: Vec<&str> = each("plugins").iter().filter_map(Value::as_str).collect();
+            one(
+                Colour::Yellow,
+                format!(
+                    "{} are refused by contracts, and none of them can go first: change them in steps of which each passes alone; or write \
+                     `deploy = \"warn\"` under `[contracts]` into the NAME.toml of one of them, and the others are tried again when it is live",
+                    listed(&plugins)
+                ),
+            )
+        }
         "waiting" => {
             let name = text("/plugin");
             one(
@@ -224,7 +241,25 @@ fn live(value: &Value) -> String {
         .map(|ms| format!(", {ms} ms after cargo"))
         .unwrap_or_default();
     let version: String = text_at(value, "/version").chars().take(8).collect();
-    format!("{} is live{after} (version {version})", text_at(value, "/plugin"))
+    let others = value["now_that"].as_array().into_iter().flatten();
+    let others: Vec<&str> = others.filter_map(Value::as_str).collect();
+    let others = match &others[..] {
+        [] => String::new(),
+        [one] => format!(", now that {one} is"),
+        several => format!(", now that {} are", listed(several)),
+    };
+    format!(
+        "{} is live{after}{others} (version {version})",
+        text_at(value, "/plugin")
+    )
+}
+
+/// Names in a sentence.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
+    }
 }
 
 fn event(value: &Value) -> String {
@@ -350,6 +385,14 @@ mod tests {
             (
                 json!({ "kind": "live", "plugin": "greeter", "version": "0123456789abcdef", "after_cargo_ms": 84 }),
                 "greeter is live, 84 ms after cargo (version 01234567)",
+            ),
+            (
+                json!({ "kind": "live", "plugin": "carts", "version": "0123456789abcdef", "now_that": ["orders", "payments"] }),
+                "carts is live, now that orders and payments are (version 01234567)",
+            ),
+            (
+                json!({ "kind": "building", "plugins": 10 }),
+                "building 10 plugins",
             ),
             (
                 json!({ "kind": "event", "offset": 7, "at": at, "event": {

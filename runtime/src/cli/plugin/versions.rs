@@ -30,8 +30,9 @@ pub(in crate::cli) struct Rollback {
     /// Let state and cursor go back with it to where it left them, and deliver the events since again
     #[arg(long)]
     state: bool,
-    /// What happens again where an event was done before: else it is recorded and does not happen
-    #[arg(long, requires = "state", value_delimiter = ',', value_parser = MUTED)]
+    /// What happens again where an event is delivered again that was done before, which is so with --state and of a canary
+    /// with a state of its own: else it is recorded and does not happen
+    #[arg(long, value_delimiter = ',', value_parser = MUTED)]
     unmute: Vec<String>,
 }
 
@@ -82,7 +83,7 @@ impl Rollback {
         if let Some(version) = &self.version {
             path = format!("{path}&version={}", escaped(version));
         }
-        if self.state {
+        if self.state || !self.unmute.is_empty() {
             let mute = MUTED
                 .into_iter()
                 .filter(|word| !self.unmute.iter().any(|loud| loud == word));
@@ -94,7 +95,8 @@ impl Rollback {
             let cursor = match (self.state, again(&plugin)) {
                 (true, Some(said)) => format!("its state is what it left, and the events since are delivered again: {said}"),
                 (true, None) => "its state is what it left, and no event was settled since".to_owned(),
-                (false, _) => format!("its cursor goes on at {}", text_at(&plugin, "/cursor")),
+                (false, Some(said)) => format!("what the canary did is delivered again: {said}"),
+                (false, None) => format!("its cursor goes on at {}", text_at(&plugin, "/cursor")),
             };
             format!("{name} runs version {version} again; {cursor}; what is in the folder is not tried again until it changes")
         });

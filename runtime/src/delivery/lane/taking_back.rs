@@ -62,5 +62,6 @@ fn fallen(state: &PluginState) -> Option<RolledBack> {
         from: probation.watched,
         why: probation.fallen()?.to_owned(),
         state: None,
+        mute: None,
     })
 }

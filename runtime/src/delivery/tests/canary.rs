@@ -164,6 +164,7 @@ fn a_canary_that_fails_is_taken_back_and_so_is_one_that_an_operator_does_not_wan
         from: VersionId([2; 8]),
         why: "it was told to".into(),
         state: None,
+        mute: None,
     };
     record(&bed, DeploymentAction::RolledBack(Box::new(back)));
     assert!(bed.fold().probation.is_none());

@@ -41,6 +41,7 @@ fn back(bed: &Bed, from: u8, to: u8) -> DeploymentAction {
         from: VersionId([from; 8]),
         why: "it was told to".into(),
         state: None,
+        mute: None,
     }))
 }
 

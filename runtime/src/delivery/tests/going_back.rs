@@ -9,7 +9,7 @@ use super::stepped::Stepped;
 use crate::delivery::handler::{Effects, Emit, Handled, SetTimer};
 use crate::delivery::timer;
 use crate::log::record::{FailureClass, Mute, OperatorAction, Outcome, Record, VersionId};
-use crate::plugin::deploy::{RollBackError, swap_back};
+use crate::plugin::deploy::{Redelivers, RollBackError, swap_back};
 
 pub(super) const QUIET: Mute = Mute {
     emit: true,
@@ -28,8 +28,8 @@ impl Bed {
             let live = state.live.as_ref().unwrap().version.version;
             (live, state.former[&VersionId([to; 8])].clone())
         };
-        let runs = self.fake(script, to);
-        swap_back(&self.sequencer, &self.subscriber, from, target, runs, Some(mute))?;
+        let (runs, again) = (self.fake(script, to), Redelivers::Since(mute));
+        swap_back(&self.sequencer, &self.subscriber, from, target, runs, again)?;
         self.version = to;
         Ok(())
     }
@@ -86,7 +86,7 @@ fn sets(name: &'static str, timer: &'static str) -> Script {
 }
 
 /// The same, and fails events of these keys: for good, but for `k`.
-fn fails(name: &'static str, keys: &'static [&'static str]) -> Script {
+pub(super) fn fails(name: &'static str, keys: &'static [&'static str]) -> Script {
     let writes = writes(name);
     Arc::new(move |delivery, state| {
         if delivery.event.key.is_some_and(|key| keys.contains(&key)) {
@@ -114,7 +114,7 @@ fn keys_of(bed: &Bed) -> Vec<String> {
 }
 
 /// How often each event's effects happened, `OFFSET times`, from the outcomes.
-fn happened(bed: &Bed, event: u64) -> usize {
+pub(super) fn happened(bed: &Bed, event: u64) -> usize {
     let records = bed.records();
     let outcomes = records.iter().filter_map(|(_, _, bytes)| outcome(bytes));
     outcomes
@@ -129,7 +129,7 @@ fn outcome(bytes: &[u8]) -> Option<Outcome<'_>> {
     }
 }
 
-fn dead(bed: &Bed) -> Vec<u64> {
+pub(super) fn dead(bed: &Bed) -> Vec<u64> {
     bed.subscriber
         .state
         .lock()

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nerve_eventlog::{Micros, Offset};
+use nerve_eventlog::{Log, Micros, Offset};
 
 use super::bed::{Bed, POLICY, Script, failed};
 use super::canary::{HALF, run_for};
 use super::going_back::QUIET;
 use super::probation::{TERMS, agree, live};
-use crate::delivery::handler::{Effects, Emit, Handled};
+use crate::delivery::handler::{Effects, Emit, Handled, SetTimer};
 use crate::log::record::{
-    AskedBy, Deployment, DeploymentAction, FailureClass, Outcome, Prefer, Record, Terms, VersionId,
+    AskedBy, Deployment, DeploymentAction, FailureClass, Mute, Outcome, Prefer, Record, Terms, VersionId,
 };
-use crate::plugin::deploy::{RollBackError, StateBackError, promoted, swap_back};
+use crate::plugin::deploy::{Redelivers, RollBackError, StateBackError, promoted, swap_back};
 use crate::state::{KeyValues, MOST_SPANS};
 
 /// Half of the keys, on a state of its own.
@@ -108,14 +108,20 @@ fn promote(bed: &Bed, prefer: Option<Prefer>) -> Result<(), RollBackError> {
 
 /// An operator's rollback without the state.
 fn roll_back(bed: &mut Bed, to: u8, script: Script) {
+    roll_back_as(bed, to, script, None).unwrap();
+}
+
+/// One that says what is muted.
+fn roll_back_as(bed: &mut Bed, to: u8, script: Script, mute: Option<Mute>) -> Result<(), RollBackError> {
     let (from, target) = {
         let state = bed.subscriber.state.lock();
         let live = state.live.as_ref().unwrap().version.version;
         (live, state.former[&VersionId([to; 8])].clone())
     };
-    let runs = bed.fake(script, to);
-    swap_back(&bed.sequencer, &bed.subscriber, from, target, runs, None).unwrap();
+    let (runs, again) = (bed.fake(script, to), Redelivers::Canarys(mute));
+    swap_back(&bed.sequencer, &bed.subscriber, from, target, runs, again)?;
     bed.version = to;
+    Ok(())
 }
 
 /// A canary `script` runs beside a version that does all well, and had an event of each key.
@@ -268,6 +274,54 @@ fn a_canary_that_is_taken_back_or_replaced_leaves_nothing_in_the_state() {
         let is_refused =
             matches!(&back, Err(RollBackError::State(why)) if matches!(**why, StateBackError::NotKept(_)));
         assert!(is_refused, "{way}: {back:?}");
+    }
+}
+
+#[test]
+fn what_a_canary_did_happens_again_where_that_is_asked_for_and_its_timers_are_set_again() {
+    // Each event emits one, and sets a timer of its key.
+    let sets = || -> Script {
+        let notes = well();
+        Arc::new(move |delivery, state| {
+            let mut handled = notes(delivery, state);
+            let set = SetTimer {
+                due: Micros(u64::MAX - 1),
+                emit: handled.effects.emits[0].clone(),
+            };
+            let name = delivery.event.key.unwrap_or("-").into();
+            handled.effects.timers.push((name, Some(set)));
+            handled
+        })
+    };
+    let loud = Mute::default();
+    for (mute, emits, after) in [
+        (None, 1, false),
+        (Some(Mute::HAPPENED), 1, false),
+        (Some(loud), 2, true),
+    ] {
+        let (mut bed, _) = beside(sets(), 1);
+        let second = publish(&bed);
+        bed.run_all();
+        let began = bed.log.bounds().last;
+        roll_back_as(&mut bed, 1, sets(), mute).unwrap();
+        bed.run_all();
+        let emitted = emitted(&bed);
+        for key in KEYS {
+            let times = if CANARYS.contains(&key) { emits } else { 1 };
+            assert_eq!(emitted[&second[key]], times, "{key}, {mute:?}");
+            let state = bed.subscriber.state.lock();
+            let is_set = state.timers.iter().find(|(name, _)| *name == key);
+            let is_after = is_set.map(|(_, timer)| timer.set_at > began);
+            assert_eq!(
+                is_after,
+                CANARYS.contains(&key).then_some(after),
+                "{key}, {mute:?}"
+            );
+        }
+        agree(&bed);
+        let refused = roll_back_as(&mut bed, 2, sets(), mute).err();
+        let is_refused = matches!(refused, Some(RollBackError::NothingAgain));
+        assert_eq!(is_refused, mute.is_some(), "{refused:?}");
     }
 }
 

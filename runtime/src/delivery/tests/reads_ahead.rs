@@ -12,7 +12,7 @@ use crate::log::looked_at::LookedAt;
 use crate::log::record::VersionId;
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
-use crate::plugin::deploy::swap_back;
+use crate::plugin::deploy::{Redelivers, swap_back};
 
 #[test]
 fn while_a_rollback_of_the_state_reads_the_log_the_plugin_delivers_and_settles() {
@@ -46,7 +46,15 @@ fn while_a_rollback_of_the_state_reads_the_log_the_plugin_delivers_and_settles()
     let sequencer = Sequencer::new(&log, order);
     sequencer.add_subscriber(bed.subscriber.bell.clone());
     let runs = bed.fake(writes("a"), 1);
-    swap_back(&sequencer, &bed.subscriber, from, target, runs, Some(QUIET)).unwrap();
+    swap_back(
+        &sequencer,
+        &bed.subscriber,
+        from,
+        target,
+        runs,
+        Redelivers::Since(QUIET),
+    )
+    .unwrap();
     let free = free.lock();
     assert!(
         !free.is_empty() && free.iter().all(|is_free| *is_free),

@@ -8,7 +8,7 @@ use super::bed::{Bed, Script, failed};
 use super::stepped::Stepped;
 use crate::delivery::handler::{Effects, Emit, Handled, SetTimer};
 use crate::log::record::{FailureClass, Mute, OperatorAction, VersionId};
-use crate::plugin::deploy::swap_back;
+use crate::plugin::deploy::{Redelivers, swap_back};
 
 /// Writes each event down behind those before, as `OFFSET` with `name` behind it, and sets the timer `name`; events of these
 /// keys are rejected, or, where the key is `later`, fail at their first attempt.
@@ -95,7 +95,15 @@ fn after(middle: Middle, fresh: bool, emit: bool) -> String {
             let target = bed.subscriber.state.lock().former[&VersionId([1; 8])].clone();
             let runs = bed.fake(writes("a", &["bad"]), 1);
             let from = VersionId([2; 8]);
-            swap_back(&bed.sequencer, &bed.subscriber, from, target, runs, None).unwrap();
+            swap_back(
+                &bed.sequencer,
+                &bed.subscriber,
+                from,
+                target,
+                runs,
+                Redelivers::Canarys(None),
+            )
+            .unwrap();
         }
         Middle::Stop => bed.stop_rewind(),
         Middle::Redrive => bed.operate(OperatorAction::Redrive(vec![3])),

@@ -22,7 +22,7 @@ use crate::ingest::Limits;
 use crate::log::record::{
     AskedBy, DeclaredSchema, Deployment, DeploymentAction, FailureClass, LiveVersion, Mute, Record, VersionId,
 };
-use crate::plugin::deploy::swap_back;
+use crate::plugin::deploy::{Redelivers, swap_back};
 use crate::state::{KeyValues, PluginState};
 
 /// What a fake plugin does with a delivery.
@@ -204,8 +204,8 @@ impl Bed {
             lanes: 1,
             script,
         });
-        let mute = Some(Mute::default());
-        let back = swap_back(self.host.sequencer(), &subscriber, from, target, runs, mute);
+        let again = Redelivers::Since(Mute::default());
+        let back = swap_back(self.host.sequencer(), &subscriber, from, target, runs, again);
         back.expect("nothing holds it up");
     }
 

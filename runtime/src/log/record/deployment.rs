@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeclaredSchema, Merged, Rewind, StateBack};
+use super::{DeclaredSchema, Merged, Mute, Rewind, StateBack};
 
 /// What became of a request to deploy or remove a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +109,10 @@ pub struct RolledBack {
     /// Where state and cursor go back with it.
     #[serde(default)]
     pub state: Option<Box<StateBack>>,
+    /// What is muted of what a canary did on a state of its own, and is delivered again; what has happened where nothing was
+    /// said.
+    #[serde(default)]
+    pub mute: Option<Mute>,
 }
 
 /// What a plugin asks for: capabilities, each with its scopes.

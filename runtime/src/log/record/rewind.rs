@@ -26,6 +26,14 @@ pub struct Mute {
     pub http: bool,
 }
 
+impl Mute {
+    /// All that has happened does not happen again.
+    pub const HAPPENED: Self = Self {
+        emit: true,
+        http: true,
+    };
+}
+
 /// How a rewind ended that no operator stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rewound {

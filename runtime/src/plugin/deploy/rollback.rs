@@ -17,6 +17,16 @@ use crate::log::record::{
 use crate::log::sequencer::Sequencer;
 use crate::state::PluginState;
 
+/// What a rollback delivers again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redelivers {
+    /// What a canary did on a state of its own, where one is taken back; this is muted, and what has happened where nothing is
+    /// said.
+    Canarys(Option<Mute>),
+    /// What was settled since the version left, for state and cursor go back with it; this is muted.
+    Since(Mute),
+}
+
 /// Why nothing was rolled back. What was live goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum RollBackError {
@@ -83,6 +93,12 @@ pub enum RollBackError {
         /// What a batch may have.
         limit: usize,
     },
+    /// It was said what is muted, and nothing is delivered again.
+    #[error(
+        "what is muted is of what is delivered again, and nothing is: no canary with a state of its own runs, and state and cursor \
+         stay where they are"
+    )]
+    NothingAgain,
     /// It does not load any more.
     #[error("version {version} does not load: {reason}")]
     Load {
@@ -109,15 +125,15 @@ pub enum RollBackError {
 
 impl Deployer {
     /// Let the version `to` go live again, or, where none is named, the one before the live one; answers which. One that
-    /// breaks a contract does not, unless it is `forced`. Where it is said what is muted, `state` and cursor go back with it to
-    /// where it left, and what was settled since is delivered again: retention must stand still meanwhile. Blocks: it loads,
-    /// reads the log, and waits for the event that is being delivered.
+    /// breaks a contract does not, unless it is `forced`. Where state and cursor go back with it to where it left, and what was
+    /// settled since is delivered `again`, retention must stand still meanwhile. Blocks: it loads, reads the log, and waits
+    /// for the event that is being delivered.
     pub fn roll_back(
         &self,
         subscriber: &Subscriber,
         to: Option<&str>,
         forced: bool,
-        state: Option<Mute>,
+        again: Redelivers,
         who: Option<String>,
     ) -> Result<VersionId, RollBackError> {
         let (from, mut target) = target(&subscriber.state.lock(), to)?;
@@ -125,11 +141,19 @@ impl Deployer {
         let loaded = self
             .load_kept(&subscriber.name, &target)
             .map_err(|reason| RollBackError::Load { version, reason })?;
-        let back = read_back(&self.sequencer, subscriber, version, state)?;
+        let back = read_back(&self.sequencer, subscriber, version, again)?;
         // Held until it runs.
         let decided = self.hold_against_contracts(subscriber, version, loaded.offered(), forced)?;
         target.warnings.clone_from(&decided.warnings);
-        swap_in(&self.sequencer, subscriber, from, target, loaded.runs, back, who)?;
+        swap_in(
+            &self.sequencer,
+            subscriber,
+            from,
+            target,
+            loaded.runs,
+            (again, back),
+            who,
+        )?;
         *subscriber.trouble.lock() = None;
         tracing::info!(plugin = %subscriber.name, %version, "rolled back from {from}");
         Ok(version)
@@ -157,14 +181,16 @@ impl Deployer {
     }
 }
 
-/// What the state has to go back to with `version`, where it is said what is muted. Blocks: it reads the log.
+/// What the state has to go back to with `version`, where it does. Blocks: it reads the log.
 fn read_back<'a>(
     sequencer: &Sequencer,
     subscriber: &'a Subscriber,
     version: VersionId,
-    state: Option<Mute>,
+    again: Redelivers,
 ) -> Result<Option<Back<'a>>, RollBackError> {
-    let Some(mute) = state else { return Ok(None) };
+    let Redelivers::Since(mute) = again else {
+        return Ok(None);
+    };
     let mut back = Back::new(&subscriber.name, &subscriber.state.lock(), version, mute)?;
     back.read_ahead(&**sequencer.log())?;
     Ok(Some(back))
@@ -178,10 +204,10 @@ pub(crate) fn swap_back(
     from: VersionId,
     target: LiveVersion,
     runs: Arc<dyn Version>,
-    state: Option<Mute>,
+    again: Redelivers,
 ) -> Result<(), RollBackError> {
-    let back = read_back(sequencer, subscriber, target.version, state)?;
-    swap_in(sequencer, subscriber, from, target, runs, back, None)
+    let back = read_back(sequencer, subscriber, target.version, again)?;
+    swap_in(sequencer, subscriber, from, target, runs, (again, back), None)
 }
 
 /// Put `runs`, which is the former version `target`, in the place of `from`, with the state where it goes `back`. Blocks.
@@ -191,7 +217,7 @@ fn swap_in(
     from: VersionId,
     target: LiveVersion,
     runs: Arc<dyn Version>,
-    mut back: Option<Back<'_>>,
+    (again, mut back): (Redelivers, Option<Back<'_>>),
     who: Option<String>,
 ) -> Result<(), RollBackError> {
     let (log, version) = (&**sequencer.log(), target.version);
@@ -210,11 +236,17 @@ fn swap_in(
     if unsettles && !goes_back && !gets_the_same(&state, &target) {
         return Err(RollBackError::OwnState(version));
     }
+    let mute = match again {
+        Redelivers::Canarys(Some(_)) if !unsettles => return Err(RollBackError::NothingAgain),
+        Redelivers::Canarys(mute) => mute,
+        Redelivers::Since(_) => None,
+    };
     let back = RolledBack {
         version: target,
         from,
         why: "an operator asked for it".to_owned(),
         state: back.map(Box::new),
+        mute,
     };
     record(sequencer, subscriber, &mut state, back, who)?;
     sequencer.subscribe(subscriber.id, state.subscription.clone());

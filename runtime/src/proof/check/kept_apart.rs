@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Counts, Plugin, order_key};
-use crate::log::record::{Event, Merged, Outcome, Prefer};
+use crate::log::record::{Event, Merged, Mute, Outcome, Prefer};
 
 /// A canary's own state.
 pub(super) struct Own<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Own<'a> {
     /// Keys whose order was written here, and in the plugin's state since.
     wrote: BTreeSet<&'a str>,
     beside: BTreeSet<&'a str>,
+    /// Timers that are set and were set here.
+    pub(super) timers: BTreeSet<&'a str>,
 }
 
 impl<'a> Own<'a> {
@@ -26,6 +28,7 @@ impl<'a> Own<'a> {
             letters: BTreeSet::new(),
             wrote: BTreeSet::new(),
             beside: BTreeSet::new(),
+            timers: BTreeSet::new(),
         }
     }
 }
@@ -57,9 +60,12 @@ impl<'a> Plugin<'a> {
         }
     }
 
-    /// Another version takes the place of the canary; whether what it did is delivered again.
-    pub(super) fn gives_up_own(&mut self) -> bool {
+    /// Another version takes the place of the canary; whether what it did is delivered again, with this `mute`.
+    pub(super) fn gives_up_own(&mut self, mute: Mute) -> bool {
         let Some(own) = self.own.take() else { return false };
+        if !mute.emit {
+            self.timers.retain(|name, _| !own.timers.contains(name));
+        }
         for letter in &own.letters {
             self.done.remove(letter);
         }

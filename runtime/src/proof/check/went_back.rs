@@ -54,11 +54,12 @@ impl Plugin<'_> {
             counts: self.counts.clone(),
         };
         self.past.left.insert(offset, was);
-        if self.gives_up_own() {
-            let mute = Mute {
-                emit: true,
-                http: true,
-            };
+        let mute = match action {
+            DeploymentAction::RolledBack(back) => back.mute,
+            _ => None,
+        };
+        let mute = mute.unwrap_or(Mute::HAPPENED);
+        if self.gives_up_own(mute) {
             self.past.backs.insert(offset, mute);
         }
         let DeploymentAction::RolledBack(back) = action else {

@@ -79,6 +79,7 @@ fn above_the_mark_of_several_lanes_all_of_a_parked_key_is_done_but_its_head_and_
             to: 20,
             ..StateBack::default()
         })),
+        mute: None,
     };
     deploy(&mut state, 50, DeploymentAction::RolledBack(Box::new(back)));
     let again = state.again.as_ref().unwrap();

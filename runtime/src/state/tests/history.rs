@@ -259,6 +259,7 @@ fn a_state_that_went_back_is_recovered_from_both_sides_of_its_rollback() {
             mute: Mute::default(),
             writes: vec![back("gone", bytes(b"2"), None), back("new", None, bytes(b"4"))],
         })),
+        mute: None,
     };
     let at = deploy(DeploymentAction::RolledBack(Box::new(back)));
     write(3, "gone", Some(b"3"), Some(b"2"));
