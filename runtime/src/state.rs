@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod dead;
 mod decisions;
 mod fold;
+mod freed;
 mod going_back;
 pub mod history;
 mod key_values;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::OrderKey;
 use super::retry::{AtEnd, RetryPolicy};
-use crate::log::record::{FailureClass, Gap, OpenReason, Opens, Outcome, Verdict};
+use crate::log::record::{FailureClass, Gap, OpenReason, Opens, Outcome, Verdict, Watched};
 
 /// Failing keys that are remembered, and so the most that an outage can be said to take.
 pub const MOST_FAILING: usize = 100;
@@ -185,11 +185,15 @@ impl Breaker {
             }
             Verdict::Retry { failure, .. } | Verdict::Dead { failure } => failure,
         };
-        if matches!(failure.class, FailureClass::Reject | FailureClass::Loop) || outcome.watched.is_some() {
+        let waits = outcome.watched == Some(Watched::Waits);
+        if matches!(failure.class, FailureClass::Reject | FailureClass::Loop)
+            || (outcome.watched.is_some() && !waits)
+            || (waits && self.waits_for_an_operator())
+        {
             return;
         }
         let key = OrderKey::of(outcome.key, outcome.event());
-        if self.failing.len() < MOST_FAILING && !self.failing.contains(&key) {
+        if !waits && self.failing.len() < MOST_FAILING && !self.failing.contains(&key) {
             self.failing.push(key);
         }
         let Some(opens) = outcome.opens else { return };
@@ -197,12 +201,15 @@ impl Breaker {
             Some(open) => (open.since, open.probes.saturating_add(1)),
             None => (time, 0),
         };
+        // What waits says nothing of an outage that it did not make.
+        let before = self.open.take().filter(|_| waits);
+        let reason = before.map_or_else(|| failure.reason.into(), |open| open.reason);
         self.open = Some(Open {
             why: opens.why,
             since,
             probes,
             probe: opens.probe.map(Micros),
-            reason: failure.reason.into(),
+            reason,
         });
     }
 

@@ -31,7 +31,7 @@ use super::settle;
 use super::subscriber::{Slot, Subscriber};
 use super::timer::TimerLimits;
 use crate::host::Stopped;
-use crate::log::record::{self, Event};
+use crate::log::record::{self, Event, VersionId};
 use crate::log::sequencer::Sequencer;
 use crate::state::{KeyValues, OfRewind, OpenAttempt};
 
@@ -97,6 +97,8 @@ pub struct Lane {
     running: Option<Running>,
     /// The version before, while the one that runs is watched.
     before: Option<Running>,
+    /// Why that is not there, where it should be.
+    missing: Option<Arc<str>>,
     entries: Vec<Entry>,
     journal: Arc<dyn Journal>,
 }
@@ -181,6 +183,8 @@ pub(super) struct UnderWay {
     interrupted: Option<Box<Interrupted>>,
     /// The state that it reads and writes, where that is not the plugin's.
     shadow: Option<Arc<KeyValues>>,
+    /// The version for which it waits, since that has the key and does not load: nobody is asked.
+    awaits: Option<VersionId>,
 }
 
 impl UnderWay {
@@ -251,6 +255,7 @@ impl Lane {
             dice,
             running: None,
             before: None,
+            missing: None,
             entries: Vec::new(),
             journal,
         }
@@ -335,6 +340,7 @@ impl Lane {
             .filter(|version| self.number < version.lanes())
             .map(running);
         self.before = slot.before.as_ref().map(running);
+        self.missing.clone_from(&slot.missing);
         // What is passed on is tried under the settings that are in force.
         if let (Some(running), Some(before), false) = (&self.running, &mut self.before, is_canary) {
             before.retry = running.retry;
@@ -386,6 +392,9 @@ impl Lane {
             seed,
             outside: Outside::default(),
         };
+        if let Some(version) = under_way.awaits {
+            return (delivery, settle::awaited(version, self.missing.as_deref()));
+        }
         let calls = delivery.rewind.is_none_or(|of| !of.mute.http);
         let longest = running.hops;
         let runs = running.handler_on(under_way.shadow.as_ref());

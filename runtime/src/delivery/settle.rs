@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 use nerve_eventlog::{Batch, LogId, Micros};
 
 use super::breaker::{Attempt, Breaker, Failed, Said};
+use super::cursor::Cursor;
 use super::handler::{Delivery, Emit, Failure, Handled};
 use super::retry::RetryPolicy;
 use crate::log::record::{
-    Cause, Event, FailureClass, FailureRecord, Line, Muted, Opens, Outcome, Record, TimerChange, TimerSet,
-    Verdict, Watched, Write,
+    Cause, Event, FailureClass, FailureRecord, Line, Muted, OpenReason, Opens, Outcome, Record, TimerChange,
+    TimerSet, Verdict, VersionId, Watched, Write,
 };
 use crate::log::trace_context::{DeliverySpan, TraceContext};
 
@@ -23,6 +24,9 @@ pub const LONGEST_CHAIN: u32 = 64;
 /// Bytes that the effects of one delivery may have, where a plugin's settings say nothing else: about what a disk takes
 /// within a tick.
 pub const LARGEST_EFFECTS: usize = 512 << 10;
+
+/// Keys that may wait for a version that does not load, before the plugin is paused.
+const MOST_WAITING: usize = 1000;
 
 /// What an effect counts beside its data: identity, cause and trace of an event, the frame of a write.
 pub const EFFECT_BYTES: usize = 256;
@@ -104,6 +108,50 @@ pub fn decide<'a>(
             opens,
             watched: None,
         },
+    }
+}
+
+/// What a delivery comes to whose key is that of `version`, which does not load: nobody is asked.
+pub fn awaited(version: VersionId, why: Option<&str>) -> Handled {
+    let reason = format!(
+        "it waits for version {version}, which has its key until the canary is promoted, and does not load: {}",
+        why.unwrap_or("it is not there")
+    );
+    Handled {
+        failure: Some(Failure {
+            class: FailureClass::Unavailable,
+            reason,
+            retry_after: None,
+        }),
+        ..Handled::default()
+    }
+}
+
+/// What becomes of such a `failure`, at attempt number `number`: it waits, and that says nothing of anybody. But so many keys wait at
+/// most; behind them the plugin is paused, as in an outage.
+pub fn waits<'a>(
+    failure: &'a Failure,
+    attempt: &Attempt<'_>,
+    number: u32,
+    (cursor, breaker): (&Cursor, &Breaker),
+    policy: &RetryPolicy,
+) -> Decision<'a> {
+    let is_full = cursor.parked.len() >= MOST_WAITING;
+    let after = if is_full { u32::MAX } else { number };
+    let due = policy.after(after, attempt.ended, None, attempt.dice);
+    let failure = FailureRecord {
+        class: failure.class,
+        reason: &failure.reason,
+    };
+    let opens = is_full || breaker.open().is_some();
+    Decision {
+        verdict: Verdict::Retry { due: due.0, failure },
+        free: true,
+        opens: opens.then_some(Opens {
+            why: OpenReason::Outage,
+            probe: Some(due.0),
+        }),
+        watched: Some(Watched::Waits),
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Slot {
     pub version: Option<Arc<dyn Version>>,
     /// The version before, while the one that runs is watched.
     pub before: Option<Arc<dyn Version>>,
+    /// Why the version before is not there, where it should be: what it has waits.
+    pub missing: Option<Arc<str>>,
     /// Counts swaps.
     pub generation: u64,
 }
@@ -121,6 +123,25 @@ impl Between<'_> {
 
     /// The same, for a version that is watched and takes the place of `before`.
     pub fn swap_watched(mut self, version: Option<Arc<dyn Version>>, before: Option<Arc<dyn Version>>) {
+        self.slot.missing = None;
+        self.put(version, before);
+    }
+
+    /// The same, where the version `before` may not load: what it has then waits, for the reason that is given.
+    pub fn swap_beside(
+        mut self,
+        version: Option<Arc<dyn Version>>,
+        before: Option<Result<Arc<dyn Version>, String>>,
+    ) {
+        let (before, missing) = match before {
+            Some(Err(why)) => (None, Some(why.into())),
+            before => (before.and_then(Result::ok), None),
+        };
+        self.slot.missing = missing;
+        self.put(version, before);
+    }
+
+    fn put(mut self, version: Option<Arc<dyn Version>>, before: Option<Arc<dyn Version>>) {
         self.subscriber.shown.lock().clone_from(&version);
         (self.slot.version, self.slot.before) = (version, before);
         self.slot.generation += 1;

@@ -1,5 +1,6 @@
 //! Delivery without WebAssembly: a fake handler, the memory log and a clock that tests advance.
 
+mod away;
 mod bed;
 mod breaker;
 mod canary;
@@ -20,4 +21,5 @@ mod simulation;
 mod stays_ahead;
 mod stepped;
 mod timers;
+mod undone;
 mod watch;

@@ -6,6 +6,7 @@
 
 mod call;
 mod deployment;
+mod freed;
 mod gap;
 mod outcome;
 mod pack;
@@ -25,6 +26,7 @@ pub use deployment::{
     AskedBy, Asker, Asks, BadHash, Deployment, DeploymentAction, Hash, LiveVersion, Operator, OperatorAction,
     RolledBack, Terms, VersionId, WaitingVersion,
 };
+pub use freed::Freed;
 pub use gap::Gap;
 pub use outcome::{
     FailureClass, FailureRecord, Fired, KeptEvent, Level, Line, OpenReason, Opens, Outcome, TimerChange,
@@ -56,6 +58,8 @@ pub enum Record<'a> {
     Schema(SetSchema),
     /// A rewind ended.
     Rewound(Rewound),
+    /// Keys of a plugin are parked no more.
+    Freed(Freed),
 }
 
 /// The kind of a record: its first byte.
@@ -80,6 +84,8 @@ pub enum Kind {
     Schema = 8,
     /// [`Rewound`].
     Rewound = 9,
+    /// [`Freed`].
+    Freed = 10,
 }
 
 /// Why the bytes of a record could not be read.
@@ -191,6 +197,7 @@ impl<'a> Record<'a> {
             k if k == Kind::Intent as u8 => Self::Intent(rmp_serde::from_slice(fields)?),
             k if k == Kind::Schema as u8 => Self::Schema(rmp_serde::from_slice(fields)?),
             k if k == Kind::Rewound as u8 => Self::Rewound(rmp_serde::from_slice(fields)?),
+            k if k == Kind::Freed as u8 => Self::Freed(rmp_serde::from_slice(fields)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
     }
@@ -206,6 +213,7 @@ impl<'a> Record<'a> {
             Self::Intent(intent) => Some(&intent.plugin),
             Self::Gap(gap) => Some(&gap.plugin),
             Self::Rewound(rewound) => Some(&rewound.plugin),
+            Self::Freed(freed) => Some(&freed.plugin),
         }
     }
 
@@ -221,6 +229,7 @@ impl<'a> Record<'a> {
             Self::Gap(gap) => encode(Kind::Gap, gap, out),
             Self::Schema(set) => encode(Kind::Schema, set, out),
             Self::Rewound(rewound) => encode(Kind::Rewound, rewound, out),
+            Self::Freed(freed) => encode(Kind::Freed, freed, out),
         }
     }
 

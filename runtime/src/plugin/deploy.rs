@@ -154,9 +154,7 @@ impl Deployer {
         match loaded {
             Ok(loaded) => {
                 let before = self.version_before(subscriber, |_| None);
-                subscriber
-                    .between_events()
-                    .swap_watched(Some(loaded.runs), before);
+                subscriber.between_events().swap_beside(Some(loaded.runs), before);
             }
             Err(reason) => {
                 tracing::error!(plugin = %subscriber.name, "its version {} does not load: {reason}", live.version.version);
@@ -165,28 +163,26 @@ impl Deployer {
         }
     }
 
-    /// The version before one that is watched: what is `found`, or its component that is kept.
+    /// The version before one that is watched: what is `found`, or its component that is kept, or why that does not load.
     fn version_before(
         &self,
         subscriber: &Subscriber,
         found: impl FnOnce(VersionId) -> Option<Arc<dyn Version>>,
-    ) -> Option<Arc<dyn Version>> {
+    ) -> Option<Result<Arc<dyn Version>, String>> {
         let kept = {
             let state = subscriber.state.lock();
             let before = state.probation.as_ref()?.before;
             if let Some(found) = found(before) {
-                return Some(found);
+                return Some(Ok(found));
             }
             state.former.get(&before)?.clone()
         };
-        match self.load_kept(&subscriber.name, &kept) {
-            Ok(loaded) => Some(loaded.runs),
-            Err(reason) => {
-                let version = kept.version;
-                tracing::warn!(plugin = %subscriber.name, "nothing is watched, for version {version} does not load: {reason}");
-                None
-            }
-        }
+        let loaded = self.load_kept(&subscriber.name, &kept);
+        Some(loaded.map(|loaded| loaded.runs).map_err(|reason| {
+            let version = kept.version;
+            tracing::warn!(plugin = %subscriber.name, "nothing is watched, for version {version} does not load: {reason}");
+            reason
+        }))
     }
 
     fn candidate(
@@ -432,7 +428,7 @@ impl Deployer {
             between.look_back();
         }
         let before = self.version_before(&subscriber, |id| between.find(id));
-        between.swap_watched(Some(version), before);
+        between.swap_beside(Some(version), before);
         Ok(Deployed::Live)
     }
 

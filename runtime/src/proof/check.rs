@@ -165,10 +165,7 @@ fn follow<'a>(history: &'a History, records: &'a [Record<'a>]) -> BTreeMap<&'a s
                 }
             }
             Record::Fired(timer) => {
-                let set = plugin.timers.remove(timer.name);
-                if let Some(own) = &mut plugin.own {
-                    own.timers.remove(timer.name);
-                }
+                let set = plugin.fires(timer.name);
                 let (set_at, due, event) =
                     set.unwrap_or_else(|| panic!("seed {seed}: {offset} fires a timer that is not set"));
                 assert_eq!(
@@ -339,6 +336,14 @@ impl<'a> Plugin<'a> {
         self.done.insert(at);
         self.counts_done(seed, offset, outcome, event);
         self.set_timers(offset, outcome);
+    }
+
+    /// The timer `name` fires: when it was set, for when, and what it emits.
+    fn fires(&mut self, name: &str) -> Option<(u64, u64, &'a [u8])> {
+        if let Some(own) = &mut self.own {
+            own.timers.remove(name);
+        }
+        self.timers.remove(name)
     }
 
     fn set_timers(&mut self, offset: u64, outcome: &Outcome<'a>) {

@@ -32,4 +32,14 @@ pub struct Dead {
     /// When an operator last let it be delivered again, and whose token it was asked with, where that is known.
     #[serde(default)]
     pub retried: Option<(Micros, Option<String>)>,
+    /// Whether it had been given up before, and was never done, where a rewind gave up on it.
+    #[serde(default)]
+    pub undone: bool,
+}
+
+impl Dead {
+    /// Whether its event was never done, so that it has had no effect.
+    pub(super) fn was_never_done(&self) -> bool {
+        self.rewind.is_none() || self.undone
+    }
 }

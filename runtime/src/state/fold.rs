@@ -52,6 +52,7 @@ impl Fold {
             Record::Gap(gap) => plugin.apply_gap(time, gap),
             Record::Operator(operator) => plugin.apply_operator(offset, time, operator),
             Record::Rewound(rewound) => plugin.apply_rewound(offset, rewound),
+            Record::Freed(freed) => plugin.apply_freed(freed),
         }
     }
 

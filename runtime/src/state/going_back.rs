@@ -144,8 +144,8 @@ impl Done {
             .values_mut()
             .filter_map(|parked| parked.head.as_mut());
         heads.for_each(|head| head.kept = None);
-        // A dead letter of a rewind, or of a rollback before, was done once.
-        let letters = state.dead.iter().filter(|(_, dead)| dead.rewind.is_none());
+        // A dead letter of a rewind, or of a rollback before, was done once where it was not one already.
+        let letters = state.dead.iter().filter(|(_, dead)| dead.was_never_done());
         let letters = letters.map(|(event, _)| *event);
         Self {
             cursor,
@@ -258,7 +258,7 @@ impl PluginState {
 
     /// An operator gives up the dead letter of `event`: it has had no effect, unless it was done once and delivered again.
     pub(super) fn gives_up(&mut self, event: Offset) {
-        if self.dead.get(&event).is_none_or(|dead| dead.rewind.is_some()) {
+        if !self.dead.get(&event).is_some_and(Dead::was_never_done) {
             return;
         }
         for left in self.lefts.values_mut() {
@@ -305,7 +305,7 @@ impl PluginState {
         let was_done = |event: &Offset| !self.dead.contains_key(event) && !left.dropped.contains(event);
         let letters = left.dead.into_iter().map(|(event, mut dead)| {
             if was_done(&event) {
-                dead.rewind = Some(again.name());
+                (dead.rewind, dead.undone) = (Some(again.name()), false);
             }
             (event, dead)
         });

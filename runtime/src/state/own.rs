@@ -246,7 +246,7 @@ impl PluginState {
         for (event, mut dead) in std::mem::take(&mut own.letters) {
             let key = key_of(&dead, event);
             if !key.is_some_and(|key| own.covers(&key, event)) {
-                dead.rewind = Some(again.name());
+                (dead.rewind, dead.undone) = (Some(again.name()), false);
                 self.dead.insert(event, dead);
             }
         }

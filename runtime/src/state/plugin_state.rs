@@ -187,8 +187,10 @@ impl PluginState {
             Verdict::Dead { failure } => {
                 self.counters[2] += 1;
                 let letter = self.dead.get(&event);
-                let (rewind, retried) =
-                    letter.map_or((None, None), |dead| (dead.rewind, dead.retried.clone()));
+                // One that is delivered again stays what it was.
+                let (rewind, retried, undone) = letter.map_or((None, None, false), |dead| {
+                    (dead.rewind, dead.retried.clone(), dead.undone)
+                });
                 let dead = Dead {
                     attempts: outcome.attempt,
                     class: failure.class,
@@ -197,9 +199,9 @@ impl PluginState {
                     at: time,
                     outcome: offset,
                     kept,
-                    // One that is delivered again stays what it was.
                     rewind: rewind.or_else(|| self.again_of(outcome)),
                     retried,
+                    undone,
                 };
                 self.dead.insert(event, dead);
             }
@@ -321,12 +323,7 @@ impl PluginState {
         let heads: BTreeSet<Offset> = heads.map(|head| head.event).collect();
         self.attempts
             .retain(|event, _| *event > through || heads.contains(event) || self.dead.contains_key(event));
-        if let Some(probation) = &mut self.probation
-            && probation.minds_keys()
-        {
-            probation.retain_held(|key| self.cursor.parked.contains_key(key));
-            self.tell();
-        }
+        self.let_go_of_keys();
     }
 
     /// What the operator's action, appended at `offset` and `time`, does.

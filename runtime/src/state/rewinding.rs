@@ -137,6 +137,7 @@ impl Rewinding {
                     kept,
                     rewind: Some(self.of(event)),
                     retried: None,
+                    undone: false,
                 })
             }
         }
@@ -162,13 +163,14 @@ impl PluginState {
             rewinding.order.fresh,
             outcome.verdict == Verdict::Done,
         );
-        let dead = rewinding.apply(offset, time, outcome);
-        let letters = if fresh {
-            &mut rewinding.dead
-        } else {
-            &mut self.dead
-        };
-        letters.extend(dead.map(|dead| (event, dead)));
+        if let Some(mut dead) = rewinding.apply(offset, time, outcome) {
+            if fresh {
+                rewinding.dead.insert(event, dead);
+            } else {
+                dead.undone = self.dead.get(&event).is_some_and(Dead::was_never_done);
+                self.dead.insert(event, dead);
+            }
+        }
         if !is_done {
             return;
         }
@@ -197,7 +199,10 @@ impl PluginState {
             for cured in &rewinding.cured {
                 self.dead.remove(cured);
             }
-            self.dead.extend(rewinding.dead);
+            for (event, mut dead) in rewinding.dead {
+                dead.undone = self.dead.get(&event).is_some_and(Dead::was_never_done);
+                self.dead.insert(event, dead);
+            }
         }
     }
 

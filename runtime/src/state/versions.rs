@@ -13,6 +13,7 @@ use crate::delivery::cursor::OrderKey;
 use crate::delivery::probation::{Probation, Tally, own_name};
 use crate::log::record::{
     self, AskedBy, Deployment, Hash, LiveVersion, Mute, Outcome, RolledBack, Terms, Verdict, VersionId,
+    Watched,
 };
 
 /// Former versions of a plugin that are kept at most.
@@ -221,7 +222,8 @@ impl PluginState {
             Verdict::Retry { .. } => 1,
             Verdict::Dead { .. } => 2,
         };
-        if let Some(ran) = self.ran.get_mut(&outcome.version) {
+        let was_made = outcome.watched != Some(Watched::Waits);
+        if let Some(ran) = self.ran.get_mut(&outcome.version).filter(|_| was_made) {
             ran.counters[at] += 1;
             ran.tally.count(outcome);
         }
@@ -451,6 +453,7 @@ mod tests {
             kept: None,
             rewind: None,
             retried: None,
+            undone: false,
         };
         state.dead.insert(Offset(7), dead);
         let old = state.collectable(Micros(u64::MAX));

@@ -195,7 +195,11 @@ impl Forest {
                     self.touched.push(*ticket);
                 }
             }
-            Record::Deployment(_) | Record::Intent(_) | Record::Rewound(_) | Record::Schema(_) => {}
+            Record::Deployment(_)
+            | Record::Intent(_)
+            | Record::Rewound(_)
+            | Record::Schema(_)
+            | Record::Freed(_) => {}
         }
         Ok(())
     }

@@ -208,7 +208,7 @@ fn workspace(plugins: &[(&str, String)]) -> TempDir {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let sdk = root.join("sdk").canonicalize().unwrap();
     let manifest = fs::read_to_string(root.join("plugins/Cargo.toml")).unwrap();
-    let manifest = manifest.replace("\"../sdk\"", &format!("{sdk:?}"));
+    let manifest = manifest.replace("\"../sdk\"", &format!("\"{}\"", sdk.display()));
     fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
     fs::copy(root.join("plugins/Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
     for (name, source) in plugins {

@@ -35,7 +35,13 @@ fn deploy(host: &Host, fee: u64) -> String {
         ""
     };
     let (component, settings) = (host.path("toll.wasm"), host.path("toll.toml"));
-    fs::write(&component, built("fixtures/toll")).unwrap();
+    // With a section that nobody reads, so that each is a component of its own.
+    let own = [
+        &built("fixtures/toll")[..],
+        &[0, 2, 1, b'a' + u8::from(fee == CHEAP)],
+    ]
+    .concat();
+    fs::write(&component, own).unwrap();
     fs::write(&settings, format!("{canary}[config]\nfee = \"{fee}\"\n")).unwrap();
     let (component, settings) = (component.display().to_string(), settings.display().to_string());
     let said = done(host, &["deploy", &component, "--settings", &settings]);
@@ -80,14 +86,20 @@ fn paid_apart(host: &Host, who: &str) -> Value {
 fn taken(host: &Host) -> Vec<(String, u64)> {
     let events = host.events("toll.taken");
     let taken = events.iter().map(|event| {
-        let data = &event["data"];
-        (data["who"].as_str().unwrap().to_owned(), data["cents"].as_u64().unwrap())
+        let data = &event["event"]["data"];
+        (
+            data["who"].as_str().unwrap().to_owned(),
+            data["cents"].as_u64().unwrap(),
+        )
     });
     taken.collect()
 }
 
 fn times(taken: &[(String, u64)], who: &str, cents: u64) -> usize {
-    taken.iter().filter(|one| **one == (who.to_owned(), cents)).count()
+    taken
+        .iter()
+        .filter(|one| **one == (who.to_owned(), cents))
+        .count()
 }
 
 #[test]
@@ -153,7 +165,7 @@ fn where_both_wrote_a_key_of_the_state_somebody_says_whose_value_stays() {
             (4, &json!("state-written-twice")),
             "{said}"
         );
-        let why = said["error"]["message"].as_str().unwrap_or_default();
+        let why = said["error"]["detail"].as_str().unwrap_or_default();
         assert!(why.contains("paid/pot") && why.contains("--prefer"), "{said}");
         done(&host, &["promote", "toll", "--prefer", prefer]);
         assert_eq!(host.state("toll", "paid/pot", both[1]), pot, "{prefer}");
@@ -168,7 +180,8 @@ fn where_both_wrote_a_key_of_the_state_somebody_says_whose_value_stays() {
 }
 
 #[test]
-fn what_a_canary_did_is_delivered_again_to_the_version_before_when_it_is_rolled_back_with_effects_where_asked() {
+fn what_a_canary_did_is_delivered_again_to_the_version_before_when_it_is_rolled_back_with_effects_where_asked()
+ {
     for unmute in [None, Some("emit"), Some("emit,http")] {
         let (mut host, last) = beside();
         assert_eq!(paid(&host, last)[0], DEAR);
@@ -178,8 +191,14 @@ fn what_a_canary_did_is_delivered_again_to_the_version_before_when_it_is_rolled_
         host.kill();
         host.run();
         let last = cross(&host, "third");
-        assert_eq!(paid(&host, last), [3 * DEAR; 6], "by the version before, as if no other had been");
-        host.until("all is delivered again", |host| host.plugin("toll")["again"].is_null());
+        assert_eq!(
+            paid(&host, last),
+            [3 * DEAR; 6],
+            "by the version before, as if no other had been"
+        );
+        host.until("all is delivered again", |host| {
+            host.plugin("toll")["again"].is_null()
+        });
         let after = taken(&host);
         for (place, who) in PEOPLE.iter().enumerate() {
             let again = usize::from(unmute.is_some() && place < 3);
@@ -195,9 +214,42 @@ fn what_a_canary_did_is_delivered_again_to_the_version_before_when_it_is_rolled_
 }
 
 #[test]
-fn keys_whose_version_does_not_load_after_a_restart_wait_for_it_and_say_so() {
+fn keys_whose_version_does_not_load_after_a_restart_wait_and_say_so_until_the_canary_is_promoted() {
     let (mut host, last) = beside();
     assert_eq!(paid(&host, last)[5], 2 * DEAR);
-    // The same component with other settings: it is the settings that do not load any more, for they name a secret that is gone.
+    let shown = done(&host, &["versions", "toll"]);
+    let component = shown["versions"][1]["component"].as_str().unwrap().to_owned();
+    assert_ne!(shown["versions"][0]["component"], component, "each has its own");
+    assert_eq!(host.stop(), Some(0));
+    fs::remove_file(host.path(&format!("data/components/{component}.wasm"))).unwrap();
+    host.run();
+    let last = cross(&host, "third");
+    host.until("the keys of the version before wait", |host| {
+        host.plugin("toll")["parked"].as_array().unwrap().len() == 3
+    });
+    assert_eq!(paid_apart(&host, "ada"), DEAR + 2 * CHEAP, "the canary's go on");
+    let shown = done(&host, &["show", "toll"]);
+    for parked in shown["parked"].as_array().unwrap() {
+        let (key, reason) = (
+            parked["key"].as_str().unwrap(),
+            parked["reason"].as_str().unwrap(),
+        );
+        assert!(
+            PEOPLE[3..].contains(&key) && reason.contains("does not load"),
+            "{parked}"
+        );
+    }
+    let (code, said) = plugin(&host, &["rollback", "toll"]);
+    assert_eq!(
+        (code, &said["error"]["code"]),
+        (4, &json!("rollback-refused")),
+        "{said}"
+    );
+    done(&host, &["promote", "toll"]);
+    let (canarys, befores) = (DEAR + 2 * CHEAP, 2 * DEAR + CHEAP);
+    assert_eq!(
+        paid(&host, last),
+        [canarys, canarys, canarys, befores, befores, befores]
+    );
     assert_eq!(host.stop(), Some(0));
 }

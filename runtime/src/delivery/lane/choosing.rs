@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use nerve_eventlog::{Entry, Micros, Offset, Reach, ReadError};
+use nerve_eventlog::{Batch, Entry, Micros, Offset, Reach, ReadError};
 
 use super::interrupted::Interrupted;
 use super::{Choice, Lane, LaneError, Shared, Side, Turned, UnderWay, event_of};
@@ -16,11 +16,14 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscription::Subscription;
 use crate::host::Stopped;
 use crate::log::index::Next;
-use crate::log::record;
+use crate::log::record::{self, Freed, Record};
 use crate::state::OfRewind;
 
 /// Events taken from the hot window at a time.
 const TAKE: usize = 256;
+
+/// Keys that one record says are free.
+const FREED: usize = 1000;
 
 /// Bytes read from the log at a time by a lane that is behind the hot window.
 pub(super) const READ_BYTES: usize = 1 << 20;
@@ -62,6 +65,8 @@ impl Lane {
                 if self.before.is_some() && (is_befores || probation.has_passed_on(entry.offset, now)) {
                     under_way.side = Side::Before;
                 }
+                let is_away = is_befores && probation.share.is_some() && self.before.is_none();
+                under_way.awaits = is_away.then_some(probation.before);
                 // The state goes with the key.
                 let own = state.own.as_ref().filter(|_| !is_befores);
                 under_way.shadow = own.map(|own| own.key_values.clone());
@@ -114,6 +119,7 @@ impl Lane {
             (state.cursor.clone(), state.subscription.clone(), rewinding)
         };
         let queue = self.recover_queue(&cursor, several, |entry| wanted(entry, &subscription))?;
+        self.free_keys(&cursor, &queue)?;
         shared.history = match rewinding {
             Some((cursor, rate, attempts)) => {
                 shared.interrupted_history = attempts;
@@ -195,6 +201,7 @@ impl Lane {
                 conflicts: 0,
                 interrupted: None,
                 shadow: None,
+                awaits: None,
             };
             Choice::Deliver(entry, under_way)
         };
@@ -324,6 +331,26 @@ impl Lane {
         }
         queue.recovered(cursor);
         Ok(queue)
+    }
+
+    /// Say of parked keys of `cursor` that nothing waits behind them in `queue`, which was made of it: what did was of types that
+    /// the plugin has not subscribed to since.
+    fn free_keys(&self, cursor: &Cursor, queue: &Queue) -> Result<(), LaneError> {
+        let parked = cursor.parked.iter().filter(|(_, parked)| parked.head.is_none());
+        let keys = parked.filter_map(|(key, _)| key.name());
+        let free: Vec<&str> = keys.filter(|key| queue.behind(Some(key)) == 0).collect();
+        for keys in free.chunks(FREED) {
+            let freed = Freed {
+                plugin: self.subscriber.name.to_string(),
+                keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            };
+            let mut batch = Batch::new();
+            batch.push_with(|out| Record::Freed(freed.clone()).encode(out));
+            let mut state = self.subscriber.state.lock();
+            self.sequencer.append_in_turn(batch)?;
+            state.apply_freed(&freed);
+        }
+        Ok(())
     }
 
     /// The event of a parked key, and which attempt at it is next.

@@ -144,6 +144,7 @@ impl Lane {
             settled_at: state.settled_at,
             conflicts: 0,
             interrupted: None,
+            awaits: None,
             shadow: rewinding
                 .filter(|rewinding| rewinding.order.fresh)
                 .map(|rewinding| rewinding.shadow.clone()),

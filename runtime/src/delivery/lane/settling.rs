@@ -34,7 +34,7 @@ impl Lane {
         delivery: &Delivery<'_>,
         handled: &mut Handled,
     ) -> Result<bool, LaneError> {
-        let tried = self.watched(under_way).then_some(delivery.attempt);
+        let tried = self.tried(under_way, delivery.attempt);
         let running = under_way.side.of(&mut self.running, &mut self.before);
         let historic = under_way.turned.historic;
         let apart = under_way.shadow.clone().filter(|_| !historic);
@@ -62,7 +62,7 @@ impl Lane {
             running.handler_on(under_way.shadow.as_ref()).discard();
         }
         let handled = &*handled;
-        let decision = running.decide(ground.breaker, state.probation.as_ref(), handled, &attempt, tried);
+        let decision = running.decide(&ground, state.probation.as_ref(), handled, &attempt, tried);
         let verdict = decision.verdict;
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
@@ -75,7 +75,7 @@ impl Lane {
         let waits_from = queue.waits_from(event.key).max(parked.unwrap_or_default());
         let mut outcome = Outcome {
             plugin: &subscriber.name,
-            version: running.handler.version(),
+            version: under_way.awaits.unwrap_or_else(|| running.handler.version()),
             event: delivery.offset.0,
             attempt: delivery.attempt,
             replay: delivery.replay,
@@ -142,10 +142,26 @@ impl Lane {
 }
 
 impl Lane {
-    /// Whether a version makes the delivery that is held against the one before.
-    fn watched(&self, under_way: &UnderWay) -> bool {
-        self.before.is_some() && under_way.side == Side::Live && !under_way.turned.replay
+    /// Whose the attempt number `attempt` is.
+    fn tried(&self, under_way: &UnderWay, attempt: u32) -> Tried {
+        let is_live = under_way.side == Side::Live && !under_way.turned.replay;
+        match under_way.awaits {
+            Some(_) => Tried::Nobodys(attempt),
+            None if self.before.is_some() && is_live => Tried::Watcheds(attempt),
+            None => Tried::Others,
+        }
     }
+}
+
+/// Whose attempt it is, and which one of its event.
+#[derive(Clone, Copy)]
+enum Tried {
+    /// That of a version that is held against the one before.
+    Watcheds(u32),
+    /// That of any other.
+    Others,
+    /// Nobody made it: the version that has the key does not load.
+    Nobodys(u32),
 }
 
 impl Shared {
@@ -231,21 +247,28 @@ impl<'a> Ground<'a> {
 }
 
 impl Running {
-    /// What an attempt came to; where it is a watched version's, with how often its event was `tried`.
+    /// What an attempt came to on this `ground`, by whose it is.
     fn decide<'a>(
         &self,
-        breaker: &Breaker,
+        ground: &Ground<'_>,
         probation: Option<&Probation>,
         handled: &'a Handled,
         attempt: &Attempt<'_>,
-        tried: Option<u32>,
+        tried: Tried,
     ) -> Decision<'a> {
         let probation = probation.filter(|probation| !probation.is_over(attempt.ended));
         match (probation, tried, &handled.failure) {
-            (Some(probation), Some(tried), Some(failure)) => {
-                probation.decide(failure, tried, attempt, &self.retry)
+            (_, Tried::Nobodys(number), Some(failure)) => settle::waits(
+                failure,
+                attempt,
+                number,
+                (ground.cursor, ground.breaker),
+                &self.retry,
+            ),
+            (Some(probation), Tried::Watcheds(number), Some(failure)) => {
+                probation.decide(failure, number, attempt, &self.retry)
             }
-            _ => settle::decide(handled, attempt, breaker, &self.retry),
+            _ => settle::decide(handled, attempt, ground.breaker, &self.retry),
         }
     }
 

@@ -108,6 +108,8 @@ pub(super) struct Bed {
     pub(super) terms: Option<Terms>,
     /// What the next version declares to emit.
     pub(super) emits: Vec<DeclaredSchema>,
+    /// What the next version subscribes to.
+    pub(super) subscribes: &'static str,
     reins: Arc<Reins>,
 }
 
@@ -286,6 +288,7 @@ impl Bed {
             policy: POLICY,
             terms: None,
             emits: Vec::new(),
+            subscribes: "in.>",
             reins: Arc::new(reins),
         }
     }
@@ -302,7 +305,7 @@ impl Bed {
         let between = self.subscriber.between_events();
         let live = LiveVersion {
             version: VersionId([self.version; 8]),
-            subscriptions: vec!["in.>".into()],
+            subscriptions: vec![self.subscribes.into()],
             emits: self
                 .emits
                 .iter()

@@ -17,11 +17,11 @@ use crate::plugin::deploy::{Redelivers, RollBackError, StateBackError, promoted,
 use crate::state::{KeyValues, MOST_SPANS};
 
 /// Half of the keys, on a state of its own.
-const APART: Terms = Terms { own: true, ..HALF };
+pub(super) const APART: Terms = Terms { own: true, ..HALF };
 
 /// Of these the canary has ada, dave and eve.
-const KEYS: [&str; 6] = ["ada", "bob", "carol", "dave", "eve", "mallory"];
-const CANARYS: [&str; 3] = ["ada", "dave", "eve"];
+pub(super) const KEYS: [&str; 6] = ["ada", "bob", "carol", "dave", "eve", "mallory"];
+pub(super) const CANARYS: [&str; 3] = ["ada", "dave", "eve"];
 
 /// Writes each event of a key down behind those before, and emits one; fails those that `fails`.
 fn notes(fails: impl Fn(u64, Option<&str>) -> Option<FailureClass> + Send + Sync + 'static) -> Script {
@@ -49,12 +49,12 @@ fn notes(fails: impl Fn(u64, Option<&str>) -> Option<FailureClass> + Send + Sync
     })
 }
 
-fn well() -> Script {
+pub(super) fn well() -> Script {
     notes(|_, _| None)
 }
 
 /// One event of each key.
-fn publish(bed: &Bed) -> BTreeMap<&'static str, u64> {
+pub(super) fn publish(bed: &Bed) -> BTreeMap<&'static str, u64> {
     KEYS.map(|key| (key, bed.publish(Some(key)))).into()
 }
 
@@ -63,7 +63,7 @@ fn text(state: &KeyValues, key: &str) -> String {
 }
 
 /// What the plugin's state has of `key`.
-fn noted(bed: &Bed, key: &str) -> String {
+pub(super) fn noted(bed: &Bed, key: &str) -> String {
     text(&bed.subscriber.state.lock().key_values, key)
 }
 
@@ -73,7 +73,7 @@ fn noted_apart(bed: &Bed, key: &str) -> String {
 }
 
 /// The events at these offsets, as they are noted.
-fn list(of: &[u64]) -> String {
+pub(super) fn list(of: &[u64]) -> String {
     of.iter()
         .fold(String::new(), |list, offset| format!("{list}{offset} "))
 }
@@ -89,7 +89,7 @@ fn emitted(bed: &Bed) -> BTreeMap<u64, u32> {
     emitted
 }
 
-fn promote(bed: &Bed, prefer: Option<Prefer>) -> Result<(), RollBackError> {
+pub(super) fn promote(bed: &Bed, prefer: Option<Prefer>) -> Result<(), RollBackError> {
     let between = bed.subscriber.between_events();
     let mut state = bed.subscriber.state.lock();
     let version = state.live.as_ref().unwrap().version.version;
@@ -125,7 +125,7 @@ fn roll_back_as(bed: &mut Bed, to: u8, script: Script, mute: Option<Mute>) -> Re
 }
 
 /// A canary `script` runs beside a version that does all well, and had an event of each key.
-fn beside(script: Script, lanes: usize) -> (Bed, BTreeMap<&'static str, u64>) {
+pub(super) fn beside(script: Script, lanes: usize) -> (Bed, BTreeMap<&'static str, u64>) {
     let mut bed = Bed::with_lanes(well(), POLICY, lanes);
     let first = publish(&bed);
     bed.run_all();
@@ -255,6 +255,7 @@ fn a_canary_that_is_taken_back_or_replaced_leaves_nothing_in_the_state() {
             _ => {
                 bed.remove();
                 bed.swap(well());
+                bed = bed.restart_beside(well(), well());
             }
         }
         assert_eq!(
@@ -425,7 +426,7 @@ fn a_canary_that_has_more_keys_than_are_kept_of_it_is_taken_back() {
 
 impl Bed {
     /// Its file is gone.
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         let between = self.subscriber.between_events();
         let deployment = Deployment {
             who: None,

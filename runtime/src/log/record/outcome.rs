@@ -75,8 +75,8 @@ pub struct Outcome<'a> {
     /// it from the log.
     #[serde(borrow, default)]
     pub kept: Option<KeptEvent<'a>>,
-    /// Whether a watched version made this failed attempt, and who makes the next one. It costs the event none of its
-    /// retries, and says nothing to the breaker.
+    /// Whether a watched version made this failed attempt, or nobody, and who makes the next one. It costs the event none of
+    /// its retries, and says nothing to the breaker.
     #[serde(default)]
     pub watched: Option<Watched>,
     /// Of which rewind the delivery was.
@@ -95,6 +95,8 @@ pub enum Watched {
     Again,
     /// The version before has the event from here on.
     PassedOn,
+    /// Nobody made the attempt: the version before has the key, and does not load.
+    Waits,
 }
 
 /// An event that the fold keeps.
