@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::BenchError;
-use crate::host::{Host, Standing};
+use crate::host::{Host, Standing, VersionStatus};
 use crate::ingest::{Acceptor, Limits, NewEvent, ValidEvent};
+use crate::log::record::Hash;
 
 /// The type that they subscribe to.
 const TYPE: &str = "bench.in";
@@ -118,10 +119,23 @@ pub(super) fn drop_file(plugins: &Path, name: &str, bytes: &[u8]) -> Result<(), 
 
 /// Wait until the plugin is live.
 pub(super) async fn live(host: &Host, name: &str) -> Result<(), BenchError> {
+    until(host, name, |_| true).await
+}
+
+/// Wait until the version of the plugin is live that this `component` makes.
+pub(super) async fn runs(host: &Host, name: &str, component: Hash) -> Result<(), BenchError> {
+    until(host, name, |version| version.component == component).await
+}
+
+async fn until(host: &Host, name: &str, is_it: impl Fn(&VersionStatus) -> bool) -> Result<(), BenchError> {
     let begun = std::time::Instant::now();
     loop {
         match host.plugin(name).await {
-            Ok(status) if status.standing == Standing::Live && status.version.is_some() => return Ok(()),
+            Ok(status)
+                if status.standing == Standing::Live && status.version.as_ref().is_some_and(&is_it) =>
+            {
+                return Ok(());
+            }
             Ok(status) => {
                 if let Some((_, reason)) = status.refused {
                     return Err(BenchError::Guest(format!("{name} was refused: {reason}")));
