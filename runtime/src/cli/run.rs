@@ -146,11 +146,12 @@ impl Run {
         std::fs::write(&beside, format!("{scheme}://{address}\n"))
             .and_then(|()| std::fs::rename(&beside, self.data.join("address")))
             .with_context(|| format!("{} can't be written to", self.data.display()))?;
+        // Who is told that it is ready may stop it at once.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         self.tell(printer, &host, &format!("{scheme}://{address}"), tokens);
         tell_systemd(sd_notify::NotifyState::Ready);
 
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let stopping = host.clone();
         let asked = async move {
             tokio::select! {
