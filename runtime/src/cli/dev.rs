@@ -108,6 +108,7 @@ impl Dev {
             examples: self.publish,
             api: api.at(&format!("http://{address}")),
             asked: BTreeMap::new(),
+            built: Instant::now(),
             awaited: BTreeMap::new(),
             refused: Refused::default(),
             is_swapped: false,
@@ -137,8 +138,10 @@ struct Session {
     api: Api,
     /// What is shown of the log ends here.
     at: Offset,
-    /// The pair that each plugin was asked to run last, and when cargo had built it.
-    asked: BTreeMap<PluginName, (Pair, Instant)>,
+    /// The pair that each plugin was asked to run last.
+    asked: BTreeMap<PluginName, Pair>,
+    /// When cargo was done last.
+    built: Instant,
     /// By plugin, the pair that the host has not decided on yet, and when cargo had built it. One that another takes the
     /// place of may never be decided on.
     awaited: BTreeMap<String, (Hash, Instant)>,
@@ -217,9 +220,10 @@ impl Session {
     /// Give the host what was built, where it differs from what it has.
     async fn deploy(&mut self, built: &Built) -> Done {
         self.screen.show(&built.told());
+        self.built = built.ended;
         let cargo = self.cargo.clone();
         for (one, file) in built.files(&cargo.crates.all) {
-            self.place(one, &file, built.ended)?;
+            self.place(one, &file)?;
         }
         self.go_on().await?;
         if built.is_well && self.awaited.is_empty() {
@@ -229,13 +233,13 @@ impl Session {
     }
 
     /// Put a component and its settings into the plugin folder, where the host has something to decide.
-    fn place(&mut self, one: &Crate, file: &Path, after: Instant) -> Done {
+    fn place(&mut self, one: &Crate, file: &Path) -> Done {
         let component = std::fs::read(file).with_context(|| file.display().to_string())?;
         let settings = one.folder.join(format!("{}.toml", one.name));
         let settings = std::fs::read_to_string(settings).ok();
         let asked = pair(one.name.clone(), component.into(), settings, true);
         let last = self.asked.get(&one.name);
-        if last.is_some_and(|(last, _)| last.hash == asked.hash) {
+        if last.is_some_and(|last| last.hash == asked.hash) {
             return Ok(());
         }
         let put = |ending: &str, bytes: Option<&[u8]>| {
@@ -257,11 +261,11 @@ impl Session {
         put("toml", asked.settings.as_deref().map(str::as_bytes))?;
         put("wasm", Some(&asked.component))?;
         if is_new {
-            self.awaited.insert(name.to_owned(), (asked.hash, after));
+            self.awaited.insert(name.to_owned(), (asked.hash, self.built));
         } else {
             self.refused.before(name);
         }
-        self.asked.insert(one.name.clone(), (asked, after));
+        self.asked.insert(one.name.clone(), asked);
         Ok(())
     }
 
@@ -317,13 +321,13 @@ impl Session {
         }
         for plugin in self.refused.due() {
             let mut asked = self.asked.values();
-            let Some((pair, ended)) = asked.find(|(pair, _)| pair.name.as_str() == plugin).cloned() else {
+            let Some(pair) = asked.find(|pair| pair.name.as_str() == plugin).cloned() else {
                 continue;
             };
             // What it decides is a record, and comes with the others.
             let hash = pair.hash;
             if self.host.decide_again(pair).await? {
-                self.awaited.insert(plugin, (hash, ended));
+                self.awaited.insert(plugin, (hash, self.built));
             } else {
                 self.refused.is_not(&plugin);
             }

@@ -67,6 +67,10 @@ pub(super) fn told(entry: &Entry, record: &Record<'_>) -> Option<Value> {
         }),
         Record::Outcome(outcome) => outcome_told(outcome, offset, &at),
         Record::Deployment(deployment) => {
+            let warnings = deployment
+                .action
+                .live()
+                .map_or(&[][..], |version| &version.warnings);
             let (kind, version, reason) = match &deployment.action {
                 DeploymentAction::Live(live) => ("live", Some(live.version), None),
                 DeploymentAction::Refused { reason } => ("refused", None, Some(reason.clone())),
@@ -87,7 +91,7 @@ pub(super) fn told(entry: &Entry, record: &Record<'_>) -> Option<Value> {
             };
             json!({
                 "kind": kind, "plugin": deployment.plugin, "offset": offset, "at": at,
-                "version": version.map(|version| version.to_string()), "reason": reason,
+                "version": version.map(|version| version.to_string()), "reason": reason, "warnings": warnings,
             })
         }
         _ => return None,
@@ -154,7 +158,12 @@ fn in_words(value: &Value) -> Vec<(Colour, String)> {
         ),
         "built" => built(value),
         "unchanged" => one(Colour::Dim, "nothing changed since the last build".into()),
-        "live" => one(Colour::Green, live(value)),
+        "live" => {
+            let mut out = one(Colour::Green, live(value));
+            let warnings = each("warnings").iter().filter_map(Value::as_str);
+            out.extend(warnings.map(|warning| (Colour::Yellow, format!("  {warning}"))));
+            out
+        }
         "refused" => one(
             Colour::Red,
             format!(
@@ -387,8 +396,9 @@ mod tests {
                 "greeter is live, 84 ms after cargo (version 01234567)",
             ),
             (
-                json!({ "kind": "live", "plugin": "carts", "version": "0123456789abcdef", "now_that": ["orders", "payments"] }),
-                "carts is live, now that orders and payments are (version 01234567)",
+                json!({ "kind": "live", "plugin": "carts", "version": "0123456789abcdef", "now_that": ["orders", "payments"],
+                    "warnings": ["plugin login does not accept it"] }),
+                "carts is live, now that orders and payments are (version 01234567)\n  plugin login does not accept it",
             ),
             (
                 json!({ "kind": "building", "plugins": 10 }),
