@@ -31,6 +31,8 @@ mod disk_full;
 mod doctor;
 #[path = "blackbox/faults.rs"]
 mod faults;
+#[path = "blackbox/fuzzed_api.rs"]
+mod fuzzed_api;
 #[path = "blackbox/going_back.rs"]
 mod going_back;
 #[path = "blackbox/hostile.rs"]

@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use nerve_tests::Host;
 use serde_json::{Value, json};
 
-/// A script in tests/python, on the interpreter with the packages.
-fn python(script: &str) -> Command {
+/// The interpreter with the packages.
+pub(crate) fn interpreter() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let interpreter = target.join("python/bin/python");
@@ -19,8 +19,13 @@ fn python(script: &str) -> Command {
         "{} is not there: run `make python` first",
         interpreter.display()
     );
-    let mut command = Command::new(interpreter);
-    command.arg(root.join("tests/python").join(script));
+    interpreter
+}
+
+/// A script in tests/python.
+fn python(script: &str) -> Command {
+    let mut command = Command::new(interpreter());
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));
     command
 }
 
