@@ -17,6 +17,8 @@ pub struct Asked {
     pub body: String,
     /// Its headers, by lower-case name.
     pub headers: BTreeMap<String, String>,
+    /// Over which connection it was asked, from 0.
+    pub connection: usize,
 }
 
 impl Asked {
@@ -31,6 +33,8 @@ impl Asked {
 pub enum Reply {
     /// It answers with this status and body.
     Answer(u16, String),
+    /// The same, and the connection stays open for the next request.
+    Keep(u16, String),
     /// It answers nothing, and keeps the connection.
     Hold,
     /// It writes these bytes, whatever they are.
@@ -67,13 +71,13 @@ impl Server {
         let (seen, script, stop) = (server.seen.clone(), server.script.clone(), server.stop.clone());
         std::thread::spawn(move || {
             let held = Arc::new(Mutex::new(Vec::new()));
-            for stream in listener.incoming() {
+            for (connection, stream) in listener.incoming().enumerate() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
                 let (seen, script, held) = (seen.clone(), script.clone(), held.clone());
                 let stream = stream.unwrap();
-                std::thread::spawn(move || serve(stream, &seen, &script, &held));
+                std::thread::spawn(move || while serve(&stream, connection, &seen, &script, &held) {});
             }
         });
         server
@@ -108,18 +112,28 @@ impl Drop for Server {
     }
 }
 
-/// One request of one connection; a client that goes away is nothing to speak of.
+/// One request of one connection, and whether there may be another; a client that goes away is nothing to speak of.
 fn serve(
-    mut stream: TcpStream,
+    mut stream: &TcpStream,
+    connection: usize,
     seen: &Mutex<Vec<Asked>>,
     script: &Mutex<Arc<Script>>,
     held: &Mutex<Vec<TcpStream>>,
-) {
-    let Some(asked) = read(&stream) else { return };
+) -> bool {
+    let Some(asked) = read(stream, connection) else {
+        return false;
+    };
     seen.lock().unwrap().push(asked.clone());
     let script = script.lock().unwrap().clone();
     match script(&asked) {
-        Reply::Hold => held.lock().unwrap().push(stream),
+        Reply::Keep(status, body) => {
+            let answer = format!(
+                "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            return stream.write_all(answer.as_bytes()).is_ok();
+        }
+        Reply::Hold => held.lock().unwrap().extend(stream.try_clone()),
         Reply::Answer(status, body) => {
             let length = body.len();
             let first =
@@ -137,9 +151,10 @@ fn serve(
             }
         }
     }
+    false
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: &TcpStream, connection: usize) -> Option<Asked> {
     let mut lines = BufReader::new(stream);
     let mut first = String::new();
     lines.read_line(&mut first).ok()?;
@@ -165,5 +180,6 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         key: header("idempotency-key"),
         body,
         headers,
+        connection,
     })
 }

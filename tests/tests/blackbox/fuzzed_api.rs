@@ -18,7 +18,7 @@ const EXAMPLES: u64 = 5;
 
 #[test]
 fn the_api_answers_as_its_document_says_whatever_it_is_asked() {
-    let mut host = Host::start(&["fixtures/counter", "fixtures/trap"]);
+    let host = Host::start(&["fixtures/counter", "fixtures/trap"]);
     for id in ["a", "b"] {
         host.publish("test.x", id, Some("k"), &json!({ "id": id }));
         host.publish("test.trap", &format!("trap-{id}"), None, &json!({}));
@@ -65,5 +65,5 @@ fn the_api_answers_as_its_document_says_whatever_it_is_asked() {
     assert!(said.contains("generated"), "{said}");
     assert!(!host.said().contains("panicked"), "{}", host.said());
     host.publish("test.x", "last", None, &json!({}));
-    host.until("it is as before", |host| host.text("/readyz").contains("ready"));
+    assert_eq!(host.get("/readyz").status, 200);
 }

@@ -343,11 +343,27 @@ fn a_receiver_that_is_away_slow_or_refuses_harms_nobody_and_what_it_misses_is_co
     let said = host.said();
     assert_eq!(said.matches("the receiver says \"too").count(), 1, "{said}");
     assert!(!said.contains("\u{1b} old"), "{said}");
+    // What was not taken when the process is killed is sent by the next one.
+    inner.status.store(503, Ordering::SeqCst);
+    let asked = inner.requests.load(Ordering::SeqCst);
+    assert_eq!(settled(&mut host, "before-the-kill"), 7);
+    host.until("it was asked in vain", |_| {
+        inner.requests.load(Ordering::SeqCst) > asked
+    });
+    host.kill();
+    inner.status.store(0, Ordering::SeqCst);
+    host.run();
+    host.until("it is exported after all", |_| {
+        let spans = receiver.spans();
+        spans
+            .iter()
+            .any(|span| attribute(span, "messaging.message.id") == "before-the-kill")
+    });
     // Nobody is there at all, and it stops all the same.
     host.stop();
     host.before_start("export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1;");
     host.run();
-    assert_eq!(settled(&mut host, "last"), 7);
+    assert_eq!(settled(&mut host, "last"), 8);
     assert_eq!(host.stop(), Some(0));
 }
 

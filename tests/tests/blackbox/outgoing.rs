@@ -286,7 +286,11 @@ fn invariant_02_a_call_that_sigkill_interrupts_is_made_again_with_its_key_and_ef
     let seen = server.seen();
     let paths: Vec<&str> = seen.iter().map(|asked| &*asked.path).collect();
     assert_eq!(paths, ["/a", "/b", "/b"], "what was answered is not asked again");
-    assert_eq!(seen[1], seen[2], "the same request under the same key");
+    let first = Asked {
+        connection: seen[2].connection,
+        ..seen[1].clone()
+    };
+    assert_eq!(first, seen[2], "the same request under the same key");
     assert_ne!(seen[0].key, seen[1].key);
     let called = host.events("test.called");
     assert_eq!(called.len(), 1);

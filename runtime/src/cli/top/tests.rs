@@ -90,7 +90,7 @@ fn what_is_printed_has_every_column() {
     let trap = &value["plugins"][3];
     assert_eq!(
         (&trap["name"], &trap["failed_per_second"], &trap["dead_letters"]),
-        (&json!("trap"), &json!(1.0), &json!(5.0))
+        (&json!("trap"), &json!(4.0), &json!(5.0))
     );
     assert_eq!(value["plugins"][2]["paused"], "operator");
 }

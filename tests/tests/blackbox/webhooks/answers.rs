@@ -190,3 +190,24 @@ fn the_trace_context_of_the_delivery_and_the_state_of_the_trace_go_on() {
     );
     assert_eq!(seen[0].header("tracestate"), "vendor=1,other=2");
 }
+
+#[test]
+fn a_connection_is_kept_for_the_next_event_and_replaced_where_the_receiver_closes_it() {
+    let server = Server::start(|asked| match &*id_of(asked) {
+        // It says that it keeps the connection, and closes it.
+        "3" => Reply::Raw(b"HTTP/1.1 204 Taken\r\n\r\n".to_vec()),
+        _ => Reply::Keep(204, String::new()),
+    });
+    let mut host = sending(&server.url(), "");
+    for number in 1..=5 {
+        publish(&host, &number.to_string(), Some("k"));
+        until_done(&mut host, number);
+    }
+    let seen = server.seen();
+    let connections: Vec<usize> = seen.iter().map(|asked| asked.connection).collect();
+    assert_eq!(
+        (ids(&seen).join(" "), connections),
+        ("1 2 3 4 5".to_owned(), vec![0, 0, 0, 1, 1])
+    );
+    assert_eq!(host.plugin("hook")["counters"]["retry"], 0);
+}
