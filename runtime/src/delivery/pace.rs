@@ -52,6 +52,12 @@ impl Pace {
         Ok(())
     }
 
+    /// Whether more than `share` bytes of what was appended are not durable.
+    #[cfg(test)]
+    pub fn is_ahead(&self, log: &dyn Log, share: usize) -> bool {
+        self.oldest_of_too_much(log, share).is_some()
+    }
+
     fn oldest_of_too_much(&self, log: &dyn Log, share: usize) -> Option<Offset> {
         let mut ahead = self.ahead.lock();
         if ahead.bytes <= share {

@@ -224,6 +224,12 @@ impl Subscriber {
         })
     }
 
+    /// Whether more than `share` bytes of what it appended to `log` are not durable.
+    #[cfg(test)]
+    pub fn is_ahead(&self, log: &dyn nerve_eventlog::Log, share: usize) -> bool {
+        self.pace.is_ahead(log, share)
+    }
+
     /// Whether its state was given up: another one of its name may be there.
     pub fn is_forgotten(&self) -> bool {
         self.forgotten.load(Ordering::Relaxed)

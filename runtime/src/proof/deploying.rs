@@ -1,7 +1,6 @@
 //! What is deployed in a world: versions that go live, are watched, promoted, taken back and refused.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nerve_eventlog::{Batch, Offset};
 
@@ -218,9 +217,7 @@ impl World {
         let (reins, disk, log) = (self.reins.clone(), self.log_disk.clone(), self.host.log().clone());
         let before = Arc::new(move || {
             disk.appended(&*log);
-            if reins.left.fetch_sub(1, Ordering::Relaxed) <= 1 {
-                reins.stopping.store(true, Ordering::Relaxed);
-            }
+            reins.begins(&*log);
         });
         let scripted = Scripted::new(plugin, self.seed, number, before);
         if self.handlers == Handlers::Functions || !is_guest(number) {

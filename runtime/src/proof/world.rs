@@ -5,19 +5,21 @@ mod drain;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nerve_eventlog::proof;
 use nerve_eventlog::storage::{Crash, FaultyStorage, MemoryStorage, Storage};
-use nerve_eventlog::{ManualClock, Micros, Options};
+use nerve_eventlog::{Log, ManualClock, Micros, Options};
+use parking_lot::Mutex;
 
 use super::check::check;
 use super::gate::{Gated, filled};
 use super::history::{History, Sent};
 use crate::delivery::lane::{Lane, Rest};
+use crate::delivery::pace::SHARE;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer;
 use crate::host::{Host, HostOptions, Keep, RetainError, Retention, Stopped};
@@ -52,8 +54,22 @@ pub(super) fn is_guest(number: u32) -> bool {
 /// Deliveries that a lane may make before it is told to stop, and whether it is.
 #[derive(Default)]
 pub(super) struct Reins {
-    pub(super) left: AtomicU32,
-    pub(super) stopping: Arc<AtomicBool>,
+    left: AtomicU32,
+    stopping: Arc<AtomicBool>,
+    /// Whose lane it is.
+    subscriber: Mutex<Weak<Subscriber>>,
+}
+
+impl Reins {
+    /// A delivery begins: whether the lane is to stop behind it is decided now. It is, too, before it has to wait for a disk
+    /// that waits for the lane's own thread.
+    pub(super) fn begins(&self, log: &dyn Log) {
+        let subscriber = self.subscriber.lock().upgrade();
+        let is_ahead = |subscriber: Arc<Subscriber>| subscriber.is_ahead(log, SHARE / 2);
+        if self.left.fetch_sub(1, Ordering::Relaxed) <= 1 || subscriber.is_some_and(is_ahead) {
+            self.stopping.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A host, its disks, and what is known of it outside.
@@ -258,6 +274,10 @@ impl World {
         let Some(subscriber) = self.subscriber(plugin) else {
             return Ok(None);
         };
+        if subscriber.is_ahead(&**self.host.log(), SHARE / 2) {
+            self.flush()?;
+        }
+        *self.reins.subscriber.lock() = Arc::downgrade(&subscriber);
         self.reins.left.store(deliveries, Ordering::Relaxed);
         self.reins.stopping.store(false, Ordering::Relaxed);
         let lane = self.lanes.entry((plugin, number)).or_insert_with(|| {

@@ -70,14 +70,15 @@ impl World {
         panic!("seed {}: the work does not end: {}", self.seed, states.join("; "));
     }
 
-    /// Whether everything is settled, no timer is set and no rewind runs.
+    /// Whether everything is settled, what an operator let be tried once more too, no timer is set and no rewind runs.
     fn is_quiet(&self) -> bool {
         let last = self.host.log().bounds().last;
         let all = self.host.subscribers().all();
         all.iter().all(|subscriber| {
             let is_idle = {
                 let state = subscriber.state.lock();
-                state.timers.is_empty() && state.rewinding.is_none()
+                let tries_again = !state.cursor.parked.is_empty() || !state.redrive.is_empty();
+                state.timers.is_empty() && state.rewinding.is_none() && !tries_again
             };
             is_idle && subscriber.has_settled(last, self.host.sequencer())
         })
