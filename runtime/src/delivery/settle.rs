@@ -15,7 +15,7 @@ use crate::log::record::{
     Cause, Event, FailureClass, FailureRecord, Line, Muted, OpenReason, Opens, Outcome, Record, TimerChange,
     TimerSet, Verdict, VersionId, Watched, Write,
 };
-use crate::log::trace_context::{DeliverySpan, TraceContext};
+use crate::log::trace_context::{DeliverySpan, TraceContext, hex};
 
 /// A chain of events longer than this is taken for a loop, where a plugin's settings say nothing else: its next event
 /// becomes a dead letter.
@@ -353,15 +353,6 @@ fn traceparent(log: LogId, plugin: &str, delivery: &Delivery<'_>) -> Option<Stri
     Some(out)
 }
 
-/// `value` as hexadecimal digits, at least so many: what formats anything costs several times as much.
-fn hex(value: u64, least: u32, out: &mut String) {
-    let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(least);
-    for digit in (0..digits).rev() {
-        let digit = usize::try_from(value >> (4 * digit) & 0xf).expect("four bits");
-        out.push(char::from(b"0123456789abcdef"[digit]));
-    }
-}
-
 /// The lines of `handled`, as the outcome keeps them.
 pub fn lines(handled: &Handled) -> Vec<Line<'_>> {
     handled
@@ -447,20 +438,5 @@ mod tests {
             "an outage costs no attempt"
         );
         assert_eq!(decide(&Handled::default(), 9), "done");
-    }
-
-    #[test]
-    fn digits_are_those_of_the_formatter() {
-        for value in [0, 1, 0xf, 0x10, 0xdead_beef, u64::MAX] {
-            for (least, formatted) in [
-                (1, format!("{value:x}")),
-                (8, format!("{value:08x}")),
-                (16, format!("{value:016x}")),
-            ] {
-                let mut out = String::new();
-                hex(value, least, &mut out);
-                assert_eq!(out, formatted);
-            }
-        }
     }
 }

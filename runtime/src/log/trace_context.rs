@@ -5,7 +5,6 @@
 //! so that whoever reads the log, and however often, gives it the same one.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 
 /// Bytes of a `traceparent` of version 00 (W3C Trace Context, 3.2).
 const LENGTH: usize = 55;
@@ -41,18 +40,14 @@ pub struct DeliverySpan<'a> {
 impl TraceContext {
     /// The context in a `traceparent` of version 00.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        let good = |(at, b): (usize, u8)| match at {
-            2 | 35 | 52 => b == b'-',
-            _ => is_digit(b),
-        };
-        if text.len() != LENGTH || !text.starts_with("00") || !text.bytes().enumerate().all(good) {
+        let text: &[u8; LENGTH] = text.as_bytes().try_into().ok()?;
+        if text[..3] != *b"00-" || text[35] != b'-' || text[52] != b'-' {
             return None;
         }
         let context = Self {
-            trace: u128::from_str_radix(&text[3..35], 16).ok()?,
-            span: u64::from_str_radix(&text[36..52], 16).ok()?,
-            flags: u8::from_str_radix(&text[53..], 16).ok()?,
+            trace: u128::from(number(&text[3..19])?) << 64 | u128::from(number(&text[19..35])?),
+            span: number(&text[36..52])?,
+            flags: u8::try_from(number(&text[53..])?).ok()?,
         };
         (context.trace != 0 && context.span != 0).then_some(context)
     }
@@ -96,9 +91,43 @@ impl TraceContext {
 
     /// Append its `traceparent` to `out`.
     pub fn write(&self, out: &mut String) {
-        let Self { trace, span, flags } = self;
-        write!(out, "00-{trace:032x}-{span:016x}-{flags:02x}").expect("a string takes everything");
+        let (high, low) = halves(self.trace);
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        digits(high, &mut text[3..19]);
+        digits(low, &mut text[19..35]);
+        digits(self.span, &mut text[36..52]);
+        digits(self.flags.into(), &mut text[53..]);
+        out.push_str(std::str::from_utf8(&text).unwrap_or_default());
     }
+}
+
+/// The number in at most 16 hexadecimal digits, without capital letters.
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(value))
+    })
+}
+
+/// `value` as hexadecimal digits, as many as `out` has room for: what formats anything costs several times as much.
+fn digits(mut value: u64, out: &mut [u8]) {
+    for digit in out.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(value & 0xf) as usize];
+        value >>= 4;
+    }
+}
+
+/// Append `value` to `out` as hexadecimal digits, at least so many and at most 16.
+pub fn hex(value: u64, least: u32, out: &mut String) {
+    let count = (u64::BITS - value.leading_zeros()).div_ceil(4).max(least);
+    let mut text = [0; 16];
+    digits(value, &mut text);
+    let unwanted = text.len().saturating_sub(count as usize);
+    out.push_str(std::str::from_utf8(&text[unwanted..]).unwrap_or_default());
 }
 
 /// A `traceparent` for an event that came without one, written into `out`.
@@ -119,9 +148,14 @@ impl DeliverySpan<'_> {
             // Apart from a generation.
             self.redriven.map(|at| !at),
         ];
-        let numbers = numbers.into_iter().flatten().flat_map(u64::to_le_bytes);
-        for byte in self.plugin.bytes().chain(numbers) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let mut add = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        add(self.plugin.as_bytes());
+        for number in numbers.into_iter().flatten() {
+            add(&number.to_le_bytes());
         }
         mixed(hash).max(1)
     }
@@ -157,6 +191,21 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for value in [0, 1, 0xf, 0x10, 0xdead_beef, u64::MAX] {
+            for (least, formatted) in [
+                (1, format!("{value:x}")),
+                (8, format!("{value:08x}")),
+                (16, format!("{value:016x}")),
+            ] {
+                let mut out = String::new();
+                hex(value, least, &mut out);
+                assert_eq!((&*out, number(out.as_bytes())), (&*formatted, Some(value)));
+            }
+        }
+    }
 
     const GIVEN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
