@@ -4,7 +4,15 @@
 pub mod generated {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "plugin",
+        inline: "
+            package nerve:sdk;
+            world plugin {
+                include nerve:plugin/plugin@1.0.0;
+                export nerve:plugin/packed@1.0.0;
+            }
+        ",
+        world: "nerve:sdk/plugin",
+        generate_all,
         ownership: Borrowing { duplicate_if_necessary: true },
         pub_export_macro: true,
         export_macro_name: "export_plugin",

@@ -1,5 +1,7 @@
 //! Events as a plugin sees them: its own types, and the raw event they are read from.
 
+mod raw;
+
 use std::ops::Deref;
 
 use serde::Serialize;
@@ -9,7 +11,7 @@ use crate::error::{Failure, ParseError};
 use crate::payload;
 use crate::schema::Schema;
 
-pub use crate::bindings::Event as RawEvent;
+pub use self::raw::RawEvent;
 
 /// A type of event: derive it beside `Serialize` and `Deserialize`.
 ///
@@ -108,9 +110,9 @@ impl<T: Event> Delivered<T> {
     /// Parse the data of `raw`. Data that is not a `T` is a reject that names the field.
     #[doc(hidden)]
     pub fn parse(raw: RawEvent) -> Result<Self, Failure> {
-        match T::read(&raw.type_, &raw.data) {
+        match T::read(raw.event_type(), raw.data()) {
             Ok(data) => Ok(Self { data, raw }),
-            Err(reason) => Err(unreadable(&raw.type_, &reason).into()),
+            Err(reason) => Err(unreadable(raw.event_type(), &reason).into()),
         }
     }
 }
@@ -132,13 +134,6 @@ impl<T> Deref for Delivered<T> {
 
     fn deref(&self) -> &T {
         &self.data
-    }
-}
-
-impl RawEvent {
-    /// Read the data as a `T`.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
-        payload::decode(&self.data).map_err(|reason| unreadable(&self.type_, &reason))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::plugin::Plugin;
 use crate::{event::RawEvent, host};
 
 pub use crate::bindings::generated::exports::nerve::plugin::handler::Guest;
+pub use crate::bindings::generated::exports::nerve::plugin::packed::Guest as PackedGuest;
 
 static SAY_WHY: Once = Once::new();
 
@@ -25,6 +26,14 @@ pub fn handle<P: Plugin>(event: RawEvent) -> Result<(), bindings::Failure> {
         }),
         Failure::Reject { reason } => bindings::Failure::Reject(reason),
     })
+}
+
+/// Answer `handle` for an event in one piece.
+///
+/// # Panics
+/// Where it is cut off, which no host does.
+pub fn handle_packed<P: Plugin>(event: Vec<u8>) -> Result<(), bindings::Failure> {
+    handle::<P>(RawEvent::unpack(event).expect("the host hands over whole events"))
 }
 
 /// A context for one delivery.

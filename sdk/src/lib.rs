@@ -76,9 +76,11 @@ pub mod prelude {
 /// What the macros' code refers to. Not for authors: it changes without notice.
 #[doc(hidden)]
 pub mod private {
-    pub use crate::bindings::{Failure as WireFailure, export_plugin, generated as bindings_root};
+    pub use crate::bindings::{
+        Event as WireEvent, Failure as WireFailure, export_plugin, generated as bindings_root,
+    };
     pub use crate::event::read;
-    pub use crate::guest::{Guest, context, handle};
+    pub use crate::guest::{Guest, PackedGuest, context, handle, handle_packed};
     pub use crate::log::write;
     pub use crate::payload::{Field, reads};
     pub use crate::plugin::{ask, declare_consumed, declare_emitted, manifest, matches, no_handler};

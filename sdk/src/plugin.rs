@@ -35,9 +35,16 @@ macro_rules! export {
                     <$plugin as $crate::Plugin>::manifest()
                 }
                 fn handle(
-                    event: $crate::RawEvent,
+                    event: $crate::private::WireEvent,
                 ) -> ::core::result::Result<(), $crate::private::WireFailure> {
-                    $crate::private::handle::<$plugin>(event)
+                    $crate::private::handle::<$plugin>(event.into())
+                }
+            }
+            impl $crate::private::PackedGuest for Exported {
+                fn handle(
+                    event: ::std::vec::Vec<u8>,
+                ) -> ::core::result::Result<(), $crate::private::WireFailure> {
+                    $crate::private::handle_packed::<$plugin>(event)
                 }
             }
     $crate::private::export_plugin!(Exported with_types_in $crate::private::bindings_root);
@@ -79,7 +86,7 @@ pub fn manifest(name: &str, version: &str) -> Manifest {
 #[doc(hidden)]
 #[cold]
 pub fn no_handler(event: &RawEvent) -> Failure {
-    Failure::reject(["no handler takes events of type ", &event.type_].concat())
+    Failure::reject(["no handler takes events of type ", event.event_type()].concat())
 }
 
 /// Add what the plugin expects of `E`, and of the older types that it is made of.

@@ -32,12 +32,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::event::{Event, RawEvent};
+use crate::event::Event;
 use crate::http::{HttpError, Response};
+use crate::payload;
 use crate::plugin::{Plugin, matches};
-use crate::{bindings, payload};
 use fake::Attempt;
 
+pub use crate::bindings::Event as EventFields;
 pub use outcome::{Emitted, Ending, Line, Outcome, TimerSet};
 
 /// Time of the first delivery, in microseconds since 1970: 2026-01-01T00:00:00Z.
@@ -141,12 +142,12 @@ impl<P: Plugin> Host<P> {
             )
         };
         self.now = self.now.max(timer.due);
-        self.deliver_raw(RawEvent {
+        self.deliver_raw(EventFields {
             subject: timer.event.subject,
             key: timer.event.key,
             data: timer.event.data,
             source: format!("nerve:{}", P::NAME),
-            ..raw(&timer.event.type_)
+            ..EventFields::of(&timer.event.type_)
         })
     }
 
@@ -157,11 +158,11 @@ impl<P: Plugin> Host<P> {
     pub fn deliver<E: Event>(&mut self, event: &E) -> Outcome {
         let data =
             payload::encode(event).unwrap_or_else(|error| panic!("{} can't be encoded: {error}", E::TYPE));
-        self.deliver_raw(RawEvent {
+        self.deliver_raw(EventFields {
             key: event.key(),
             subject: event.subject(),
             data,
-            ..raw(E::TYPE)
+            ..EventFields::of(E::TYPE)
         })
     }
 
@@ -172,9 +173,9 @@ impl<P: Plugin> Host<P> {
     pub fn deliver_as<T: Serialize + ?Sized>(&mut self, event_type: &str, data: &T) -> Outcome {
         let data =
             payload::encode(data).unwrap_or_else(|error| panic!("{event_type} can't be encoded: {error}"));
-        self.deliver_raw(RawEvent {
+        self.deliver_raw(EventFields {
             data,
-            ..raw(event_type)
+            ..EventFields::of(event_type)
         })
     }
 
@@ -182,7 +183,7 @@ impl<P: Plugin> Host<P> {
     ///
     /// # Panics
     /// When the plugin does not subscribe to its type.
-    pub fn deliver_raw(&mut self, mut event: RawEvent) -> Outcome {
+    pub fn deliver_raw(&mut self, mut event: EventFields) -> Outcome {
         let manifest = P::manifest();
         assert!(
             manifest
@@ -219,7 +220,7 @@ impl<P: Plugin> Host<P> {
             self.now,
             event.offset,
         ));
-        let result = catch_unwind(AssertUnwindSafe(|| P::dispatch(event)));
+        let result = catch_unwind(AssertUnwindSafe(|| P::dispatch(event.into())));
         let attempt = fake::end();
         self.answers = attempt.answers;
         let ending = match (result, attempt.broken) {
@@ -242,22 +243,25 @@ impl<P: Plugin> Host<P> {
     }
 }
 
-fn raw(event_type: &str) -> RawEvent {
-    bindings::Event {
-        id: String::new(),
-        offset: 0,
-        type_: event_type.to_owned(),
-        source: "test".to_owned(),
-        subject: None,
-        key: None,
-        time: 0,
-        content_type: "application/json".to_owned(),
-        data: Vec::new(),
-        correlation: String::new(),
-        cause: None,
-        hops: 0,
-        attempt: 0,
-        replay: false,
+impl EventFields {
+    /// An event of type `event_type` with nothing else in it: what [`Host::deliver_raw`] fills in is left to it.
+    pub fn of(event_type: &str) -> Self {
+        Self {
+            id: String::new(),
+            offset: 0,
+            type_: event_type.to_owned(),
+            source: "test".to_owned(),
+            subject: None,
+            key: None,
+            time: 0,
+            content_type: "application/json".to_owned(),
+            data: Vec::new(),
+            correlation: String::new(),
+            cause: None,
+            hops: 0,
+            attempt: 0,
+            replay: false,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nerve_sdk::prelude::*;
-use nerve_sdk::testing::{Ending, Host};
+use nerve_sdk::testing::{Ending, EventFields, Host};
 use nerve_sdk::{RawEmit, StateError};
 use serde_json::{Value, json};
 
@@ -74,9 +74,9 @@ impl Orders {
         ctx.emit_raw(RawEmit {
             type_: "order.raw",
             subject: None,
-            key: event.key.as_deref(),
+            key: event.key(),
             content_type: Some("text/plain"),
-            data: event.type_.as_bytes(),
+            data: event.event_type().as_bytes(),
         })?;
         Ok(())
     }
@@ -184,10 +184,9 @@ fn data_that_does_not_fit_is_a_reject_that_names_the_field() {
 fn cut_and_random_data_is_a_reject_and_never_a_panic() {
     let mut whole = rmp_serde::to_vec_named(&order("")).unwrap();
     for len in 0..whole.len() {
-        let raw = RawEvent {
-            type_: "order.placed".into(),
+        let raw = EventFields {
             data: whole[..len].to_vec(),
-            ..raw_event()
+            ..EventFields::of("order.placed")
         };
         let outcome = Host::<Orders>::new().deliver_raw(raw);
         assert!(matches!(outcome.expect_failure(), Failure::Reject { .. }));
@@ -195,34 +194,14 @@ fn cut_and_random_data_is_a_reject_and_never_a_panic() {
     for at in 0..whole.len() {
         for byte in [0x00, 0x81, 0xc1, 0xc6, 0xdb, 0xdd, 0xdf, 0xff] {
             let good = std::mem::replace(&mut whole[at], byte);
-            let raw = RawEvent {
-                type_: "order.placed".into(),
+            let raw = EventFields {
                 data: whole.clone(),
-                ..raw_event()
+                ..EventFields::of("order.placed")
             };
             let outcome = Host::<Orders>::new().deliver_raw(raw);
             assert!(!matches!(outcome.ending, Ending::Trapped(_)), "{outcome:?}");
             whole[at] = good;
         }
-    }
-}
-
-fn raw_event() -> RawEvent {
-    RawEvent {
-        id: String::new(),
-        offset: 0,
-        type_: String::new(),
-        source: "test".into(),
-        subject: None,
-        key: None,
-        time: 0,
-        content_type: "application/json".into(),
-        data: Vec::new(),
-        correlation: String::new(),
-        cause: None,
-        hops: 0,
-        attempt: 0,
-        replay: false,
     }
 }
 

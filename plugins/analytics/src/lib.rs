@@ -11,7 +11,7 @@ impl Analytics {
     #[on(">")]
     fn count(ctx: &mut Context<Self>, event: RawEvent) -> Result<(), Failure> {
         ctx.state()
-            .update(&format!("count/{}", event.type_), |count: &mut u64| *count += 1)?;
+            .update(&format!("count/{}", event.event_type()), |count: &mut u64| *count += 1)?;
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ impl Logins {
             return Err(Failure::reject(format!("{} never registered", event.user)));
         };
         account.logins += 1;
-        account.last_login = Some(event.meta().time);
+        account.last_login = Some(event.meta().time());
         ctx.state().set(&key, &account)?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::compiler::{CompileError, Compiler};
 use super::guest::Guest;
 use super::settings::Limits;
 use super::stack::Stack;
-use super::v1::{Plugin, PluginPre};
+use super::v1::{Linked, Plugin};
 use super::wasi;
 
 /// How often guests are looked at. A deadline is met within two of these.
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// `component`, linked with what it may call.
-    pub(super) fn link(&self, component: &Component) -> wasmtime::Result<PluginPre<Guest>> {
+    pub(super) fn link(&self, component: &Component) -> wasmtime::Result<Linked> {
         let kind = component.component_type();
         let linked = if kind.imports(&self.below).any(|(name, _)| wasi::is_known(name)) {
             let mut linker = Linker::clone(&self.with_wasi);
@@ -145,7 +145,7 @@ impl Engine {
         } else {
             self.linker.instantiate_pre(component)?
         };
-        PluginPre::new(linked)
+        Linked::new(linked)
     }
 
     /// Say that a guest runs, until the answer is dropped.

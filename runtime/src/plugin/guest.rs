@@ -19,7 +19,7 @@ use super::outgoing::Outgoing;
 use super::outside::Outside;
 use super::promised::Promised;
 use super::settings::{Isolation, Settings};
-use super::v1::Plugin;
+use super::v1::Instance;
 use super::v1::log::escaped;
 use super::v1::nerve::plugin::types;
 use super::wasi::Output;
@@ -176,7 +176,7 @@ pub struct Cost {
 pub struct WasmHandler {
     loaded: Loaded,
     state: Arc<KeyValues>,
-    instance: Option<(Store<Guest>, Plugin)>,
+    instance: Option<(Store<Guest>, Instance)>,
     ticks: u64,
     cost: Cost,
 }
@@ -215,7 +215,7 @@ impl WasmHandler {
             return failure(FailureClass::Limit, reason);
         }
         let running = self.loaded.engine.run_guest();
-        let (mut store, plugin) = match self.instance.take() {
+        let (mut store, mut instance) = match self.instance.take() {
             Some(instance) => instance,
             None => match self.loaded.instantiate(self.state.clone(), self.ticks) {
                 Ok(instance) => instance,
@@ -240,7 +240,7 @@ impl WasmHandler {
             delivery.event.data
         };
         let event = event(delivery, data);
-        let called = plugin.nerve_plugin_handler().call_handle(&mut store, event);
+        let called = instance.handle(&mut store, event);
         drop(running);
         if self.loaded.engine.counts_fuel() {
             self.count(&store);
@@ -262,7 +262,7 @@ impl WasmHandler {
             (None, Err(failure)) => Some(asked_for(failure)),
         };
         if handled.failure.is_none() && self.loaded.settings.isolation == Isolation::Reuse {
-            self.instance = Some((store, plugin));
+            self.instance = Some((store, instance));
         }
         handled
     }

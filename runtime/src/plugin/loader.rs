@@ -18,7 +18,7 @@ use super::promised::Promised;
 use super::settings::{BadSettings, Settings};
 use super::shape::Absurd;
 use super::v1::log::escaped;
-use super::v1::{self, Plugin, PluginPre};
+use super::v1::{self, Instance, Linked};
 use super::wasi;
 use crate::log::record::{Asks, Hash, VersionId};
 use crate::state::KeyValues;
@@ -50,7 +50,7 @@ pub struct Checked {
     /// What it promises of the events it emits.
     pub(super) promised: Arc<Promised>,
     pub(super) engine: Engine,
-    pre: PluginPre<Guest>,
+    linked: Linked,
 }
 
 impl Deref for Loaded {
@@ -149,10 +149,10 @@ pub fn load(
     let compiled = engine.compile(component, &settings.limits)?;
     check_needs(&compiled, &settings)?;
     check_interfaces(engine, &compiled, wasmparser::Parser::is_component(component))?;
-    let pre = engine.link(&compiled).map_err(|cause| Refusal::Types {
+    let linked = engine.link(&compiled).map_err(|cause| Refusal::Types {
         cause: format!("{cause:#}"),
     })?;
-    let manifest = Manifest::check(name, describe(engine, &pre, &settings)?)?;
+    let manifest = Manifest::check(name, describe(engine, &linked, &settings)?)?;
     let grants = settings.grants.with(approved)?;
     let missing = grants.missing(&manifest.asks)?;
     let asks_http = manifest.asks.iter().any(|(capability, _)| capability == HTTP);
@@ -170,7 +170,7 @@ pub fn load(
         outgoing,
         promised,
         engine: engine.clone(),
-        pre,
+        linked,
     })))
 }
 
@@ -202,14 +202,14 @@ impl Loaded {
         &self,
         state: Arc<KeyValues>,
         ticks: u64,
-    ) -> Result<(Store<Guest>, Plugin), (Store<Guest>, wasmtime::Error)> {
+    ) -> Result<(Store<Guest>, Instance), (Store<Guest>, wasmtime::Error)> {
         let mut guest = Guest::new(self.settings.clone(), self.manifest.json, state);
         guest.outgoing.clone_from(&self.outgoing);
         guest.promised.clone_from(&self.promised);
         let mut store = guest::store(&self.engine, guest);
         store.set_epoch_deadline(ticks);
-        match self.pre.instantiate(&mut store) {
-            Ok(plugin) => Ok((store, plugin)),
+        match self.linked.instantiate(&mut store) {
+            Ok(instance) => Ok((store, instance)),
             Err(cause) => Err((store, cause)),
         }
     }
@@ -292,15 +292,14 @@ fn import_in_words(import: &str) -> String {
 /// Ask the guest what it is, without events or state.
 fn describe(
     engine: &Engine,
-    pre: &PluginPre<Guest>,
+    linked: &Linked,
     settings: &Arc<Settings>,
 ) -> Result<v1::exports::nerve::plugin::handler::Manifest, Refusal> {
     let _running = engine.run_guest();
     let mut store = guest::store(engine, Guest::new(settings.clone(), false, Arc::default()));
     store.set_epoch_deadline(Engine::ticks(DESCRIBE_TIME));
-    let described = pre
-        .instantiate(&mut store)
-        .and_then(|plugin| plugin.nerve_plugin_handler().call_describe(&mut store));
+    let instance = linked.instantiate(&mut store);
+    let described = instance.and_then(|instance| instance.describe(&mut store));
     described.map_err(|cause| {
         let limit = store.data_mut().reached_limit(&cause, engine.stack_bytes());
         Refusal::Describe(match cause.downcast_ref::<wasmtime::Trap>() {

@@ -4,7 +4,9 @@ mod clock;
 mod config;
 mod events;
 mod http;
+mod instance;
 pub(crate) mod log;
+mod packed;
 mod random;
 mod state;
 mod timers;
@@ -25,6 +27,8 @@ mod bindings {
 }
 
 pub use bindings::*;
+
+pub(super) use self::instance::{Instance, Linked};
 
 impl nerve::plugin::types::Host for Guest {}
 

@@ -130,7 +130,7 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
 
             fn dispatch(event: ::nerve_sdk::RawEvent) -> ::core::result::Result<(), ::nerve_sdk::Failure> {
                 let mut context = ::nerve_sdk::private::context::<#this>();
-                match event.type_.as_str() {
+                match event.event_type() {
                     #(#exact)*
                     #(#older)*
                     #(#patterns)*

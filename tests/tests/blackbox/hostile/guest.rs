@@ -2,8 +2,7 @@
 //! that they can do what no honest tool chain would.
 
 use std::fmt::Write;
-
-use nerve_tests::built;
+use std::path::Path;
 
 /// Address of the description, of the texts that bodies may use, of a space for answers, and of a result that says ok.
 pub(super) const MANIFEST: u32 = 4096;
@@ -138,33 +137,17 @@ impl Guest {
     }
 }
 
-/// The custom section with the world's types, as it stands in a plugin that `nerve-sdk` built.
+/// The custom section with the world's types, as tool chains make it.
 fn world() -> Vec<u8> {
-    let module = built("fixtures/counter");
-    let mut at = 8;
-    while at < module.len() {
-        let (begin, kind) = (at, module[at]);
-        let (length, body) = number(&module, at + 1);
-        at = body + length;
-        let (name_length, name) = number(&module, body);
-        if kind == 0 && module[name..name + name_length].starts_with(b"component-type") {
-            return module[begin..at].to_vec();
-        }
-    }
-    panic!("the fixture carries no world");
-}
-
-/// A number in LEB128, and where it ends.
-fn number(bytes: &[u8], at: usize) -> (usize, usize) {
-    let (mut out, mut shift, mut at) = (0, 0, at);
-    loop {
-        out |= usize::from(bytes[at] & 127) << shift;
-        at += 1;
-        if bytes[at - 1] < 128 {
-            return (out, at);
-        }
-        shift += 7;
-    }
+    let mut types = wit_parser::Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let (package, _) = types.push_dir(wit).unwrap();
+    let world = types.select_world(&[package], None).unwrap();
+    let empty = b"\0asm\x01\0\0\0";
+    let mut module = empty.to_vec();
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut module, &types, world, encoding, false).unwrap();
+    module.split_off(empty.len())
 }
 
 /// Bytes as WebAssembly text has them.

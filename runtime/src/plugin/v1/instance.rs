@@ -1,0 +1,80 @@
+//! A linked component, the instances that are made of it, and how each is handed its events.
+
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use super::nerve::plugin::types::{Event, Failure};
+use super::packed::{self, Packed, PackedIndices};
+use super::{Plugin, PluginIndices};
+use crate::plugin::guest::Guest;
+
+/// A component whose imports are there and whose exports have the right types.
+#[derive(Clone)]
+pub(in crate::plugin) struct Linked {
+    pre: InstancePre<Guest>,
+    plugin: PluginIndices,
+    packed: Option<PackedIndices>,
+}
+
+/// An instance of it.
+pub(in crate::plugin) struct Instance {
+    plugin: Plugin,
+    packed: Option<Packed>,
+    /// Reused from one event to the next.
+    piece: Vec<u8>,
+}
+
+/// Bytes that are kept for the next event at most.
+const LARGEST_PIECE: usize = 64 << 10;
+
+impl Linked {
+    /// Check the types of what the component exports.
+    pub(in crate::plugin) fn new(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        let plugin = PluginIndices::new(&pre)?;
+        let component = pre.component();
+        let packed = component
+            .get_export_index(None, packed::NAME)
+            .map(|_| PackedIndices::new(&pre))
+            .transpose()?;
+        Ok(Self { pre, plugin, packed })
+    }
+
+    /// A fresh instance.
+    pub(in crate::plugin) fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Instance> {
+        let instance = self.pre.instantiate(&mut *store)?;
+        let packed = self.packed.as_ref();
+        Ok(Instance {
+            plugin: self.plugin.load(&mut *store, &instance)?,
+            packed: packed
+                .map(|packed| packed.load(&mut *store, &instance))
+                .transpose()?,
+            piece: Vec::new(),
+        })
+    }
+}
+
+impl Instance {
+    /// What the plugin says of itself.
+    pub(in crate::plugin) fn describe(
+        &self,
+        store: &mut Store<Guest>,
+    ) -> wasmtime::Result<super::exports::nerve::plugin::handler::Manifest> {
+        self.plugin.nerve_plugin_handler().call_describe(store)
+    }
+
+    /// Let it handle `event`: in one piece, where it takes that.
+    pub(in crate::plugin) fn handle(
+        &mut self,
+        store: &mut Store<Guest>,
+        event: Event<'_>,
+    ) -> wasmtime::Result<Result<(), Failure>> {
+        let Some(packed) = &self.packed else {
+            return self.plugin.nerve_plugin_handler().call_handle(store, event);
+        };
+        packed::pack(&event, &mut self.piece);
+        let answer = packed.nerve_plugin_packed().call_handle(store, &self.piece);
+        self.piece.clear();
+        self.piece.shrink_to(LARGEST_PIECE);
+        answer
+    }
+}
