@@ -1,6 +1,6 @@
 //! 1 ACCEPT: from what a publisher sent to a [`ValidEvent`], or a reason why not.
 
-mod acceptor;
+pub(crate) mod acceptor;
 pub mod message_pack;
 mod source_rate;
 mod valid_event;

@@ -214,6 +214,11 @@ impl Acceptor {
             .correlation
             .map_or(Ok(()), |chain| text("correlationid", chain, LONGEST_TEXT))?;
         text("datacontenttype", event.content_type, LONGEST_TEXT)?;
+        if !is_media_type(event.content_type) {
+            let hint = "use printable ASCII, such as text/plain; charset=utf-8";
+            let problem = "has characters that no media type has";
+            return Err(Invalid::new("datacontenttype", problem, hint));
+        }
         if event.data.len() > self.limits.event_bytes {
             let problem = format!(
                 "has {} bytes, and {} are allowed",
@@ -275,6 +280,11 @@ impl Acceptor {
             key: self.key,
         })
     }
+}
+
+/// Whether `text` may be a content type: it has to go into a header as it is.
+pub(crate) fn is_media_type(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..0x7f).contains(&byte))
 }
 
 /// Names of extension attributes: of lower-case letters and digits, and none that means something else.
@@ -359,6 +369,13 @@ mod tests {
             (
                 NewEvent {
                     content_type: "",
+                    ..good()
+                },
+                "datacontenttype",
+            ),
+            (
+                NewEvent {
+                    content_type: "text/plain\u{202e}",
                     ..good()
                 },
                 "datacontenttype",

@@ -2,6 +2,7 @@
 
 use super::settings::Limits;
 use crate::delivery::subscription::check_type;
+use crate::ingest::acceptor;
 
 /// Bytes of the longest key, subject and content type.
 const LONGEST_TEXT: usize = 256;
@@ -47,6 +48,11 @@ pub(super) fn check_form(
                 "the {what} of an emitted {name} must have 1 to {LONGEST_TEXT} bytes"
             ));
         }
+    }
+    if content_type.is_some_and(|text| !acceptor::is_media_type(text)) {
+        return Err(format!(
+            "the content type of an emitted {name} has other characters than printable ASCII"
+        ));
     }
     Ok(())
 }
