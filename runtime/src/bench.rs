@@ -148,6 +148,7 @@ pub async fn run(
     bench.drop_in().await?;
     bench.trial().await?;
     bench.swaps().await?;
+    bench.idle()?;
     bench.open().await?;
     if let (true, Some(only)) = (bench.figures.is_empty(), &options.only) {
         return Err(BenchError::Scenario(only.clone()));

@@ -16,6 +16,9 @@ const BATCH: usize = 1000;
 /// Records that a killed host had appended since it was opened.
 const TAIL: usize = 300_000;
 
+/// After how long a host that was started is at rest.
+const AT_REST: Duration = Duration::from_secs(1);
+
 /// How long a host may take to open.
 const LONGEST: Duration = Duration::from_mins(5);
 
@@ -54,6 +57,29 @@ impl Bench<'_> {
                 runs.mebibytes,
             ));
         }
+        Ok(())
+    }
+
+    /// How soon a host with an empty log can take events, and what memory it has when nobody asks anything of it.
+    pub(super) fn idle(&mut self) -> Result<(), BenchError> {
+        let name = "idle host with an empty log";
+        if !self.begins(name) {
+            return Ok(());
+        }
+        let mut runs = Runs::default();
+        for _ in 0..self.options.runs {
+            let folder = self.folder()?;
+            let host = Opened::start(folder.path())?;
+            std::thread::park_timeout(AT_REST);
+            runs.add(&host);
+            host.end("TERM")?;
+        }
+        self.found(Figure::of(format!("{name}, ready"), Unit::Millis, runs.millis));
+        self.found(Figure::of(
+            format!("{name}, resident"),
+            Unit::Mebibytes,
+            runs.mebibytes,
+        ));
         Ok(())
     }
 
