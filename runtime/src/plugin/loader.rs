@@ -86,7 +86,7 @@ pub enum Refusal {
     #[error("{0}")]
     Interface(String),
     /// Its functions have other types.
-    #[error("its interfaces have other types than nerve:plugin@{version}: {cause}", version = v1::VERSION)]
+    #[error("its interfaces have other types than nerve:plugin@{version}: {cause}; build it with a matching nerve-sdk, or against the wit/ folder of nerve", version = v1::VERSION)]
     Types {
         /// Which.
         cause: String,
@@ -298,8 +298,16 @@ fn describe(
     let _running = engine.run_guest();
     let mut store = guest::store(engine, Guest::new(settings.clone(), false, Arc::default()));
     store.set_epoch_deadline(Engine::ticks(DESCRIBE_TIME));
-    let instance = linked.instantiate(&mut store);
-    let described = instance.and_then(|instance| instance.describe(&mut store));
+    let described = match linked.start(&mut store) {
+        Ok(started) => {
+            let instance = linked.exports(&mut store, &started);
+            let instance = instance.map_err(|cause| Refusal::Types {
+                cause: escaped(format!("{cause:#}")),
+            })?;
+            instance.describe(&mut store)
+        }
+        Err(cause) => Err(cause),
+    };
     described.map_err(|cause| {
         let limit = store.data_mut().reached_limit(&cause, engine.stack_bytes());
         Refusal::Describe(match cause.downcast_ref::<wasmtime::Trap>() {

@@ -4,6 +4,8 @@
 mod guest;
 #[path = "hostile/kinds.rs"]
 mod kinds;
+#[path = "hostile/packed.rs"]
+mod packed;
 
 use nerve_tests::Host;
 use nerve_tests::proof::Proof;
@@ -249,6 +251,11 @@ fn plugins_that_misbehave_before_their_first_event_are_refused_with_the_reason()
 #[test]
 fn plugins_that_misbehave_at_an_event_are_stopped_with_the_reason() {
     hold(kinds::handlers());
+}
+
+#[test]
+fn events_in_one_piece_go_where_they_are_taken_so_and_hostile_takers_are_stopped() {
+    hold(packed::kinds());
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! A linked component, the instances that are made of it, and how each is handed its events.
 
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{self, InstancePre};
 
 use super::nerve::plugin::types::{Event, Failure};
 use super::packed::{self, Packed, PackedIndices};
 use super::{Plugin, PluginIndices};
 use crate::plugin::guest::Guest;
 
-/// A component whose imports are there and whose exports have the right types.
+/// A component whose imports are there, with the types that they must have.
 #[derive(Clone)]
 pub(in crate::plugin) struct Linked {
     pre: InstancePre<Guest>,
@@ -28,7 +28,7 @@ pub(in crate::plugin) struct Instance {
 const LARGEST_PIECE: usize = 64 << 10;
 
 impl Linked {
-    /// Check the types of what the component exports.
+    /// Look up what the component exports.
     pub(in crate::plugin) fn new(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
         let plugin = PluginIndices::new(&pre)?;
         let component = pre.component();
@@ -41,12 +41,26 @@ impl Linked {
 
     /// A fresh instance.
     pub(in crate::plugin) fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Instance> {
-        let instance = self.pre.instantiate(&mut *store)?;
+        let started = self.start(store)?;
+        self.exports(store, &started)
+    }
+
+    /// Start one: runs the guest.
+    pub(in crate::plugin) fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<component::Instance> {
+        self.pre.instantiate(store)
+    }
+
+    /// What it exports; an error where that has other types.
+    pub(in crate::plugin) fn exports(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &component::Instance,
+    ) -> wasmtime::Result<Instance> {
         let packed = self.packed.as_ref();
         Ok(Instance {
-            plugin: self.plugin.load(&mut *store, &instance)?,
+            plugin: self.plugin.load(&mut *store, instance)?,
             packed: packed
-                .map(|packed| packed.load(&mut *store, &instance))
+                .map(|packed| packed.load(&mut *store, instance))
                 .transpose()?,
             piece: Vec::new(),
         })

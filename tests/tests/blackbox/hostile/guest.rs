@@ -46,6 +46,8 @@ pub(super) struct Guest {
     pub(super) describe: String,
     /// What `handle` does; local 0 is the event's address.
     pub(super) handle: String,
+    /// What `handle` of events in one piece does, and how the types say that it gets them; local 0 is the event's address.
+    pub(super) packed: Option<(String, &'static str)>,
     /// Its memory, in pages.
     pub(super) memory: String,
     /// What its allocator does: locals 0 to 3 are the old address, old size, alignment and new size.
@@ -62,6 +64,7 @@ impl Guest {
             subscribes: format!("hostile.{name}"),
             describe: format!("(i32.const {MANIFEST})"),
             handle: format!("(i32.const {OK})"),
+            packed: None,
             memory: "4".to_owned(),
             realloc: REALLOC.to_owned(),
             besides: String::new(),
@@ -98,16 +101,20 @@ impl Guest {
               {besides}
               (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
               (func (export "nerve:plugin/handler@1.0.0#describe") (result i32) {describe})
-              (func (export "nerve:plugin/handler@1.0.0#handle") (param i32) (result i32) {handle}))"#,
+              (func (export "nerve:plugin/handler@1.0.0#handle") (param i32) (result i32) {handle})
+              {packed})"#,
             memory = self.memory,
             manifest = escaped(&self.manifest()),
             besides = self.besides,
             realloc = self.realloc,
             describe = self.describe,
             handle = self.handle,
+            packed = self.packed.as_ref().map_or_else(String::new, |(handle, _)| format!(
+                r#"(func (export "nerve:plugin/packed@1.0.0#handle") (param i32 i32) (result i32) {handle})"#
+            )),
         );
         let mut module = wat::parse_str(&text).unwrap_or_else(|cause| panic!("{}: {cause}", self.name));
-        module.extend(world());
+        module.extend(world(self.packed.as_ref().map(|(_, event)| *event)));
         module
     }
 
@@ -137,11 +144,26 @@ impl Guest {
     }
 }
 
-/// The custom section with the world's types, as tool chains make it.
-fn world() -> Vec<u8> {
+/// The custom section with the world's types, as tool chains make it; with `packed`, where its event is of a type that is said.
+fn world(packed: Option<&str>) -> Vec<u8> {
     let mut types = wit_parser::Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
-    let (package, _) = types.push_dir(wit).unwrap();
+    let mut package = if let Some(event) = packed {
+        let changed = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(wit).unwrap().map(Result::unwrap) {
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            let text = text.replace("event: list<u8>", &format!("event: {event}"));
+            std::fs::write(changed.path().join(file.file_name()), text).unwrap();
+        }
+        types.push_dir(changed.path()).unwrap().0
+    } else {
+        types.push_dir(wit).unwrap().0
+    };
+    if packed.is_some() {
+        let both = "package hostile:plugin;
+            world both { include nerve:plugin/plugin@1.0.0; export nerve:plugin/packed@1.0.0; }";
+        package = types.push_str("both.wit", both).unwrap();
+    }
     let world = types.select_world(&[package], None).unwrap();
     let empty = b"\0asm\x01\0\0\0";
     let mut module = empty.to_vec();

@@ -51,7 +51,7 @@ fn file(name: &'static str, wasm: Vec<u8>, ends: Ends) -> Kind {
     }
 }
 
-fn guest(name: &'static str, change: impl FnOnce(&mut Guest), ends: Ends) -> Kind {
+pub(super) fn guest(name: &'static str, change: impl FnOnce(&mut Guest), ends: Ends) -> Kind {
     let mut guest = Guest::new(name);
     change(&mut guest);
     file(name, guest.wasm(), ends)
@@ -69,7 +69,7 @@ fn brief(kind: Kind) -> Kind {
     }
 }
 
-fn quick(kind: Kind) -> Kind {
+pub(super) fn quick(kind: Kind) -> Kind {
     Kind {
         settings: QUICK,
         ..kind
