@@ -153,6 +153,27 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
+impl Failure {
+    /// One that asks for no wait of its own.
+    pub fn new(class: FailureClass, reason: String) -> Self {
+        Self {
+            class,
+            reason,
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Failure> for Handled {
+    /// An attempt that failed and did nothing else.
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::default()
+        }
+    }
+}
+
 /// One log line of a handler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLine {

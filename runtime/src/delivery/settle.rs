@@ -60,14 +60,7 @@ pub fn looped(event: &Event<'_>, longest: u32) -> Option<Handled> {
         event.chain(),
         event.hops()
     );
-    Some(Handled {
-        failure: Some(Failure {
-            class: FailureClass::Loop,
-            reason,
-            retry_after: None,
-        }),
-        ..Handled::default()
-    })
+    Some(Failure::new(FailureClass::Loop, reason).into())
 }
 
 /// What a delivery comes to: the rules of retry, dead letter and pause.
@@ -117,14 +110,7 @@ pub fn awaited(version: VersionId, why: Option<&str>) -> Handled {
         "it waits for version {version}, which has its key until the canary is promoted, and does not load: {}",
         why.unwrap_or("it is not there")
     );
-    Handled {
-        failure: Some(Failure {
-            class: FailureClass::Unavailable,
-            reason,
-            retry_after: None,
-        }),
-        ..Handled::default()
-    }
+    Failure::new(FailureClass::Unavailable, reason).into()
 }
 
 /// What becomes of such a `failure`, at attempt number `number`: it waits, and that says nothing of anybody. But so many keys wait at
@@ -386,15 +372,7 @@ mod tests {
     use super::*;
 
     fn failed(class: FailureClass) -> Handled {
-        let failure = Failure {
-            class,
-            reason: "r".into(),
-            retry_after: None,
-        };
-        Handled {
-            failure: Some(failure),
-            ..Handled::default()
-        }
+        Failure::new(class, "r".into()).into()
     }
 
     #[test]

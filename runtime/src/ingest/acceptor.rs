@@ -29,7 +29,7 @@ impl Default for Limits {
 }
 
 /// Bytes of the longest id, key, subject and content type.
-const LONGEST_TEXT: usize = 256;
+pub(crate) const LONGEST_TEXT: usize = 256;
 
 /// Bytes of the longest source, data schema and extension attribute.
 const LONGEST_URI: usize = 1024;

@@ -2,10 +2,7 @@
 
 use super::settings::Limits;
 use crate::delivery::subscription::check_type;
-use crate::ingest::acceptor;
-
-/// Bytes of the longest key, subject and content type.
-const LONGEST_TEXT: usize = 256;
+use crate::ingest::{LONGEST_TEXT, is_media_type};
 
 /// What one delivery emitted so far, now and by timers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,7 +46,7 @@ pub(super) fn check_form(
             ));
         }
     }
-    if content_type.is_some_and(|text| !acceptor::is_media_type(text)) {
+    if content_type.is_some_and(|text| !is_media_type(text)) {
         return Err(format!(
             "the content type of an emitted {name} has other characters than printable ASCII"
         ));

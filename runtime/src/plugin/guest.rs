@@ -212,7 +212,7 @@ impl WasmHandler {
         if bytes > limit {
             let reason =
                 format!("limit event_bytes: the event has {bytes} bytes of data, and {limit} are allowed");
-            return failure(FailureClass::Limit, reason);
+            return Failure::new(FailureClass::Limit, reason).into();
         }
         let running = self.loaded.engine.run_guest();
         let (mut store, mut instance) = match self.instance.take() {
@@ -253,11 +253,7 @@ impl WasmHandler {
         let mut handled = guest.end();
         handled.took = begun.elapsed();
         handled.failure = match (guest.hit.take(), answer) {
-            (Some((class, reason)), _) => Some(Failure {
-                class,
-                reason,
-                retry_after: None,
-            }),
+            (Some((class, reason)), _) => Some(Failure::new(class, reason)),
             (None, Ok(())) => None,
             (None, Err(failure)) => Some(asked_for(failure)),
         };
@@ -281,11 +277,7 @@ impl WasmHandler {
         let (class, reason) = guest
             .reached_limit(cause, self.loaded.engine.stack_bytes())
             .unwrap_or_else(|| self.classify(cause, panicked));
-        handled.failure = Some(Failure {
-            class,
-            reason: cut(reason),
-            retry_after: None,
-        });
+        handled.failure = Some(Failure::new(class, cut(reason)));
         handled
     }
 
@@ -325,22 +317,9 @@ impl Handler for WasmHandler {
 /// A panic in a host function is the plugin's failure: its instance was taken out and is gone with it.
 fn caught(run: impl FnOnce() -> Handled) -> Handled {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        failure(
-            FailureClass::Host,
-            "the host failed while it ran this delivery; its log says where".into(),
-        )
+        let reason = "the host failed while it ran this delivery; its log says where";
+        Failure::new(FailureClass::Host, reason.into()).into()
     })
-}
-
-fn failure(class: FailureClass, reason: String) -> Handled {
-    Handled {
-        failure: Some(Failure {
-            class,
-            reason,
-            retry_after: None,
-        }),
-        ..Handled::default()
-    }
 }
 
 fn event<'a>(delivery: &'a Delivery<'_>, data: &'a [u8]) -> types::Event<'a> {
@@ -370,11 +349,7 @@ fn asked_for(failure: types::Failure) -> Failure {
             reason: cut(retry.reason),
             retry_after: retry.after.map(Duration::from_millis),
         },
-        types::Failure::Reject(reason) => Failure {
-            class: FailureClass::Reject,
-            reason: cut(reason),
-            retry_after: None,
-        },
+        types::Failure::Reject(reason) => Failure::new(FailureClass::Reject, cut(reason)),
     }
 }
 

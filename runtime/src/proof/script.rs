@@ -121,14 +121,7 @@ pub(super) fn number(bytes: &[u8]) -> u64 {
 }
 
 fn failed(class: FailureClass) -> Handled {
-    Handled {
-        failure: Some(Failure {
-            class,
-            reason: "it was told to".into(),
-            retry_after: None,
-        }),
-        ..Handled::default()
-    }
+    Failure::new(class, "it was told to".into()).into()
 }
 
 impl Version for Scripted {

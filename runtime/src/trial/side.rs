@@ -197,11 +197,7 @@ impl Side {
             let reason =
                 settle::refuse_writes(&handled, &previous, self.state.bytes(), self.rules.state_bytes)
                     .or_else(|| settle::refuse_effects(&handled, &previous, EFFECT_BYTES));
-            handled.failure = reason.map(|reason| Failure {
-                class: FailureClass::Limit,
-                reason,
-                retry_after: None,
-            });
+            handled.failure = reason.map(|reason| Failure::new(FailureClass::Limit, reason));
         }
         Came::of(handled)
     }

@@ -290,11 +290,7 @@ impl Running {
             .and_then(|set| set.refuse(timers, self.timers))
             .or_else(|| settle::refuse_writes(handled, previous, bytes, self.state_bytes))
             .or_else(|| settle::refuse_effects(handled, previous, effects))?;
-        Some(Failure {
-            class: FailureClass::Limit,
-            reason,
-            retry_after: None,
-        })
+        Some(Failure::new(FailureClass::Limit, reason))
     }
 }
 

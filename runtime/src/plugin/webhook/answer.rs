@@ -36,11 +36,7 @@ pub(super) fn failure(answer: &Answer, target: &str, rejects: &[u16], now: Micro
                 // The event may be what the receiver breaks at.
                 CallFailure::Timeout | CallFailure::Protocol => FailureClass::Retry,
             };
-            return Some(Failure {
-                class,
-                reason: reason.clone(),
-                retry_after: None,
-            });
+            return Some(Failure::new(class, reason.clone()));
         }
     };
     let class = match status {

@@ -243,11 +243,7 @@ impl Handler for Sender {
         let now: Micros = SystemClock.now();
         handled.failure = match sent {
             Ok(cut) => self.take(&mut handled, cut.as_ref(), now),
-            Err(Unsent { class, reason }) => Some(Failure {
-                class,
-                reason,
-                retry_after: None,
-            }),
+            Err(Unsent { class, reason }) => Some(Failure::new(class, reason)),
         };
         handled.took = begun.elapsed();
         handled

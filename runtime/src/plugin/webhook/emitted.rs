@@ -85,14 +85,14 @@ impl Taker<'_> {
                 CallFailure::Limit => FailureClass::Limit,
                 _ => FailureClass::Retry,
             };
-            return Err(failure(class, cut.reason.clone()));
+            return Err(Failure::new(class, cut.reason.clone()));
         }
         let refused = |invalid: Invalid| {
             let reason = format!(
                 "the events that {target} answered with were refused: {invalid}: {}",
                 invalid.hint
             );
-            failure(FailureClass::Contract, escaped(reason))
+            Failure::new(FailureClass::Contract, escaped(reason))
         };
         let limits = self.limits;
         let acceptor = Acceptor::new(Accepted {
@@ -114,7 +114,7 @@ impl Taker<'_> {
                     "{target} answered with {essence:?}, which is no format of events that is known here: answer with \
                      application/cloudevents+json"
                 );
-                return Err(failure(FailureClass::Contract, escaped(reason)));
+                return Err(Failure::new(FailureClass::Contract, escaped(reason)));
             }
         };
         let mut taken = Taken::default();
@@ -137,16 +137,16 @@ impl Taker<'_> {
             let reason = format!(
                 "{target} answered with an event of type {name:?}, which webhook.emits does not list"
             );
-            return Err(failure(FailureClass::Contract, reason));
+            return Err(Failure::new(FailureClass::Contract, reason));
         }
         let Ok(Some(event)) = record::event(event.record()) else {
             return Ok(());
         };
-        let limit = |reason| failure(FailureClass::Limit, reason);
+        let limit = |reason| Failure::new(FailureClass::Limit, reason);
         emitted.count(event.data.len(), self.limits).map_err(limit)?;
         check_form(name, event.key, event.subject, Some(event.content_type)).map_err(limit)?;
         match self.contracts.judge(name, event.content_type, event.data) {
-            Some((broken, true)) => return Err(failure(FailureClass::Contract, escaped(broken))),
+            Some((broken, true)) => return Err(Failure::new(FailureClass::Contract, escaped(broken))),
             Some(_) if taken.lines.len() == MOST_LINES => taken.lines_lost += 1,
             Some((broken, false)) => taken.lines.push(LogLine {
                 level: Level::Warn,
@@ -167,14 +167,6 @@ impl Taker<'_> {
 
 fn is_empty(body: &[u8]) -> bool {
     serde_json::from_slice::<[serde::de::IgnoredAny; 0]>(body).is_ok()
-}
-
-fn failure(class: FailureClass, reason: String) -> Failure {
-    Failure {
-        class,
-        reason,
-        retry_after: None,
-    }
 }
 
 #[cfg(test)]
