@@ -203,21 +203,21 @@ impl Bench<'_> {
 
     /// A host on `folder`, with its plugins in `folder/plugins`.
     fn host(&self, folder: &Path) -> Result<Host, BenchError> {
-        self.host_with(folder, &Options::default())
+        self.host_with(folder, HostOptions::default())
     }
 
-    /// The same, whose log works in this way.
-    fn host_with(&self, folder: &Path, log: &Options) -> Result<Host, BenchError> {
+    /// The same, with more options.
+    fn host_with(&self, folder: &Path, options: HostOptions) -> Result<Host, BenchError> {
         let log = Options {
             durability: self.options.durability,
-            ..log.clone()
+            ..options.log
         };
         let options = HostOptions {
             data: Some(folder.join("data")),
             plugins: Some(folder.join("plugins")),
             log,
             compiler: self.options.compiler.clone(),
-            ..HostOptions::default()
+            ..options
         };
         Ok(Host::open(options)?)
     }

@@ -7,6 +7,7 @@ use nerve_eventlog::Options;
 use super::settle::publish_all;
 use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
+use crate::host::HostOptions;
 
 /// Bytes of the hot window, which the backlog exceeds many times.
 const HOT: usize = 1 << 20;
@@ -27,9 +28,12 @@ impl Bench<'_> {
             let plugins = folder.path().join("plugins");
             let host = self.host_with(
                 folder.path(),
-                &Options {
-                    hot_bytes: HOT,
-                    ..Options::default()
+                HostOptions {
+                    log: Options {
+                        hot_bytes: HOT,
+                        ..Options::default()
+                    },
+                    ..HostOptions::default()
                 },
             )?;
             let names = self.guest.install(&host, &plugins, 1).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
 use crate::log::record::Asks;
-use crate::plugin::engine::Engine;
+use crate::plugin::engine::{Code, Engine};
 use crate::plugin::loader;
 use crate::plugin::name::PluginName;
 use crate::plugin::stack::Stack;
@@ -38,8 +38,13 @@ impl Bench<'_> {
         let mut runs = Vec::new();
         for _ in 0..=self.options.runs {
             let begun = Instant::now();
-            let engine =
-                Engine::counting(self.options.compiler.clone(), Stack::default()).map_err(in_words)?;
+            let engine = Engine::new(
+                None,
+                self.options.compiler.clone(),
+                Stack::default(),
+                Code::Counting,
+            )
+            .map_err(in_words)?;
             let load = |settings| loader::load(&engine, &plugin, guest.component(), settings, &Asks::new());
             let (old, new) = std::thread::scope(|scope| {
                 let old = scope.spawn(|| load(None));

@@ -9,7 +9,7 @@ use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
 use crate::delivery::handler::{Delivery, Handler, Outside};
 use crate::log::record::{self, Asks};
-use crate::plugin::engine::Engine;
+use crate::plugin::engine::{Code, Engine};
 use crate::plugin::loader;
 use crate::plugin::name::PluginName;
 use crate::plugin::stack::Stack;
@@ -23,7 +23,7 @@ impl Bench<'_> {
         if !self.begins(name) {
             return Ok(());
         }
-        let engine = Engine::new(None, None, Stack::default()).map_err(in_words)?;
+        let engine = Engine::new(None, None, Stack::default(), Code::default()).map_err(in_words)?;
         let plugin = PluginName::parse(&self.guest.name).map_err(in_words)?;
         let made = loader::load(&engine, &plugin, self.guest.component(), None, &Asks::new());
         let mut handler = made.map_err(in_words)?.handler(Arc::default());

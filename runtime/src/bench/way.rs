@@ -17,7 +17,7 @@ use crate::log::index::{Bell, TypeIndex};
 use crate::log::record::{AskedBy, Asks, Deployment, DeploymentAction, LiveVersion, Record};
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
-use crate::plugin::engine::Engine;
+use crate::plugin::engine::{Code, Engine};
 use crate::plugin::loader;
 use crate::plugin::name::PluginName;
 use crate::plugin::stack::Stack;
@@ -85,7 +85,7 @@ impl Way {
 
     fn new(bench: &Bench<'_>) -> Result<Self, BenchError> {
         // What is built here is trusted, and a process of its own is nothing that instructions can be counted in.
-        let engine = Engine::new(None, None, Stack::default()).map_err(in_words)?;
+        let engine = Engine::new(None, None, Stack::default(), Code::default()).map_err(in_words)?;
         let plugin = PluginName::parse(&bench.guest.name).map_err(in_words)?;
         let loaded = loader::load(&engine, &plugin, bench.guest.component(), None, &Asks::new());
         let loaded = loaded.map_err(in_words)?;

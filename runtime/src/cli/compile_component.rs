@@ -5,6 +5,7 @@ use landlock::RulesetStatus;
 
 use super::Done;
 use crate::plugin::compiler::child::{self, Allowance};
+use crate::plugin::engine::Code;
 
 /// Compile the component on standard input to standard output, with nothing but what that takes
 #[derive(clap::Args)]
@@ -15,9 +16,9 @@ pub(super) struct CompileComponent {
     /// Seconds of the processors it may take
     #[arg(long)]
     cpu_seconds: u64,
-    /// For guests that count what they do
+    /// What the code is to be
     #[arg(long)]
-    counting: bool,
+    code: Code,
 }
 
 impl CompileComponent {
@@ -30,6 +31,6 @@ impl CompileComponent {
             // The host that asked logs it.
             eprintln!("the kernel has no Landlock, so that only limits confine the compiler");
         }
-        child::serve(std::io::stdin().lock(), std::io::stdout().lock(), self.counting).context("no answer")
+        child::serve(std::io::stdin().lock(), std::io::stdout().lock(), self.code).context("no answer")
     }
 }

@@ -35,6 +35,7 @@ use crate::host::{Host, HostOptions};
 use crate::http::Entrance;
 use crate::log::record::{Deployment, DeploymentAction, Hash, Record};
 use crate::plugin::compiler::child::THIS_PROGRAM;
+use crate::plugin::engine::Code;
 use crate::plugin::name::PluginName;
 use crate::plugin::watcher::{Pair, pair};
 
@@ -87,6 +88,7 @@ impl Dev {
             data: Some(data.clone()),
             plugins: Some(plugins.clone()),
             compiler: Some(THIS_PROGRAM.into()),
+            code: Code::Quick,
             log: Options {
                 durability: match self.data {
                     Some(_) => Durability::default(),

@@ -29,7 +29,7 @@ use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
 use super::settle;
 use super::subscriber::{Slot, Subscriber};
-use super::timer::TimerLimits;
+use super::timer::{self, TimerLimits};
 use crate::host::Stopped;
 use crate::log::record::{self, Event, VersionId};
 use crate::log::sequencer::Sequencer;
@@ -277,6 +277,11 @@ impl Lane {
             if subscriber.pace.wait(&*self.log, SHARE).is_err() {
                 subscriber.shared.lock().halted = true;
                 return Rest::ForGood;
+            }
+            match timer::fire_late(&subscriber, &self.sequencer, self.clock.now()) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(stopped) => return self.trouble(&subscriber, &stopped.into()),
             }
             if let Err(trouble) = self.end_probation(&subscriber) {
                 return self.trouble(&subscriber, &trouble);

@@ -23,6 +23,10 @@ const MOST_AT_ONCE: usize = 256;
 /// Bytes of their events behind which no further one fires in the same batch.
 const BYTES_AT_ONCE: usize = 32 << 10;
 
+/// How late timers may be, in microseconds, while their plugin goes on to its next event. One that sets more than fire would have
+/// ever more of them set, and each is in every checkpoint.
+const LATEST: u64 = 50_000;
+
 /// How many timers of a plugin may be set at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimerLimits {
@@ -218,6 +222,20 @@ pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Resu
             Err(refused) => return Err(stopped(&refused)),
         }
     }
+}
+
+/// Let some timers of `subscriber` fire where they are later at `now` than they may be while it goes on; whether they were.
+pub(super) fn fire_late(
+    subscriber: &Subscriber,
+    sequencer: &Sequencer,
+    now: Micros,
+) -> Result<bool, Stopped> {
+    let due = subscriber.state.lock().timers.next();
+    let is_late = due.is_some_and(|due| due.0.saturating_add(LATEST) < now.0);
+    if is_late {
+        fire(subscriber, sequencer, now)?;
+    }
+    Ok(is_late)
 }
 
 fn fired<'a>(subscriber: &'a Subscriber, name: &'a str, timer: &Timer) -> Fired<'a> {

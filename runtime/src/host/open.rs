@@ -1,7 +1,7 @@
 //! Starting a host: the log is recovered, the state is folded from it, and the plugins go on.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nerve_eventlog::storage::{FsStorage, MemoryStorage, Storage};
@@ -23,7 +23,7 @@ use crate::log::window::{Window, WindowOptions};
 use crate::otlp::{BadOtlp, OtlpOptions, Sender};
 use crate::plugin::components::{ComponentError, Components};
 use crate::plugin::deploy::Deployer;
-use crate::plugin::engine::{Engine, EngineError};
+use crate::plugin::engine::{Code, Engine, EngineError};
 use crate::plugin::stack::Stack;
 use crate::plugin::watcher::{WatchError, Watcher};
 use crate::state::checkpoint::{self, Checkpoint, Unusable};
@@ -51,6 +51,8 @@ pub struct HostOptions {
     pub compiler: Option<PathBuf>,
     /// How much stack a guest may use.
     pub stack: Stack,
+    /// What the code of plugins is compiled to be.
+    pub code: Code,
     /// Bytes of the log after which a checkpoint is made, which bounds what a start has to read. Default 128 MiB.
     pub checkpoint_bytes: u64,
     /// How sealed segments are read again in the background.
@@ -76,6 +78,7 @@ impl Default for HostOptions {
             clock: Arc::new(SystemClock),
             compiler: None,
             stack: Stack::default(),
+            code: Code::default(),
             checkpoint_bytes: 128 << 20,
             scrub: ScrubOptions::default(),
             source_rate: None,
@@ -199,15 +202,19 @@ impl Host {
         let contracts = Contracts::new(&sequencer, &subscribers);
         let observed = Arc::new(Mutex::new(observed));
         let deployer = match &options.data {
-            Some(data) => Some(Arc::new(deployer(
-                data,
-                options.compiler,
-                options.stack,
-                &sequencer,
-                &subscribers,
-                &contracts,
-                &observed,
-            )?)),
+            Some(data) => {
+                let cache = Some(data.join("cache"));
+                let engine = Engine::new(cache, options.compiler, options.stack, options.code)?;
+                let deployer = Deployer::new(
+                    engine,
+                    Components::open(&data.join("components"))?,
+                    sequencer.clone(),
+                    subscribers.clone(),
+                    contracts.clone(),
+                    observed.clone(),
+                );
+                Some(Arc::new(deployer))
+            }
             None => None,
         };
         let host = Self {
@@ -421,27 +428,6 @@ impl Rebuilt {
             }
         }
     }
-}
-
-fn deployer(
-    data: &Path,
-    compiler: Option<PathBuf>,
-    stack: Stack,
-    sequencer: &Arc<Sequencer>,
-    subscribers: &Arc<Subscribers>,
-    contracts: &Arc<Contracts>,
-    observed: &Arc<Mutex<Observed>>,
-) -> Result<Deployer, OpenError> {
-    let engine = Engine::new(Some(data.join("cache")), compiler, stack)?;
-    let components = Components::open(&data.join("components"))?;
-    Ok(Deployer::new(
-        engine,
-        components,
-        sequencer.clone(),
-        subscribers.clone(),
-        contracts.clone(),
-        observed.clone(),
-    ))
 }
 
 /// What recovery did, where it did anything.

@@ -16,6 +16,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
+
+use super::engine::Code;
 use super::settings::Limits;
 use super::v1::log::escaped;
 
@@ -71,28 +74,22 @@ pub enum CompileError {
 }
 
 impl Compiler {
-    /// The code for `bytes`, a component or a core module, for an engine whose guests count what they do, or don't.
-    /// Blocks.
+    /// The code for `bytes`, a component or a core module, for `engine`, which is one for `code`. Blocks.
     pub(super) fn compile(
         &self,
         engine: &wasmtime::Engine,
-        counts_fuel: bool,
+        code: Code,
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<Vec<u8>, CompileError> {
         match self {
             Self::Here => translate::translate(engine, bytes),
-            Self::Child(program) => in_child(program, counts_fuel, bytes, limits),
+            Self::Child(program) => in_child(program, code, bytes, limits),
         }
     }
 }
 
-fn in_child(
-    program: &PathBuf,
-    counts_fuel: bool,
-    bytes: &[u8],
-    limits: &Limits,
-) -> Result<Vec<u8>, CompileError> {
+fn in_child(program: &PathBuf, code: Code, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, CompileError> {
     let process = |cause: io::Error| CompileError::Process {
         program: program.clone(),
         cause: cause.to_string(),
@@ -103,7 +100,10 @@ fn in_child(
         .arg(child::COMMAND)
         .args(["--memory-bytes", &limits.compile_memory_bytes.to_string()])
         .args(["--cpu-seconds", &child::cpu_seconds(allowed).to_string()])
-        .args(counts_fuel.then_some(child::COUNTING))
+        .args(
+            code.to_possible_value()
+                .map(|code| format!("--code={}", code.get_name())),
+        )
         .env_clear()
         .envs(child::ENVIRONMENT)
         .current_dir("/")
@@ -210,7 +210,7 @@ mod tests {
         };
         let engine = wasmtime::Engine::default();
         Compiler::Child(program.into())
-            .compile(&engine, false, bytes, &limits)
+            .compile(&engine, Code::default(), bytes, &limits)
             .unwrap_err()
     }
 

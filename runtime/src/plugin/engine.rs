@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, EngineWeak};
+use wasmtime::{Config, EngineWeak, OptLevel, RegallocAlgorithm};
 
 use super::cache::{self, Cache, CacheError};
 use super::compiler::{CompileError, Compiler};
@@ -33,8 +33,19 @@ pub struct Engine {
     with_wasi: Arc<Linker<Guest>>,
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
-    /// Whether guests count what they do.
-    counts_fuel: bool,
+    code: Code,
+}
+
+/// What code is compiled to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Code {
+    /// As fast as it gets.
+    #[default]
+    Optimized,
+    /// Compiled in a third of the time, and slower: for plugins that are saved, tried and saved again.
+    Quick,
+    /// Its guests count the instructions that they run, which makes them slower: for trials.
+    Counting,
 }
 
 /// Why the engine does not start.
@@ -52,24 +63,14 @@ impl Engine {
     /// An engine that keeps compiled code in the folder `cache`, and compiles in processes of the program `compiler`,
     /// which is a `nerve` of this very build. Without a folder nothing is kept; without a program this process
     /// compiles, and the limits of compiling don't hold.
-    pub fn new(cache: Option<PathBuf>, compiler: Option<PathBuf>, stack: Stack) -> Result<Self, EngineError> {
-        Self::made(cache, compiler, stack, false)
-    }
-
-    /// An engine whose guests count the instructions that they run, which makes them slower: for trials. It keeps no
-    /// compiled code.
-    pub fn counting(compiler: Option<PathBuf>, stack: Stack) -> Result<Self, EngineError> {
-        Self::made(None, compiler, stack, true)
-    }
-
-    fn made(
+    pub fn new(
         cache: Option<PathBuf>,
         compiler: Option<PathBuf>,
         stack: Stack,
-        counts_fuel: bool,
+        code: Code,
     ) -> Result<Self, EngineError> {
         let refused = |cause: wasmtime::Error| EngineError::Engine(format!("{cause:#}"));
-        let engine = below(counts_fuel, stack).map_err(refused)?;
+        let engine = below(code, stack).map_err(refused)?;
         let mut linker = Linker::new(&engine);
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest).map_err(refused)?;
         let mut with_wasi = linker.clone();
@@ -85,7 +86,7 @@ impl Engine {
             with_wasi: Arc::new(with_wasi),
             ticker,
             cache,
-            counts_fuel,
+            code,
         })
     }
 
@@ -96,9 +97,7 @@ impl Engine {
         if let Some(component) = kept.and_then(|code| self.load(&code).ok()) {
             return Ok(component);
         }
-        let code = self
-            .compiler
-            .compile(&self.below, self.counts_fuel, bytes, limits)?;
+        let code = self.compiler.compile(&self.below, self.code, bytes, limits)?;
         let component = self
             .load(&code)
             .map_err(|cause| CompileError::Fault(format!("its code is of no use to this host: {cause:#}")))?;
@@ -122,7 +121,7 @@ impl Engine {
 
     /// Whether its guests count what they do.
     pub(super) fn counts_fuel(&self) -> bool {
-        self.counts_fuel
+        self.code == Code::Counting
     }
 
     /// The engine below.
@@ -165,17 +164,22 @@ impl Engine {
 }
 
 /// The engine below: whoever compiles for it must have the same one, but for the stack.
-pub(super) fn below(counts_fuel: bool, stack: Stack) -> wasmtime::Result<wasmtime::Engine> {
+pub(super) fn below(code: Code, stack: Stack) -> wasmtime::Result<wasmtime::Engine> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .consume_fuel(counts_fuel)
+        .consume_fuel(code == Code::Counting)
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
         .max_wasm_stack(stack.bytes());
+    if code == Code::Quick {
+        config
+            .cranelift_opt_level(OptLevel::None)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    }
     wasmtime::Engine::new(&config)
 }
 

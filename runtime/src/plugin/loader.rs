@@ -320,10 +320,11 @@ fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::engine::Code;
     use crate::plugin::stack::Stack;
 
     fn refusal(component: &[u8]) -> String {
-        let engine = Engine::new(None, None, Stack::default()).unwrap();
+        let engine = Engine::new(None, None, Stack::default(), Code::default()).unwrap();
         let name = PluginName::parse("x").unwrap();
         load(&engine, &name, component, None, &Asks::new())
             .map(drop)
@@ -379,7 +380,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused_with_the_file() {
-        let engine = Engine::new(None, None, Stack::default()).unwrap();
+        let engine = Engine::new(None, None, Stack::default(), Code::default()).unwrap();
         let name = PluginName::parse("x").unwrap();
         let refused = load(&engine, &name, b"", Some("strat = 1"), &Asks::new())
             .map(drop)

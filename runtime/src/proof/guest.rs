@@ -10,7 +10,7 @@ use crate::delivery::handler::{Delivery, Handled, Handler, Version};
 use crate::delivery::retry::RetryPolicy;
 use crate::delivery::timer::TimerLimits;
 use crate::log::record::{Asks, VersionId};
-use crate::plugin::engine::Engine;
+use crate::plugin::engine::{Code, Engine};
 use crate::plugin::loader::{self, Loaded};
 use crate::plugin::name::PluginName;
 use crate::plugin::stack::Stack;
@@ -41,7 +41,7 @@ type Components = [Loaded; 2];
 fn components() -> &'static [Components] {
     static MADE: OnceLock<Vec<Components>> = OnceLock::new();
     MADE.get_or_init(|| {
-        let engine = Engine::new(None, None, Stack::default()).unwrap();
+        let engine = Engine::new(None, None, Stack::default(), Code::default()).unwrap();
         let made = PLUGINS.iter().map(|(plugin, _)| {
             let component = component(plugin);
             let name = PluginName::parse(plugin).unwrap();

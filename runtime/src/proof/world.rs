@@ -19,7 +19,7 @@ use super::check::check;
 use super::gate::{Gated, filled};
 use super::history::{History, Sent};
 use crate::delivery::lane::{Lane, Rest};
-use crate::delivery::pace::SHARE;
+use crate::delivery::pace::TIMERS_SHARE;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer;
 use crate::host::{Host, HostOptions, Keep, RetainError, Retention, Stopped};
@@ -65,7 +65,7 @@ impl Reins {
     /// that waits for the lane's own thread.
     pub(super) fn begins(&self, log: &dyn Log) {
         let subscriber = self.subscriber.lock().upgrade();
-        let is_ahead = |subscriber: Arc<Subscriber>| subscriber.is_ahead(log, SHARE / 2);
+        let is_ahead = |subscriber: Arc<Subscriber>| subscriber.is_ahead(log, TIMERS_SHARE / 2);
         if self.left.fetch_sub(1, Ordering::Relaxed) <= 1 || subscriber.is_some_and(is_ahead) {
             self.stopping.store(true, Ordering::Relaxed);
         }
@@ -274,7 +274,7 @@ impl World {
         let Some(subscriber) = self.subscriber(plugin) else {
             return Ok(None);
         };
-        if subscriber.is_ahead(&**self.host.log(), SHARE / 2) {
+        if subscriber.is_ahead(&**self.host.log(), TIMERS_SHARE / 2) {
             self.flush()?;
         }
         *self.reins.subscriber.lock() = Arc::downgrade(&subscriber);

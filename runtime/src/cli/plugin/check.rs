@@ -17,7 +17,7 @@ use crate::contract::Breach;
 use crate::http::bundle;
 use crate::log::record::{Asks, LiveVersion};
 use crate::plugin::compiler::child::THIS_PROGRAM;
-use crate::plugin::engine::Engine;
+use crate::plugin::engine::{Code, Engine};
 use crate::plugin::loader::{self, Loaded};
 use crate::plugin::name::PluginName;
 use crate::plugin::stack::Stack;
@@ -155,7 +155,7 @@ impl Check {
         let live = about.live.as_ref();
         let own = live.filter(|live| live.webhook.is_none());
         let settings = settings.or_else(|| own.and_then(|live| live.settings.clone()));
-        let engine = Engine::counting(Some(THIS_PROGRAM.into()), Stack::default())?;
+        let engine = Engine::new(None, Some(THIS_PROGRAM.into()), Stack::default(), Code::Counting)?;
         let (old, new) = std::thread::scope(|scope| {
             let old = scope.spawn(|| load_running(&engine, &name, &about));
             let new = loader::load(&engine, &name, &component, settings.as_deref(), &about.approved);

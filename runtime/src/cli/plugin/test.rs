@@ -14,7 +14,7 @@ use crate::http::bundle;
 use crate::log::record::{FailureClass, Hash, Record, Verdict};
 use crate::plugin::compiler::child::THIS_PROGRAM;
 use crate::plugin::components::Components;
-use crate::plugin::engine::Engine;
+use crate::plugin::engine::{Code, Engine};
 use crate::plugin::loader;
 use crate::plugin::name::PluginName;
 use crate::plugin::rerun::Rerun;
@@ -80,7 +80,7 @@ impl Test {
         }
         let component = self.component(bundle.component)?;
         let (hash, name) = (Hash::of(&component), PluginName::parse(&bundle.plugin)?);
-        let engine = Engine::new(None, Some(THIS_PROGRAM.into()), self.stack_kib)?;
+        let engine = Engine::new(None, Some(THIS_PROGRAM.into()), self.stack_kib, Code::default())?;
         let settings = bundle.settings.as_deref();
         let loaded = loader::load(&engine, &name, &component, settings, &bundle.approved)?;
         let (Record::Event(event), Record::Outcome(outcome)) = (

@@ -100,6 +100,29 @@ fn invariant_04_timers_of_many_bytes_fire_in_turns_so_that_others_have_theirs() 
 }
 
 #[test]
+fn a_plugin_that_is_late_with_its_timers_lets_them_fire_before_its_next_event() {
+    let mut bed = Bed::new(sets());
+    let mut settles_behind = |ms: u64, key: &str| {
+        wait(&bed, ms);
+        bed.publish(Some(key));
+        bed.run();
+        fired(&bed).join(", ")
+    };
+    assert_eq!(settles_behind(0, "a/10"), "");
+    assert_eq!(settles_behind(60, "b/1000"), "", "it is 50 ms late, which may be");
+    assert_eq!(settles_behind(1, "c/1000"), "timed.out a/10 1");
+    let last = Record::decode(&bed.records().last().unwrap().2)
+        .unwrap()
+        .plugin()
+        .map(str::to_owned);
+    assert_eq!(
+        last.as_deref(),
+        Some("p"),
+        "its next event is settled behind the timer's"
+    );
+}
+
+#[test]
 fn a_timer_is_replaced_and_cancelled_by_its_name() {
     let mut bed = Bed::new(sets());
     for key in ["a/10", "b/10", "a/30", "b/-"] {

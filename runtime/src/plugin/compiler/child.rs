@@ -10,14 +10,11 @@ use landlock::{
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
 use super::{answer, translate};
-use crate::plugin::engine;
+use crate::plugin::engine::{self, Code};
 use crate::plugin::stack::Stack;
 
 /// The hidden command of `nerve` that is this process.
 pub const COMMAND: &str = "compile-component";
-
-/// Its flag for an engine whose guests count what they do.
-pub(super) const COUNTING: &str = "--counting";
 
 /// The program of this very process, also when its file was replaced meanwhile.
 pub const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -95,12 +92,12 @@ fn deny() -> Result<RulesetStatus, RulesetError> {
     Ok(denied.ruleset)
 }
 
-/// Read bytes to their end, compile them for an engine whose guests count what they do, or don't, and answer.
-pub fn serve(mut from: impl Read, mut to: impl Write, counts_fuel: bool) -> io::Result<()> {
+/// Read bytes to their end, compile them to what `code` says, and answer.
+pub fn serve(mut from: impl Read, mut to: impl Write, code: Code) -> io::Result<()> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)?;
-    let engine = engine::below(counts_fuel, Stack::default())
-        .map_err(|cause| io::Error::other(format!("{cause:#}")))?;
+    let engine =
+        engine::below(code, Stack::default()).map_err(|cause| io::Error::other(format!("{cause:#}")))?;
     let answer = translate::translate(&engine, &bytes);
     let (kind, rest) = answer::parts(&answer);
     to.write_all(&[kind])?;
@@ -136,7 +133,7 @@ mod tests {
     fn it_answers_with_code_or_a_reason() {
         let answer = |bytes: &[u8]| {
             let mut said = Vec::new();
-            serve(bytes, &mut said, false).unwrap();
+            serve(bytes, &mut said, Code::default()).unwrap();
             answer::parse(said).unwrap()
         };
         assert!(

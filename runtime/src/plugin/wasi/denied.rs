@@ -75,6 +75,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::plugin::engine::Code;
     use crate::plugin::guest;
     use crate::plugin::settings::{Limits, Settings};
     use crate::plugin::stack::Stack;
@@ -106,7 +107,7 @@ mod tests {
 
     #[test]
     fn invariant_09_what_is_denied_can_be_imported_and_fails_where_it_is_called() {
-        let engine = Engine::new(None, None, Stack::default()).unwrap();
+        let engine = Engine::new(None, None, Stack::default(), Code::default()).unwrap();
         let component = engine
             .compile(&wat::parse_str(CALLER).unwrap(), &Limits::default())
             .unwrap();
