@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::schema::{Count, Id, Kinds, Node, Rare, Schema};
-use super::value::{Value, equals, items, pairs, read};
+use super::value::{Value, equals, items, name, pairs, read, skip};
 
 /// Steps of one check at least; and for each byte of data so many more.
 const STEPS: usize = 20_000;
@@ -52,16 +52,15 @@ impl Schema {
     }
 
     /// The same of one node, without regard to what is not understood.
-    pub(super) fn check_node(&self, id: Id, data: &[u8]) -> Checked {
+    pub(super) fn check_node<'a>(&'a self, id: Id, mut data: &'a [u8]) -> Checked {
         let mut check = Check {
             schema: self,
             left: STEPS + STEPS_PER_BYTE * data.len(),
             depth: 0,
-            at: Vec::new(),
             quiet: 0,
             found: None,
         };
-        let valid = check.node(id, data);
+        let valid = check.node(id, &mut data);
         if check.left == 0 {
             return Checked::CantTell;
         }
@@ -91,68 +90,58 @@ impl Schema {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Name(&'a str),
-    Index(usize),
-}
-
 struct Check<'a> {
     schema: &'a Schema,
     left: usize,
     depth: usize,
-    at: Vec<Step<'a>>,
     /// Above 0, nobody wants to know what is wrong.
     quiet: u32,
     found: Option<Violation>,
 }
 
 impl<'a> Check<'a> {
-    /// Notes the first violation that is not quiet.
+    /// Notes the first violation that is not quiet. From there on everything fails, up to the root.
     fn wrong(&mut self, problem: impl FnOnce() -> String) -> bool {
         if self.quiet == 0 && self.found.is_none() {
-            let mut at = String::new();
-            for step in &self.at {
-                at.push('/');
-                match step {
-                    Step::Name(name) => at.push_str(&name.replace('~', "~0").replace('/', "~1")),
-                    Step::Index(index) => at.push_str(&index.to_string()),
-                }
-            }
-            let problem = problem();
+            let (at, problem) = (String::new(), problem());
             self.found = Some(Violation { at, problem });
         }
         false
     }
 
-    fn quietly(&mut self, id: Id, data: &'a [u8]) -> bool {
+    fn quietly(&mut self, id: Id, mut data: &'a [u8]) -> bool {
         self.quiet += 1;
-        let valid = self.node(id, data);
+        let valid = self.node(id, &mut data);
         self.quiet -= 1;
         valid
     }
 
-    fn below(&mut self, step: Step<'a>, id: Id, data: &'a [u8]) -> bool {
-        self.at.push(step);
-        let valid = self.node(id, data);
-        self.at.pop();
+    /// What lies in an array or object. What is wrong in it lies below `step`, a part of a JSON pointer.
+    fn below(&mut self, step: impl FnOnce() -> String, id: Id, rest: &mut &'a [u8]) -> bool {
+        let valid = self.node(id, rest);
+        if !valid && let Some(found) = &mut self.found {
+            found.at.insert_str(0, &step());
+        }
         valid
     }
 
-    fn node(&mut self, id: Id, data: &'a [u8]) -> bool {
+    /// The value that `rest` begins with; where it is valid, `rest` goes on behind it.
+    fn node(&mut self, id: Id, rest: &mut &'a [u8]) -> bool {
         if self.left == 0 || self.depth == DEEPEST {
             self.left = 0;
             return false;
         }
         self.left -= 1;
         self.depth += 1;
-        let valid = self.at_node(self.schema.node(id), data);
+        let valid = self.at_node(self.schema.node(id), rest);
         self.depth -= 1;
         valid
     }
 
-    fn at_node(&mut self, node: &'a Node, data: &'a [u8]) -> bool {
-        let Some(value) = read(data) else { return false };
+    fn at_node(&mut self, node: &'a Node, rest: &mut &'a [u8]) -> bool {
+        let data = *rest;
+        let Some(value) = read(rest) else { return false };
+        let inside = *rest;
         let kind = kind_of(&value);
         if !node.kinds.has(kind) {
             return self.wrong(|| {
@@ -181,20 +170,29 @@ impl<'a> Check<'a> {
                 let count = node.item_count;
                 count.has(bytes.len()) || self.wrong(|| in_range("items", bytes.len(), count))
             }
-            Value::Array(count, rest) => self.array(node, count, rest),
-            Value::Object(count, rest) => self.object(node, &pairs(count, rest)),
+            Value::Array(count) => self.array(node, count, rest),
+            Value::Object(count) => self.object(node, count, rest),
             Value::Null | Value::Bool(_) => true,
         };
-        own && node.all.iter().all(|id| self.node(*id, data))
+        own && node.all.iter().all(|id| self.node(*id, &mut { data }))
             && node
                 .choices
                 .iter()
                 .all(|choice| self.choice(&choice.of, choice.exactly_one, kind, data))
-            && node.rare.iter().all(|(rare, _)| self.rare(rare, &value, data))
+            && node
+                .rare
+                .iter()
+                .all(|(rare, _)| self.rare(rare, value, inside, data))
     }
 
-    fn text(&mut self, node: &Node, text: &str) -> bool {
-        if node.length != Count::default() && !node.length.has(text.chars().count()) {
+    fn text(&mut self, node: &Node, text: &[u8]) -> bool {
+        if node.length == Count::default() && node.pattern.is_none() {
+            return true;
+        }
+        let Ok(text) = std::str::from_utf8(text) else {
+            return false;
+        };
+        if !node.length.has(text.chars().count()) {
             return self.wrong(|| in_range("characters", text.chars().count(), node.length));
         }
         match &node.pattern {
@@ -203,43 +201,55 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn array(&mut self, node: &'a Node, count: usize, rest: &'a [u8]) -> bool {
+    fn array(&mut self, node: &'a Node, count: usize, rest: &mut &'a [u8]) -> bool {
         if !node.item_count.has(count) {
             return self.wrong(|| in_range("items", count, node.item_count));
         }
         if node.prefix.is_empty() && node.items.is_none() {
-            return true;
+            return skip(count, rest).is_some();
         }
-        items(count, rest).enumerate().all(|(at, item)| {
-            node.item(at)
-                .is_none_or(|id| self.below(Step::Index(at), id, item))
+        (0..count).all(|at| match node.item(at) {
+            Some(id) => self.below(|| format!("/{at}"), id, rest),
+            None => skip(1, rest).is_some(),
         })
     }
 
-    fn object(&mut self, node: &'a Node, pairs: &[(&'a str, &'a [u8])]) -> bool {
-        if !node.property_count.has(pairs.len()) {
-            return self.wrong(|| in_range("properties", pairs.len(), node.property_count));
+    fn object(&mut self, node: &'a Node, count: usize, rest: &mut &'a [u8]) -> bool {
+        if !node.property_count.has(count) {
+            return self.wrong(|| in_range("properties", count, node.property_count));
         }
-        self.left = self.left.saturating_sub(pairs.len() + node.required.len());
-        let missing = node
-            .required
-            .iter()
-            .find(|name| !pairs.iter().any(|(other, _)| other == name));
-        if let Some(missing) = missing {
-            return self.wrong(|| format!("{missing:?} is missing"));
+        self.left = self.left.saturating_sub(count + node.required.len());
+        let inside = *rest;
+        let mut required = 0;
+        for _ in 0..count {
+            let Some(name) = name(rest) else { return false };
+            required += usize::from(node.required.iter().any(|wanted| wanted == name));
+            if !self.property(node, name, rest) {
+                return false;
+            }
         }
-        if node.properties.is_empty() && node.patterns.is_empty() && node.additional.is_none() {
+        if required == node.required.len() {
             return true;
         }
-        pairs.iter().all(|(name, value)| {
-            if node.patterns.is_empty() {
-                // The usual case, without a list.
-                let id = node.properties.get(*name).copied().or(node.additional);
-                return id.is_none_or(|id| self.below(Step::Name(name), id, value));
-            }
-            node.property(name)
-                .all(|id| self.below(Step::Name(name), id, value))
-        })
+        let has = |wanted: &String| pairs(count, inside).any(|(name, _)| name == wanted);
+        match node.required.iter().find(|wanted| !has(wanted)) {
+            Some(missing) => self.wrong(|| format!("{missing:?} is missing")),
+            None => true,
+        }
+    }
+
+    fn property(&mut self, node: &'a Node, name: &str, rest: &mut &'a [u8]) -> bool {
+        let step = || format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        if node.patterns.is_empty() {
+            // The usual case, without a list.
+            let id = node.properties.get(name).copied().or(node.additional);
+            return match id {
+                Some(id) => self.below(step, id, rest),
+                None => skip(1, rest).is_some(),
+            };
+        }
+        let data = *rest;
+        skip(1, rest).is_some() && node.property(name).all(|id| self.below(step, id, &mut { data }))
     }
 
     fn choice(&mut self, of: &[Id], exactly_one: bool, kind: Kinds, data: &'a [u8]) -> bool {
@@ -256,7 +266,7 @@ impl<'a> Check<'a> {
                 // Of alternatives, the one of this kind says best what is wrong.
                 let mut near = of.iter().filter(|id| self.schema.node(**id).kinds.has(kind));
                 if let (Some(only), None) = (near.next(), near.next()) {
-                    self.node(*only, data);
+                    self.node(*only, &mut { data });
                 }
                 self.wrong(|| "it is none of the alternatives".into())
             }
@@ -264,13 +274,14 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn rare(&mut self, rare: &'a Rare, value: &Value<'a>, data: &'a [u8]) -> bool {
-        let object = match *value {
-            Value::Object(count, rest) => pairs(count, rest),
-            _ => Vec::new(),
+    /// `inside` is what lies behind the head of `value`, whose bytes `data` begins with.
+    fn rare(&mut self, rare: &'a Rare, value: Value<'a>, inside: &'a [u8], data: &'a [u8]) -> bool {
+        let count = match value {
+            Value::Object(count) => count,
+            _ => 0,
         };
-        let has = |name: &str| object.iter().any(|(other, _)| *other == name);
-        match (rare, *value) {
+        let has = |name: &str| pairs(count, inside).any(|(other, _)| other == name);
+        match (rare, value) {
             (Rare::Not(id), _) => {
                 !self.quietly(*id, data) || self.wrong(|| "it is what it must not be".into())
             }
@@ -287,34 +298,35 @@ impl<'a> Check<'a> {
                 } else {
                     otherwise
                 };
-                branch.is_none_or(|id| self.node(id, data))
+                branch.is_none_or(|id| self.node(id, &mut { data }))
             }
-            (Rare::Contains(id, times), Value::Array(count, rest)) => {
-                let held = items(count, rest).filter(|item| self.quietly(*id, item)).count();
+            (Rare::Contains(id, times), Value::Array(count)) => {
+                let held = items(count, inside)
+                    .filter(|item| self.quietly(*id, item))
+                    .count();
                 times.has(held) || self.wrong(|| in_range("items of the wanted kind", held, *times))
             }
-            (Rare::Unique, Value::Array(count, rest)) => self.unique(count, rest),
-            (Rare::Names(id), Value::Object(..)) => object.iter().all(|(name, _)| {
+            (Rare::Unique, Value::Array(count)) => self.unique(count, inside),
+            (Rare::Names(id), Value::Object(_)) => pairs(count, inside).all(|(name, _)| {
                 let data = rmp_serde::to_vec(name).unwrap_or_default();
                 let mut of_name = Check {
                     schema: self.schema,
                     left: self.left,
                     depth: self.depth,
-                    at: Vec::new(),
                     quiet: 1,
                     found: None,
                 };
-                let valid = of_name.node(*id, &data);
+                let valid = of_name.node(*id, &mut &data[..]);
                 self.left = of_name.left;
                 valid || self.wrong(|| format!("{name:?} may not be the name of a property"))
             }),
-            (Rare::Needs(name, needs), Value::Object(..)) if has(name) => {
+            (Rare::Needs(name, needs), Value::Object(_)) if has(name) => {
                 let missing = needs.iter().find(|name| !has(name));
                 missing.is_none_or(|missing| {
                     self.wrong(|| format!("{missing:?} is missing, which {name:?} needs"))
                 })
             }
-            (Rare::NeedsSchema(name, id), Value::Object(..)) if has(name) => self.node(*id, data),
+            (Rare::NeedsSchema(name, id), Value::Object(_)) if has(name) => self.node(*id, &mut { data }),
             _ => true,
         }
     }

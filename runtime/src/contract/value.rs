@@ -10,13 +10,14 @@ pub(super) enum Value<'a> {
     Null,
     Bool(bool),
     Number(Number),
-    Text(&'a str),
+    /// A text, whose UTF-8 was checked where it entered.
+    Text(&'a [u8]),
     /// Binary data.
     Bytes(&'a [u8]),
-    /// How many, and the bytes behind its head.
-    Array(usize, &'a [u8]),
-    /// How many pairs, and the bytes behind its head.
-    Object(usize, &'a [u8]),
+    /// How many items follow.
+    Array(usize),
+    /// How many pairs follow.
+    Object(usize),
 }
 
 /// A number, compared as mathematics does.
@@ -110,57 +111,55 @@ fn against(whole: i128, float: f64) -> Option<Ordering> {
     }
 }
 
-/// The value that `bytes` begin with; `None` where they are no MessagePack.
-pub(super) fn read(bytes: &[u8]) -> Option<Value<'_>> {
-    let mut rest = bytes;
-    let marker = *take(&mut rest, 1)?.first()?;
-    Some(match marker {
+/// The value that `rest` begins with; `rest` goes on behind it, or behind the head of an array or object. `None` where it is no
+/// MessagePack.
+pub(super) fn read<'a>(rest: &mut &'a [u8]) -> Option<Value<'a>> {
+    let (marker, behind) = rest.split_first()?;
+    *rest = behind;
+    Some(match *marker {
         0xc0 => Value::Null,
         0xc2 => Value::Bool(false),
         0xc3 => Value::Bool(true),
-        0x00..=0x7f => whole(i128::from(marker)),
-        0xe0..=0xff => whole(i128::from(marker.cast_signed())),
-        0xcc..=0xcf => whole(i128::from(unsigned(&mut rest, 1 << (marker - 0xcc))?)),
-        0xd0 => whole(i128::from(take(&mut rest, 1)?[0].cast_signed())),
-        0xd1 => whole(i128::from(i16::from_be_bytes(
-            take(&mut rest, 2)?.try_into().ok()?,
-        ))),
-        0xd2 => whole(i128::from(i32::from_be_bytes(
-            take(&mut rest, 4)?.try_into().ok()?,
-        ))),
-        0xd3 => whole(i128::from(i64::from_be_bytes(
-            take(&mut rest, 8)?.try_into().ok()?,
-        ))),
-        0xca => {
-            let float = f32::from_be_bytes(take(&mut rest, 4)?.try_into().ok()?);
-            Value::Number(Number::Float(f64::from(float)))
+        small @ 0x00..=0x7f => whole(i128::from(small)),
+        small @ 0xe0..=0xff => whole(i128::from(small.cast_signed())),
+        head @ 0xcc..=0xcf => whole(i128::from(unsigned(rest, 1 << (head - 0xcc))?)),
+        0xd0 => whole(i128::from(i8::from_be_bytes(bytes(rest)?))),
+        0xd1 => whole(i128::from(i16::from_be_bytes(bytes(rest)?))),
+        0xd2 => whole(i128::from(i32::from_be_bytes(bytes(rest)?))),
+        0xd3 => whole(i128::from(i64::from_be_bytes(bytes(rest)?))),
+        0xca => Value::Number(Number::Float(f64::from(f32::from_be_bytes(bytes(rest)?)))),
+        0xcb => Value::Number(Number::Float(f64::from_be_bytes(bytes(rest)?))),
+        head @ 0xa0..=0xbf => Value::Text(take(rest, usize::from(head & 0x1f))?),
+        head @ 0xd9..=0xdb => {
+            let length = length(rest, 1 << (head - 0xd9))?;
+            Value::Text(take(rest, length)?)
         }
-        0xcb => Value::Number(Number::Float(f64::from_be_bytes(
-            take(&mut rest, 8)?.try_into().ok()?,
-        ))),
-        0xa0..=0xbf => text(&mut rest, usize::from(marker & 0x1f))?,
-        0xd9..=0xdb => {
-            let length = length(&mut rest, 1 << (marker - 0xd9))?;
-            text(&mut rest, length)?
+        head @ 0xc4..=0xc6 => {
+            let length = length(rest, 1 << (head - 0xc4))?;
+            Value::Bytes(take(rest, length)?)
         }
-        0xc4..=0xc6 => {
-            let length = length(&mut rest, 1 << (marker - 0xc4))?;
-            Value::Bytes(take(&mut rest, length)?)
-        }
-        0x90..=0x9f => Value::Array(usize::from(marker & 0x0f), rest),
-        0xdc | 0xdd => Value::Array(length(&mut rest, 2 << (marker - 0xdc))?, rest),
-        0x80..=0x8f => Value::Object(usize::from(marker & 0x0f), rest),
-        0xde | 0xdf => Value::Object(length(&mut rest, 2 << (marker - 0xde))?, rest),
+        head @ 0x90..=0x9f => Value::Array(usize::from(head & 0x0f)),
+        head @ (0xdc | 0xdd) => Value::Array(length(rest, 2 << (head - 0xdc))?),
+        head @ 0x80..=0x8f => Value::Object(usize::from(head & 0x0f)),
+        head @ (0xde | 0xdf) => Value::Object(length(rest, 2 << (head - 0xde))?),
         0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => return None,
     })
+}
+
+/// The name of a property, which `rest` begins with.
+pub(super) fn name<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    match read(rest)? {
+        Value::Text(name) => std::str::from_utf8(name).ok(),
+        _ => None,
+    }
 }
 
 fn whole(number: i128) -> Value<'static> {
     Value::Number(Number::Integer(number))
 }
 
-fn text<'a>(rest: &mut &'a [u8], length: usize) -> Option<Value<'a>> {
-    std::str::from_utf8(take(rest, length)?).ok().map(Value::Text)
+fn bytes<const COUNT: usize>(rest: &mut &[u8]) -> Option<[u8; COUNT]> {
+    take(rest, COUNT)?.try_into().ok()
 }
 
 fn unsigned(rest: &mut &[u8], bytes: usize) -> Option<u64> {
@@ -178,30 +177,24 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// The bytes of the one value that `rest` begins with; `rest` goes on behind it.
-pub(super) fn split<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let all = *rest;
-    let mut open = 1_usize;
+/// Let `rest` go on behind the `count` values that it begins with; `None` where there are not so many.
+pub(super) fn skip(count: usize, rest: &mut &[u8]) -> Option<()> {
+    let mut open = count;
     while open > 0 {
         open -= 1;
-        let (skip, more) = match *take(rest, 1)?.first()? {
-            head @ 0xa0..=0xbf => (usize::from(head & 0x1f), 0),
-            head @ 0x90..=0x9f => (0, usize::from(head & 0x0f)),
-            head @ 0x80..=0x8f => (0, 2 * usize::from(head & 0x0f)),
-            head @ 0xc4..=0xc6 => (length(rest, 1 << (head - 0xc4))?, 0),
-            head @ 0xd9..=0xdb => (length(rest, 1 << (head - 0xd9))?, 0),
-            head @ (0xdc | 0xdd) => (0, length(rest, 2 << (head - 0xdc))?),
-            head @ (0xde | 0xdf) => (0, length(rest, 2 << (head - 0xde))?.checked_mul(2)?),
-            head @ 0xcc..=0xcf => (1 << (head - 0xcc), 0),
-            head @ 0xd0..=0xd3 => (1 << (head - 0xd0), 0),
-            0xca => (4, 0),
-            0xcb => (8, 0),
-            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => return None,
-            _ => (0, 0),
+        open = match read(rest)? {
+            Value::Array(count) => open.checked_add(count)?,
+            Value::Object(count) => open.checked_add(count.checked_mul(2)?)?,
+            _ => open,
         };
-        take(rest, skip)?;
-        open = open.checked_add(more)?;
     }
+    Some(())
+}
+
+/// The bytes of the one value that `rest` begins with; `rest` goes on behind it.
+fn split<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let all = *rest;
+    skip(1, rest)?;
     all.get(..all.len() - rest.len())
 }
 
@@ -211,36 +204,28 @@ pub(super) fn items(count: usize, mut rest: &[u8]) -> impl Iterator<Item = &[u8]
 }
 
 /// The names and values of an object of `count` pairs, whose first begins `rest`.
-pub(super) fn pairs(count: usize, mut rest: &[u8]) -> Vec<(&str, &[u8])> {
-    let mut out = Vec::with_capacity(count.min(rest.len()));
-    for _ in 0..count {
-        let Some(Value::Text(name)) = split(&mut rest).and_then(read) else {
-            break;
-        };
-        let Some(value) = split(&mut rest) else { break };
-        out.push((name, value));
-    }
-    out
+pub(super) fn pairs(count: usize, mut rest: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    (0..count).map_while(move |_| Some((name(&mut rest)?, split(&mut rest)?)))
 }
 
 /// Whether the value in `bytes` is `wanted`.
-pub(super) fn equals(bytes: &[u8], wanted: &serde_json::Value) -> bool {
+pub(super) fn equals(mut bytes: &[u8], wanted: &serde_json::Value) -> bool {
     use serde_json::Value as Json;
-    match (read(bytes), wanted) {
+    match (read(&mut bytes), wanted) {
         (Some(Value::Null), Json::Null) => true,
         (Some(Value::Bool(a)), Json::Bool(b)) => a == *b,
         (Some(Value::Number(a)), Json::Number(b)) => a.compare(Number::of(b)) == Some(Ordering::Equal),
-        (Some(Value::Text(a)), Json::String(b)) => a == b,
+        (Some(Value::Text(a)), Json::String(b)) => a == b.as_bytes(),
         (Some(Value::Bytes(a)), Json::Array(b)) => {
             let same = |(byte, wanted): (&u8, &Json)| wanted.as_u64() == Some(u64::from(*byte));
             a.len() == b.len() && a.iter().zip(b).all(same)
         }
-        (Some(Value::Array(count, rest)), Json::Array(b)) => {
-            count == b.len() && items(count, rest).zip(b).all(|(a, b)| equals(a, b))
+        (Some(Value::Array(count)), Json::Array(b)) => {
+            count == b.len() && items(count, bytes).zip(b).all(|(a, b)| equals(a, b))
         }
-        (Some(Value::Object(count, rest)), Json::Object(b)) => {
+        (Some(Value::Object(count)), Json::Object(b)) => {
             let same = |(name, value): (&str, &[u8])| b.get(name).is_some_and(|b| equals(value, b));
-            count == b.len() && pairs(count, rest).into_iter().all(same)
+            count == b.len() && pairs(count, bytes).all(same)
         }
         _ => false,
     }

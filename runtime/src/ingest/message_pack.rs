@@ -109,12 +109,11 @@ pub fn to_json(message_pack: &[u8]) -> Result<Vec<u8>, BadData> {
 /// once, and there are no extensions. Binary data is let through. Walks the bytes once and keeps nothing.
 pub fn check(bytes: &[u8]) -> Result<(), BadData> {
     let mut walk = Walk { bytes, at: 0 };
-    walk.value(0)?;
-    if walk.at == bytes.len() {
-        Ok(())
-    } else {
-        Err(walk.bad("bytes follow the value"))
-    }
+    let whole = match walk.value(0) {
+        Ok(()) if walk.at < bytes.len() => Err("bytes follow the value"),
+        whole => whole,
+    };
+    whole.map_err(|what| BadData::MessagePack(format!("{what}, at byte {}", walk.at)))
 }
 
 struct Walk<'a> {
@@ -148,10 +147,11 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// What is wrong is at the byte where the walk stands then.
 impl<'a> Walk<'a> {
-    fn value(&mut self, depth: usize) -> Result<(), BadData> {
+    fn value(&mut self, depth: usize) -> Result<(), &'static str> {
         if depth > DEEPEST {
-            return Err(self.bad("the value is nested deeper than 100 levels"));
+            return Err("the value is nested deeper than 100 levels");
         }
         let marker = self.skip(1)?[0];
         match marker {
@@ -175,59 +175,55 @@ impl<'a> Walk<'a> {
                 let count = self.length(2 << (marker - 0xde))?;
                 self.pairs(count, depth)
             }
-            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => Err(self.bad("it is an extension or no MessagePack at all")),
+            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => Err("it is an extension or no MessagePack at all"),
         }
     }
 
-    fn values(&mut self, count: usize, depth: usize) -> Result<(), BadData> {
+    fn values(&mut self, count: usize, depth: usize) -> Result<(), &'static str> {
         (0..count).try_for_each(|_| self.value(depth + 1))
     }
 
-    fn pairs(&mut self, count: usize, depth: usize) -> Result<(), BadData> {
+    fn pairs(&mut self, count: usize, depth: usize) -> Result<(), &'static str> {
         let mut keys = Keys::default();
         (0..count).try_for_each(|_| {
             let marker = self.skip(1)?[0];
             if !matches!(marker, 0xa0..=0xbf | 0xd9..=0xdb) {
-                return Err(self.bad("the key of a map is no text"));
+                return Err("the key of a map is no text");
             }
             let key = self.text(marker)?;
             if !keys.insert(key) {
-                return Err(self.bad("an object has a key twice"));
+                return Err("an object has a key twice");
             }
             self.value(depth + 1)
         })
     }
 
-    fn text(&mut self, marker: u8) -> Result<&'a [u8], BadData> {
+    fn text(&mut self, marker: u8) -> Result<&'a [u8], &'static str> {
         let length = match marker {
             0xd9..=0xdb => self.length(1 << (marker - 0xd9))?,
             short => usize::from(short & 0x1f),
         };
         let text = self.skip(length)?;
         std::str::from_utf8(text)
-            .map(|_| text)
-            .map_err(|_| self.bad("a text is not UTF-8"))
+            .map(str::as_bytes)
+            .map_err(|_| "a text is not UTF-8")
     }
 
     /// A big-endian length of `width` bytes.
-    fn length(&mut self, width: usize) -> Result<usize, BadData> {
+    fn length(&mut self, width: usize) -> Result<usize, &'static str> {
         Ok(self
             .skip(width)?
             .iter()
             .fold(0, |length, byte| length << 8 | usize::from(*byte)))
     }
 
-    fn skip(&mut self, count: usize) -> Result<&'a [u8], BadData> {
+    fn skip(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
         let end = self.at.saturating_add(count);
         let Some(skipped) = self.bytes.get(self.at..end) else {
-            return Err(self.bad("it ends too early"));
+            return Err("it ends too early");
         };
         self.at = end;
         Ok(skipped)
-    }
-
-    fn bad(&self, what: &str) -> BadData {
-        BadData::MessagePack(format!("{what}, at byte {}", self.at))
     }
 }
 
