@@ -247,7 +247,8 @@ impl<'a> Emitter<'a> {
         hex(self.log.short().into(), 8, &mut self.id);
         self.id.push('-');
         hex(offset, 1, &mut self.id);
-        write!(self.id, "-{index}").expect("a string takes everything");
+        self.id.push('-');
+        decimal(index, &mut self.id);
         if let Some(of) = self.delivery.rewind {
             write!(self.id, "-{:x}", of.generation.0).expect("a string takes everything");
         }
@@ -325,7 +326,7 @@ pub const PLUGIN_SOURCE: &str = "nerve:";
 
 /// The `traceparent` of what a delivery of `plugin` emits: its event's trace, and the delivery as the span.
 fn traceparent(log: LogId, plugin: &str, delivery: &Delivery<'_>) -> Option<String> {
-    let context = TraceContext::parse(delivery.event.traceparent?)?;
+    let parent = delivery.event.traceparent?;
     let span = DeliverySpan {
         log: log.short(),
         event: delivery.offset.0,
@@ -334,9 +335,15 @@ fn traceparent(log: LogId, plugin: &str, delivery: &Delivery<'_>) -> Option<Stri
         generation: delivery.rewind.map(|of| of.generation.0),
         redriven: delivery.replay.then_some(delivery.started.0),
     };
-    let mut out = String::with_capacity(55);
-    context.with_span(span.id()).write(&mut out);
-    Some(out)
+    TraceContext::child_of(parent, span.id())
+}
+
+/// Append `number` to `out`: what formats anything costs several times as much.
+fn decimal(number: u32, out: &mut String) {
+    if number >= 10 {
+        decimal(number / 10, out);
+    }
+    out.extend(char::from_digit(number % 10, 10));
 }
 
 /// The lines of `handled`, as the outcome keeps them.

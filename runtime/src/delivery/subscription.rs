@@ -32,23 +32,30 @@ pub fn check_type(text: &str) -> Result<(), BadType> {
     if text.len() > LONGEST_TYPE {
         return bad("it is longer than 256 bytes");
     }
-    match text.split('.').find_map(token_problem) {
+    match text
+        .as_bytes()
+        .split(|byte| *byte == b'.')
+        .find_map(token_problem)
+    {
         Some(problem) => bad(problem),
         None => Ok(()),
     }
 }
 
-fn token_problem(token: &str) -> Option<&'static str> {
+fn token_problem(token: &[u8]) -> Option<&'static str> {
     if token.is_empty() {
         return Some("a token is empty");
     }
-    if token.contains(char::is_whitespace) {
-        return Some("it has a space");
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if token.iter().all(is_allowed) {
+        return None;
     }
-    let allowed = token
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    (!allowed).then_some("a token has another character")
+    let text = String::from_utf8_lossy(token);
+    Some(if text.contains(char::is_whitespace) {
+        "it has a space"
+    } else {
+        "a token has another character"
+    })
 }
 
 /// A pattern of event types: exact tokens, `*` for any one token, and at the end `>` for one or more.
@@ -78,7 +85,7 @@ impl std::str::FromStr for Pattern {
                 ">" if tokens.peek().is_none() => {}
                 ">" => return bad("`>` stands for the rest and can only come last"),
                 token => {
-                    if let Some(problem) = token_problem(token) {
+                    if let Some(problem) = token_problem(token.as_bytes()) {
                         return bad(problem);
                     }
                 }

@@ -89,6 +89,14 @@ impl TraceContext {
         Self { span, ..self }
     }
 
+    /// The `traceparent` of what comes from `span` in the trace of `parent`, which is a `traceparent`.
+    pub fn child_of(parent: &str, span: u64) -> Option<String> {
+        Self::parse(parent)?;
+        let mut child = parent.as_bytes().to_vec();
+        digits(span, child.get_mut(36..52)?);
+        String::from_utf8(child).ok()
+    }
+
     /// Append its `traceparent` to `out`.
     pub fn write(&self, out: &mut String) {
         let (high, low) = halves(self.trace);
@@ -103,31 +111,45 @@ impl TraceContext {
 
 /// The number in at most 16 hexadecimal digits, without capital letters.
 fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(value))
-    })
+    let (mut number, mut worst) = (0, 0);
+    for digit in digits {
+        let value = VALUES[usize::from(*digit)];
+        number = number << 4 | u64::from(value & 0xf);
+        worst |= value;
+    }
+    (worst < 16).then_some(number)
 }
+
+/// What each byte is worth as a hexadecimal digit; more than 15 where it is none.
+const VALUES: [u8; 256] = {
+    let mut values = [0xff; 256];
+    let mut value = 0_u8;
+    while value < 16 {
+        values[digit(value as u64) as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 /// `value` as hexadecimal digits, as many as `out` has room for: what formats anything costs several times as much.
 fn digits(mut value: u64, out: &mut [u8]) {
-    for digit in out.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(value & 0xf) as usize];
+    for place in out.iter_mut().rev() {
+        *place = digit(value);
         value >>= 4;
     }
+}
+
+/// The last hexadecimal digit of `value`.
+const fn digit(value: u64) -> u8 {
+    b"0123456789abcdef"[(value & 0xf) as usize]
 }
 
 /// Append `value` to `out` as hexadecimal digits, at least so many and at most 16.
 pub fn hex(value: u64, least: u32, out: &mut String) {
     let count = (u64::BITS - value.leading_zeros()).div_ceil(4).max(least);
-    let mut text = [0; 16];
-    digits(value, &mut text);
-    let unwanted = text.len().saturating_sub(count as usize);
-    out.push_str(std::str::from_utf8(&text[unwanted..]).unwrap_or_default());
+    for place in (0..count).rev() {
+        out.push(char::from(digit(value >> (4 * place))));
+    }
 }
 
 /// A `traceparent` for an event that came without one, written into `out`.
@@ -218,6 +240,9 @@ mod tests {
             (&*out, context.is_sampled(), context.is_made_here()),
             (GIVEN, true, false)
         );
+        let mut child = String::new();
+        context.with_span(7).write(&mut child);
+        assert_eq!(TraceContext::child_of(GIVEN, 7), Some(child));
         for none in [
             "",
             &GIVEN[1..],
@@ -233,6 +258,7 @@ mod tests {
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333ä-1",
         ] {
             assert_eq!(TraceContext::parse(none), None, "{none}");
+            assert_eq!(TraceContext::child_of(none, 7), None, "{none}");
         }
     }
 

@@ -129,10 +129,10 @@ impl Guest {
 
     fn end(&mut self) -> Handled {
         self.end_output();
-        let mut handled = std::mem::take(&mut self.handled);
-        handled.effects.writes = std::mem::take(&mut self.writes).into_iter().collect();
-        handled.effects.timers = std::mem::take(&mut self.timers).into_iter().collect();
-        handled
+        let effects = &mut self.handled.effects;
+        effects.writes.extend(std::mem::take(&mut self.writes));
+        effects.timers.extend(std::mem::take(&mut self.timers));
+        std::mem::take(&mut self.handled)
     }
 }
 
@@ -176,7 +176,7 @@ pub struct Cost {
 pub struct WasmHandler {
     loaded: Loaded,
     state: Arc<KeyValues>,
-    instance: Option<(Store<Guest>, Instance)>,
+    instance: Option<Box<(Store<Guest>, Instance)>>,
     ticks: u64,
     cost: Cost,
 }
@@ -215,16 +215,17 @@ impl WasmHandler {
             return Failure::new(FailureClass::Limit, reason).into();
         }
         let running = self.loaded.engine.run_guest();
-        let (mut store, mut instance) = match self.instance.take() {
+        let mut kept = match self.instance.take() {
             Some(instance) => instance,
             None => match self.loaded.instantiate(self.state.clone(), self.ticks) {
-                Ok(instance) => instance,
+                Ok(instance) => Box::new(instance),
                 Err((mut store, cause)) => return self.failed(&mut store, &cause, begun),
             },
         };
+        let (store, instance) = &mut *kept;
         store.data_mut().begin(delivery, self.loaded.version);
         store.set_epoch_deadline(self.ticks);
-        refuel(&self.loaded.engine, &mut store);
+        refuel(&self.loaded.engine, store);
         let text;
         let data = if self.loaded.manifest.json && message_pack::is_json(delivery.event.content_type) {
             match message_pack::to_json(delivery.event.data) {
@@ -233,21 +234,21 @@ impl WasmHandler {
                     &text[..]
                 }
                 Err(cause) => {
-                    return self.failed(&mut store, &wasmtime::Error::msg(cause.to_string()), begun);
+                    return self.failed(store, &wasmtime::Error::msg(cause.to_string()), begun);
                 }
             }
         } else {
             delivery.event.data
         };
         let event = event(delivery, data);
-        let called = instance.handle(&mut store, event);
+        let called = instance.handle(store, event);
         drop(running);
         if self.loaded.engine.counts_fuel() {
-            self.count(&store);
+            self.count(store);
         }
         let answer = match called {
             Ok(answer) => answer,
-            Err(cause) => return self.failed(&mut store, &cause, begun),
+            Err(cause) => return self.failed(store, &cause, begun),
         };
         let guest = store.data_mut();
         let mut handled = guest.end();
@@ -258,7 +259,7 @@ impl WasmHandler {
             (None, Err(failure)) => Some(asked_for(failure)),
         };
         if handled.failure.is_none() && self.loaded.settings.isolation == Isolation::Reuse {
-            self.instance = Some((store, instance));
+            self.instance = Some(kept);
         }
         handled
     }
