@@ -15,6 +15,7 @@ mod neighbour;
 mod open;
 mod publish;
 mod settle;
+pub mod stages;
 mod stats;
 mod swaps;
 mod trial;

@@ -11,7 +11,7 @@ use crate::ingest::{Acceptor, Limits, NewEvent, ValidEvent};
 use crate::log::record::Hash;
 
 /// The type that they subscribe to.
-const TYPE: &str = "bench.in";
+pub(super) const TYPE: &str = "bench.in";
 
 /// How long a plugin is not looked at, at most, until it is what is waited for.
 const LOOK: Duration = Duration::from_millis(1);

@@ -24,7 +24,7 @@ struct Out {
 }
 
 /// What the plugin does: parse, and encode one event.
-fn handle(data: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn handle(data: &[u8]) -> Option<Vec<u8>> {
     let In { id, user, amount, .. } = rmp_serde::from_slice(data).ok()?;
     rmp_serde::to_vec_named(&Out { id, user, amount }).ok()
 }

@@ -8,8 +8,10 @@ use std::time::Instant;
 use nerve_eventlog::storage::MemoryStorage;
 use nerve_eventlog::{Batch, Durability, FileLog, Log, Options, SystemClock};
 
+use super::guests::Guest;
 use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
+use crate::delivery::handler::Version;
 use crate::delivery::lane::Lane;
 use crate::delivery::subscriber::Subscriber;
 use crate::ingest::{Acceptor, Limits, ValidEvent};
@@ -18,7 +20,7 @@ use crate::log::record::{AskedBy, Asks, Deployment, DeploymentAction, LiveVersio
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
 use crate::plugin::engine::{Code, Engine};
-use crate::plugin::loader;
+use crate::plugin::loader::{self, Loaded};
 use crate::plugin::name::PluginName;
 use crate::plugin::stack::Stack;
 use crate::state::PluginState;
@@ -33,7 +35,7 @@ impl Bench<'_> {
             return Ok(());
         }
         let acceptor = Acceptor::new(Limits::default());
-        let mut way = Way::new(self)?;
+        let mut way = Way::of_guest(&self.guest)?;
         let (mut accepted, mut runs) = (Vec::new(), Vec::new());
         for run in 0..=self.options.runs {
             let begun = Instant::now();
@@ -66,10 +68,10 @@ impl Bench<'_> {
 }
 
 /// One plugin, in one lane that is run by hand, on a log in memory.
-struct Way {
-    sequencer: Arc<Sequencer>,
+pub(super) struct Way {
+    pub(super) sequencer: Arc<Sequencer>,
     subscriber: Arc<Subscriber>,
-    lane: Lane,
+    pub(super) lane: Lane,
 }
 
 impl Way {
@@ -83,28 +85,26 @@ impl Way {
         Ok(())
     }
 
-    fn new(bench: &Bench<'_>) -> Result<Self, BenchError> {
-        // What is built here is trusted, and a process of its own is nothing that instructions can be counted in.
-        let engine = Engine::new(None, None, Stack::default(), Code::default()).map_err(in_words)?;
-        let plugin = PluginName::parse(&bench.guest.name).map_err(in_words)?;
-        let loaded = loader::load(&engine, &plugin, bench.guest.component(), None, &Asks::new());
-        let loaded = loaded.map_err(in_words)?;
-        let options = Options {
-            durability: Durability::Memory,
-            hot_bytes: 16 << 20,
-            ..Options::default()
-        };
-        let (storage, clock) = (Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
-        let log = FileLog::open(storage, options, clock.clone(), None, &mut |_| {})
-            .map_err(in_words)?
-            .0;
-        let log: Arc<dyn Log> = Arc::new(log);
+    /// The guest that is measured.
+    pub(super) fn of_guest(guest: &Guest) -> Result<Self, BenchError> {
+        let loaded = loaded(guest)?;
+        let subscriptions = loaded.manifest.subscriptions.iter();
+        let subscriptions = subscriptions.map(ToString::to_string).collect();
+        Self::new(&guest.name, subscriptions, Arc::new(loaded))
+    }
+
+    /// This version of a plugin, which subscribes so.
+    pub(super) fn new(
+        name: &str,
+        subscriptions: Vec<String>,
+        version: Arc<dyn Version>,
+    ) -> Result<Self, BenchError> {
+        let log = in_memory()?;
         let order = Order {
             index: TypeIndex::default(),
             window: Window::new(WindowOptions::default()),
         };
         let sequencer = Sequencer::new(&log, order);
-        let name = &bench.guest.name;
         let subscriber = Subscriber::new(
             name,
             PluginState::default(),
@@ -113,18 +113,13 @@ impl Way {
             Arc::default(),
         );
         let live = LiveVersion {
-            version: loaded.version,
-            subscriptions: loaded
-                .manifest
-                .subscriptions
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            version: version.id(),
+            subscriptions,
             ..LiveVersion::default()
         };
         let deployment = Deployment {
             who: None,
-            plugin: name.clone(),
+            plugin: name.to_owned(),
             pair: None,
             action: DeploymentAction::Live(Box::new(live)),
             by: AskedBy::Folder,
@@ -141,10 +136,17 @@ impl Way {
             state.apply_deployment(appended.first, appended.time, &deployment);
             sequencer.subscribe(subscriber.id, state.subscription.clone());
         }
-        between.swap(Some(Arc::new(loaded)));
+        between.swap(Some(version));
         let stopping = Arc::new(AtomicBool::new(false));
         let dice = fastrand::Rng::with_seed(7);
-        let lane = Lane::new(subscriber.clone(), 0, sequencer.clone(), clock, stopping, dice);
+        let lane = Lane::new(
+            subscriber.clone(),
+            0,
+            sequencer.clone(),
+            Arc::new(SystemClock),
+            stopping,
+            dice,
+        );
         Ok(Self {
             sequencer,
             subscriber,
@@ -153,6 +155,26 @@ impl Way {
     }
 }
 
-fn in_words(cause: impl std::fmt::Display) -> BenchError {
+/// `guest`, compiled in this process: what is built here is trusted, and a process of its own is nothing that instructions can be
+/// counted in.
+pub(super) fn loaded(guest: &Guest) -> Result<Loaded, BenchError> {
+    let engine = Engine::new(None, None, Stack::default(), Code::default()).map_err(in_words)?;
+    let plugin = PluginName::parse(&guest.name).map_err(in_words)?;
+    loader::load(&engine, &plugin, guest.component(), None, &Asks::new()).map_err(in_words)
+}
+
+/// A log without a disk.
+pub(super) fn in_memory() -> Result<Arc<dyn Log>, BenchError> {
+    let options = Options {
+        durability: Durability::Memory,
+        hot_bytes: 16 << 20,
+        ..Options::default()
+    };
+    let (storage, clock) = (Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
+    let opened = FileLog::open(storage, options, clock, None, &mut |_| {}).map_err(in_words)?;
+    Ok(Arc::new(opened.0))
+}
+
+pub(super) fn in_words(cause: impl std::fmt::Display) -> BenchError {
     BenchError::Guest(cause.to_string())
 }
