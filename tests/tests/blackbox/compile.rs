@@ -53,6 +53,7 @@ fn the_process_that_compiles_gives_up_what_it_does_not_need_before_it_reads() {
             "1000000000",
             "--cpu-seconds",
             "7",
+            "--code=optimized",
         ])
         .env_clear()
         .stdin(Stdio::piped())
