@@ -78,6 +78,7 @@ fn deliver(way: Way) -> Box<dyn Stage> {
     Box::new(Deliver {
         way,
         records: records(),
+        given: 0,
     })
 }
 
@@ -142,6 +143,8 @@ impl Stage for Append {
 struct Deliver {
     way: Way,
     records: Vec<Vec<u8>>,
+    /// Events that it was given so far.
+    given: u64,
 }
 
 impl Stage for Deliver {
@@ -150,11 +153,16 @@ impl Stage for Deliver {
         forget(&**sequencer.log())?;
         let types = (0..EVENTS).map(|place| (place as u64, guests::TYPE));
         let appended = sequencer.append(batch_of(&self.records), None, types);
+        self.given += EVENTS as u64;
         appended.map(drop).map_err(way::in_words)
     }
 
     fn pass(&mut self) -> Result<(), BenchError> {
         self.way.lane.run();
+        let [done, ..] = self.way.subscriber.state.lock().counters;
+        if done != self.given {
+            return Err(way::in_words(format!("of {} events {done} are done", self.given)));
+        }
         Ok(())
     }
 }

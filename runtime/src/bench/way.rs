@@ -70,7 +70,7 @@ impl Bench<'_> {
 /// One plugin, in one lane that is run by hand, on a log in memory.
 pub(super) struct Way {
     pub(super) sequencer: Arc<Sequencer>,
-    subscriber: Arc<Subscriber>,
+    pub(super) subscriber: Arc<Subscriber>,
     pub(super) lane: Lane,
 }
 

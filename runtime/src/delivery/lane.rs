@@ -278,7 +278,7 @@ impl Lane {
                 subscriber.shared.lock().halted = true;
                 return Rest::ForGood;
             }
-            match timer::fire_late(&subscriber, &self.sequencer, self.clock.now()) {
+            match timer::fire_late(&subscriber, &self.sequencer, &*self.clock) {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(stopped) => return self.trouble(&subscriber, &stopped.into()),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
+use nerve_eventlog::{AppendError, Batch, Clock, Condition, Micros, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::handler::SetTimer;
@@ -224,14 +224,17 @@ pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Resu
     }
 }
 
-/// Let some timers of `subscriber` fire where they are later at `now` than they may be while it goes on; whether they were.
+/// Let some timers of `subscriber` fire where they are later than they may be while it goes on; whether they were.
 pub(super) fn fire_late(
     subscriber: &Subscriber,
     sequencer: &Sequencer,
-    now: Micros,
+    clock: &dyn Clock,
 ) -> Result<bool, Stopped> {
-    let due = subscriber.state.lock().timers.next();
-    let is_late = due.is_some_and(|due| due.0.saturating_add(LATEST) < now.0);
+    let Some(due) = subscriber.state.lock().timers.next() else {
+        return Ok(false);
+    };
+    let now = clock.now();
+    let is_late = due.0.saturating_add(LATEST) < now.0;
     if is_late {
         fire(subscriber, sequencer, now)?;
     }

@@ -42,7 +42,7 @@ pub enum Code {
     /// As fast as it gets.
     #[default]
     Optimized,
-    /// Compiled in a third of the time, and slower: for plugins that are saved, tried and saved again.
+    /// Compiled sooner, and slower: for plugins that are saved, tried and saved again.
     Quick,
     /// Its guests count the instructions that they run, which makes them slower: for trials.
     Counting,
