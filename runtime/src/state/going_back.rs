@@ -53,6 +53,9 @@ pub struct Left {
     dropped: BTreeSet<Offset>,
     /// How far the plugin was whenever a version left since, and what was done before and not delivered again by then.
     done: Vec<Done>,
+    /// Dead letters whose event was done since, by whatever delivery.
+    #[serde(default)]
+    cured: BTreeSet<Offset>,
 }
 
 /// What is delivered again since state and cursor went back.
@@ -103,6 +106,7 @@ impl Left {
                 .as_ref()
                 .map(|again| again.done.clone())
                 .unwrap_or_default(),
+            cured: BTreeSet::new(),
         }
     }
 
@@ -187,22 +191,22 @@ impl Again {
     }
 
     /// What a canary did that began at `began`, from the event at `from` on, is delivered again, since the record at
-    /// `offset` and `time`.
+    /// `offset` and `time`. These dead letters were `dropped` meanwhile.
     pub(super) fn of_canary(
         state: &PluginState,
         (offset, time): (Offset, Micros),
-        began: Offset,
-        from: Option<Offset>,
+        (began, from): (Offset, Offset),
+        dropped: &BTreeSet<Offset>,
         mute: Mute,
     ) -> Self {
         let before = state.again.as_ref();
         let mut done = before.map(|again| again.done.clone()).unwrap_or_default();
-        done.push(Done::of(state, &BTreeSet::new()));
+        done.push(Done::of(state, dropped));
         Self {
             generation: offset,
             since: time,
             to: began,
-            from: from.unwrap_or(began),
+            from,
             through: done.iter().map(Done::through).max().unwrap_or_default(),
             mute,
             counters: [0; 3],
@@ -268,6 +272,18 @@ impl PluginState {
                 left.dropped.insert(event);
             }
         }
+        if let Some(own) = &mut self.own {
+            own.drops(event);
+        }
+    }
+
+    /// The event at `event` is done: its effects have happened, also where it comes back as a dead letter.
+    pub(super) fn cures(&mut self, event: Offset) {
+        for left in self.lefts.values_mut() {
+            if left.dead.contains_key(&event) {
+                left.cured.insert(event);
+            }
+        }
     }
 
     /// Before a rollback is applied: where state and cursor go back to with it, and how far the plugin is.
@@ -301,10 +317,8 @@ impl PluginState {
         if !order.mute.emit {
             self.timers.cancel_since(left.at);
         }
-        // Those that are letters no more, and were not given up, were done.
-        let was_done = |event: &Offset| !self.dead.contains_key(event) && !left.dropped.contains(event);
         let letters = left.dead.into_iter().map(|(event, mut dead)| {
-            if was_done(&event) {
+            if left.cured.contains(&event) {
                 (dead.rewind, dead.undone) = (Some(again.name()), false);
             }
             (event, dead)

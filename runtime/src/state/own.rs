@@ -45,6 +45,9 @@ pub struct OwnState {
     /// Timers that were set here last, and are set, each with the event for which.
     #[serde(default)]
     timers: BTreeMap<Box<str>, Offset>,
+    /// Dead letters that an operator gave up since.
+    #[serde(default)]
+    dropped: BTreeSet<Offset>,
 }
 
 /// The events of a key that were done on a canary's state.
@@ -65,6 +68,7 @@ impl OwnState {
             above: BTreeMap::new(),
             letters: BTreeMap::new(),
             timers: BTreeMap::new(),
+            dropped: BTreeSet::new(),
         }
     }
 
@@ -81,6 +85,11 @@ impl OwnState {
         self.spans.clear();
         self.letters.clear();
         self
+    }
+
+    /// An operator gives up the dead letter of `event`, which has had no effect.
+    pub(super) fn drops(&mut self, event: Offset) {
+        self.dropped.insert(event);
     }
 
     /// The timer `name` fired.
@@ -238,7 +247,8 @@ impl PluginState {
         if own.spans.is_empty() && own.letters.is_empty() {
             return;
         }
-        let again = Again::of_canary(self, (offset, time), own.began, own.needs_from(), mute);
+        let from = own.needs_from().unwrap_or(own.began);
+        let again = Again::of_canary(self, (offset, time), (own.began, from), &own.dropped, mute);
         if !mute.emit {
             // They are set again.
             own.timers.keys().for_each(|name| self.timers.remove(name));

@@ -176,6 +176,7 @@ impl PluginState {
             Verdict::Done => {
                 self.counters[0] += 1;
                 self.dead.remove(&event);
+                self.cures(event);
                 self.take_effects(offset, outcome);
             }
             Verdict::Retry { .. } => {

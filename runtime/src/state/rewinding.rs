@@ -183,6 +183,7 @@ impl PluginState {
             self.timers.apply(offset, &outcome.timers);
         } else {
             self.dead.remove(&event);
+            self.cures(event);
             self.redrive.remove(&event);
             self.take_effects(offset, outcome);
         }
@@ -198,6 +199,7 @@ impl PluginState {
             self.key_values.take(&rewinding.shadow);
             for cured in &rewinding.cured {
                 self.dead.remove(cured);
+                self.cures(*cured);
             }
             for (event, mut dead) in rewinding.dead {
                 dead.undone = self.dead.get(&event).is_some_and(Dead::was_never_done);

@@ -11,7 +11,8 @@ use super::going_back::QUIET;
 use super::probation::{TERMS, agree, live};
 use crate::delivery::handler::{Effects, Emit, Handled, SetTimer};
 use crate::log::record::{
-    AskedBy, Deployment, DeploymentAction, FailureClass, Mute, Outcome, Prefer, Record, Terms, VersionId,
+    AskedBy, Deployment, DeploymentAction, FailureClass, Mute, OperatorAction, Outcome, Prefer, Record,
+    Terms, VersionId,
 };
 use crate::plugin::deploy::{Redelivers, RollBackError, StateBackError, promoted, swap_back};
 use crate::state::{KeyValues, MOST_SPANS};
@@ -393,6 +394,28 @@ fn a_dead_letter_that_a_canary_did_is_one_again_where_it_is_taken_back() {
     bed.run_all();
     assert_eq!(noted(&bed, "ada"), list(&[events["ada"]]));
     assert_eq!(emitted(&bed)[&events["ada"]], 1, "it had its effects");
+    agree(&bed);
+}
+
+#[test]
+fn a_dead_letter_of_a_canary_that_an_operator_gave_up_has_its_effects_where_the_canary_is_taken_back() {
+    let rejects = |bad| notes(move |offset, _| (offset == bad).then_some(FailureClass::Reject));
+    // Behind the two versions and one event.
+    let bad = 4;
+    let mut bed = Bed::new(rejects(bad));
+    bed.terms = Some(APART);
+    bed.swap(rejects(bad));
+    let done = bed.publish(Some("ada"));
+    assert_eq!(bed.publish(Some("ada")), bad);
+    bed.run_all();
+    assert!(bed.fold().dead.contains_key(&Offset(bad)));
+    bed.operate(OperatorAction::Drop(vec![bad]));
+    bed.terms = None;
+    bed.swap(well());
+    bed.run_all();
+    assert_eq!(noted(&bed, "ada"), list(&[done, bad]));
+    let emitted = emitted(&bed);
+    assert_eq!([emitted[&done], emitted[&bad]], [1, 1], "the second had had none");
     agree(&bed);
 }
 

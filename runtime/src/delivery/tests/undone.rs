@@ -1,4 +1,4 @@
-//! Dead letters that a rewind fails again, when the state goes back later.
+//! Dead letters when the state goes back: which were done once, and which never.
 
 use std::sync::Arc;
 
@@ -55,4 +55,35 @@ fn an_event_that_was_done_and_that_a_rewind_failed_is_muted_when_the_state_goes_
     assert_eq!((dead(&bed), happened(&bed, bad)), (vec![], 1), "it has happened");
     assert_eq!(seen_in_state(&bed), format!("{bad}a "));
     agree(&bed);
+}
+
+/// A dead letter of the second version, after the state went back to the first, which has it to do, and to the second again.
+fn there_and_back(first: Script) -> (Bed, u64) {
+    let mut bed = Bed::new(fails("a", &["k"]));
+    let bad = bed.publish(Some("k"));
+    bed.run();
+    bed.swap(Arc::new(|_, _| failed(FailureClass::Reject)));
+    bed.run_all();
+    assert_eq!(dead(&bed), [bad]);
+    bed.go_back(1, first, QUIET).unwrap();
+    bed.run();
+    bed.go_back(2, writes("b"), QUIET).unwrap();
+    assert_eq!(dead(&bed), [bad]);
+    bed.redrive_all();
+    bed.run_all();
+    assert_eq!((dead(&bed), seen_in_state(&bed)), (vec![], format!("{bad}b ")));
+    agree(&bed);
+    (bed, bad)
+}
+
+#[test]
+fn a_dead_letter_that_was_still_to_be_done_where_the_state_went_back_has_its_effects() {
+    let (bed, bad) = there_and_back(fails("a", &["k"]));
+    assert_eq!(happened(&bed, bad), 1, "it had had none");
+}
+
+#[test]
+fn a_dead_letter_that_was_done_where_the_state_went_back_is_muted() {
+    let (bed, bad) = there_and_back(writes("a"));
+    assert_eq!(happened(&bed, bad), 1, "it has happened");
 }

@@ -12,8 +12,7 @@ impl World {
     /// Sound versions go live, nobody is paused any more, and what is dead is tried once more.
     pub(in crate::proof) fn revive(&mut self) -> Result<(), Stopped> {
         for (plugin, _) in PLUGINS {
-            let number = self.versions.get(plugin).copied().unwrap_or(0) + 1;
-            self.deploy(plugin, Some(Scripted::sound(number)))?;
+            self.deploy_sound(plugin)?;
             let host = self.host.clone();
             self.operate(plugin, |name| async move {
                 host.resume_plugin(name).await?;
@@ -23,14 +22,33 @@ impl World {
         Ok(())
     }
 
+    fn deploy_sound(&mut self, plugin: &'static str) -> Result<(), Stopped> {
+        let number = self.versions.get(plugin).copied().unwrap_or(0) + 1;
+        self.deploy(plugin, Some(Scripted::sound(number)))
+    }
+
+    /// What an operator does about the versions who looks now and then.
+    fn look_after(&mut self, plugin: &'static str) -> Result<(), Stopped> {
+        // The version before a canary may fail all that it has: the canary may have it.
+        self.promote(plugin, Prefer::Canary)?;
+        // One that was watched may have been taken back for one that fails every event.
+        let live = self.subscriber(plugin).and_then(|plugin| {
+            let state = plugin.state.lock();
+            Some(Scripted::number_of(state.live.as_ref()?.version.version))
+        });
+        match live {
+            Some(live) if Scripted::sound(live) != live => self.deploy_sound(plugin),
+            _ => Ok(()),
+        }
+    }
+
     /// Work off everything, while time passes.
     pub(in crate::proof) fn drain(&mut self) -> Result<(), Stopped> {
         self.revive()?;
         for round in 1..=10_000u32 {
             if round % 100 == 0 {
-                // The version before a canary may fail all that it has: an operator lets the canary have it.
                 for (plugin, _) in PLUGINS {
-                    self.promote(plugin, Prefer::Canary)?;
+                    self.look_after(plugin)?;
                 }
             }
             let mut next = self.fire()?;
