@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 
 pub use self::durability::Durability;
@@ -98,7 +99,7 @@ pub(crate) struct State {
     pub(crate) idle: bool,
     first: Offset,
     time: Micros,
-    writers: std::collections::HashMap<Box<str>, Offset>,
+    writers: HashMap<Box<str>, Offset>,
 }
 
 /// What a log holds in memory.

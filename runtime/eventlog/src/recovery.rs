@@ -5,10 +5,10 @@
 //! *o* and a whole frame header behind it says that *o* was synced, acknowledged records are damaged. When none
 //! does, the bad place is a write that was cut off.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 
 use crate::batch::{self, Entry};
 use crate::file_log::Durability;
