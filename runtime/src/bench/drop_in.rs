@@ -48,7 +48,7 @@ impl Bench<'_> {
             // Another component for a section that nobody reads: it is compiled anew.
             let saved = [self.guest.component(), &[0, 2, 1, b'x']].concat();
             begun = Instant::now();
-            guests::drop_file(&plugins, &plugin, &saved)?;
+            guests::drop_file(&plugins, &format!("{plugin}.wasm"), &saved)?;
             guests::runs(&host, &plugin, Hash::of(&saved)).await?;
             serves(&host, &plugin, 1).await?;
         }

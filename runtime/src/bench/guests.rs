@@ -77,7 +77,18 @@ impl Guest {
         plugins: &Path,
         count: usize,
     ) -> Result<Vec<String>, BenchError> {
-        self.put(host, plugins, count, false).await
+        self.put(host, plugins, count, false, "").await
+    }
+
+    /// The same, each with these `settings`.
+    pub(super) async fn install_with(
+        &self,
+        host: &Host,
+        plugins: &Path,
+        count: usize,
+        settings: &str,
+    ) -> Result<Vec<String>, BenchError> {
+        self.put(host, plugins, count, false, settings).await
     }
 
     /// The same, but nothing that they subscribe to comes.
@@ -87,7 +98,7 @@ impl Guest {
         plugins: &Path,
         count: usize,
     ) -> Result<(), BenchError> {
-        self.put(host, plugins, count, true).await.map(drop)
+        self.put(host, plugins, count, true, "").await.map(drop)
     }
 
     async fn put(
@@ -96,11 +107,15 @@ impl Guest {
         plugins: &Path,
         count: usize,
         idle: bool,
+        settings: &str,
     ) -> Result<Vec<String>, BenchError> {
         let mut names = Vec::new();
         for number in 0..count {
             let (name, bytes) = self.named(number, idle);
-            drop_file(plugins, &name, &bytes)?;
+            if !settings.is_empty() {
+                drop_file(plugins, &format!("{name}.toml"), settings.as_bytes())?;
+            }
+            drop_file(plugins, &format!("{name}.wasm"), &bytes)?;
             names.push(name);
         }
         for name in &names {
@@ -110,11 +125,11 @@ impl Guest {
     }
 }
 
-/// Put a component into the folder, whole at once.
+/// Put a file into the folder, whole at once.
 pub(super) fn drop_file(plugins: &Path, name: &str, bytes: &[u8]) -> Result<(), BenchError> {
     let beside = plugins.join(format!(".{name}"));
     std::fs::write(&beside, bytes)
-        .and_then(|()| std::fs::rename(&beside, plugins.join(format!("{name}.wasm"))))
+        .and_then(|()| std::fs::rename(&beside, plugins.join(name)))
         .map_err(|cause| BenchError::Io {
             path: plugins.display().to_string(),
             cause,

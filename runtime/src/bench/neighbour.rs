@@ -191,17 +191,14 @@ impl Neighbour {
             plugins: plugins.to_owned(),
         };
         own.write_settings(SETTINGS)?;
-        guests::drop_file(plugins, kind.fixture, &own.component)?;
+        guests::drop_file(plugins, &format!("{}.wasm", kind.fixture), &own.component)?;
         guests::live(host, kind.fixture).await?;
         Ok(own)
     }
 
     fn write_settings(&self, text: &str) -> Result<(), BenchError> {
-        let path = self.plugins.join(format!("{}.toml", self.kind.fixture));
-        std::fs::write(&path, text).map_err(|cause| BenchError::Io {
-            path: path.display().to_string(),
-            cause,
-        })
+        let name = format!("{}.toml", self.kind.fixture);
+        guests::drop_file(&self.plugins, &name, text.as_bytes())
     }
 
     /// Do the worst until told to stop; answers how often.
@@ -217,7 +214,7 @@ impl Neighbour {
                     let note = turns.to_le_bytes();
                     bytes.extend([0, 10, 1, b'n']);
                     bytes.extend(note);
-                    guests::drop_file(&self.plugins, self.kind.fixture, &bytes)?;
+                    guests::drop_file(&self.plugins, &format!("{}.wasm", self.kind.fixture), &bytes)?;
                 }
             }
             if !matches!(self.kind.work, Work::Events(_)) {

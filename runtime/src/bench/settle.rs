@@ -15,14 +15,15 @@ const BATCH: usize = 256;
 /// How long a run may take.
 const LONGEST: Duration = Duration::from_mins(2);
 
-/// Whose plugins subscribe, how many, and how many are installed.
-const SCENARIOS: [(Kind, usize, usize); 6] = [
-    (Kind::Echo, 1, 1),
-    (Kind::Echo, 1, 10),
-    (Kind::Echo, 1, 100),
-    (Kind::Echo, 1, 1000),
-    (Kind::Echo, 8, 8),
-    (Kind::Read, 8, 8),
+/// Whose plugins subscribe, how many, how many are installed, and the lanes of each.
+const SCENARIOS: [(Kind, usize, usize, usize); 7] = [
+    (Kind::Echo, 1, 1, 1),
+    (Kind::Echo, 1, 1, 2),
+    (Kind::Echo, 1, 10, 1),
+    (Kind::Echo, 1, 100, 1),
+    (Kind::Echo, 1, 1000, 1),
+    (Kind::Echo, 8, 8, 1),
+    (Kind::Read, 8, 8, 1),
 ];
 
 /// What the plugins do that subscribe.
@@ -36,12 +37,18 @@ enum Kind {
 
 impl Bench<'_> {
     pub(super) async fn settle(&mut self) -> Result<(), BenchError> {
-        for (kind, busy, installed) in SCENARIOS {
+        for (kind, busy, installed, lanes) in SCENARIOS {
             let (guest, reads) = match kind {
                 Kind::Echo => (self.guest.clone(), ""),
                 Kind::Read => (self.reader.clone(), ", read one field"),
             };
-            let name = format!("publish to settled, {busy} of {installed} plugins subscribe{reads}");
+            let of_lanes = if lanes == 1 {
+                String::new()
+            } else {
+                format!(", {lanes} lanes")
+            };
+            let name =
+                format!("publish to settled, {busy} of {installed} plugins subscribe{reads}{of_lanes}");
             if !self.begins(&name) {
                 continue;
             }
@@ -53,12 +60,19 @@ impl Bench<'_> {
             let idle = installed.saturating_sub(busy);
             self.reader.install_idle(&host, &plugins, idle).await?;
             let idle_kibibytes = resident(std::process::id()) - before;
-            let names = guest.install(&host, &plugins, busy).await?;
+            let names = guest
+                .install_with(&host, &plugins, busy, &format!("lanes = {lanes}\n"))
+                .await?;
             let events = self.options.events / busy;
             let (mut runs, mut cpu) = (Vec::new(), Vec::new());
             for run in 0..=self.options.runs {
-                let (rate, used) =
-                    all_settle(&host, &names, events, &format!("s{busy}-{installed}-{run}")).await?;
+                let (rate, used) = all_settle(
+                    &host,
+                    &names,
+                    events,
+                    &format!("s{busy}-{installed}-{lanes}-{run}"),
+                )
+                .await?;
                 if run > 0 {
                     runs.push(rate);
                     cpu.push(used);
