@@ -105,7 +105,7 @@ fn in_child(program: &PathBuf, code: Code, bytes: &[u8], limits: &Limits) -> Res
                 .map(|code| format!("--code={}", code.get_name())),
         )
         .env_clear()
-        .envs(child::ENVIRONMENT)
+        .envs(child::environment())
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -155,12 +155,6 @@ impl Engine {
         }
         Running(&self.ticker)
     }
-
-    /// How many ticks a guest may see that may run for `limit`.
-    pub(super) fn ticks(limit: Duration) -> u64 {
-        let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
-        u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
-    }
 }
 
 /// The engine below: whoever compiles for it must have the same one, but for the stack.

@@ -50,15 +50,18 @@ pub struct Guest {
     /// What it promised of the events it emits.
     pub(super) promised: Arc<Promised>,
     pub(super) outside: Outside,
-    /// When the delivery began, and how long it waited for others since: what is left is its running time.
+    /// When it was made or the delivery began, and how long it waited for others since.
     begun: Instant,
     pub(super) waited: Duration,
+    /// How long it may run, from when it is made or a delivery begins.
+    limit: Duration,
     calls: u64,
     hit: Option<(FailureClass, String)>,
 }
 
 impl Guest {
     pub(super) fn new(settings: Arc<Settings>, json: bool, state: Arc<KeyValues>) -> Self {
+        let limit = Duration::from_millis(settings.limits.time_ms);
         Self {
             settings,
             json,
@@ -77,9 +80,15 @@ impl Guest {
             outside: Outside::default(),
             begun: Instant::now(),
             waited: Duration::ZERO,
+            limit,
             calls: 0,
             hit: None,
         }
+    }
+
+    /// The same, which may run for `limit`.
+    pub(super) fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// One more call of a host function; an error, which ends the guest, beyond the limit.
@@ -106,13 +115,9 @@ impl Guest {
         self.hit.get_or_insert((class, reason));
     }
 
-    /// What is left of its running time when its deadline has come: the time that it waited for others.
-    fn time_left(&self) -> Option<Duration> {
-        let ran = self.begun.elapsed().saturating_sub(self.waited);
-        let limit = Duration::from_millis(self.settings.limits.time_ms);
-        limit
-            .checked_sub(ran)
-            .filter(|left| !self.waited.is_zero() && !left.is_zero())
+    /// Whether it may still run: the time that it waited for others is not its own.
+    fn has_time(&self) -> bool {
+        self.begun.elapsed().saturating_sub(self.waited) < self.limit
     }
 
     fn begin(&mut self, delivery: &Delivery<'_>, version: VersionId) {
@@ -136,7 +141,10 @@ impl Guest {
     }
 }
 
-/// A store for a guest that may run for `limit`.
+/// Ticks after which a guest that still runs gives way to whoever waits for the processor.
+const GIVES_WAY: u64 = 1;
+
+/// A store for a guest.
 pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
     let (fuel, handles) = (
         guest.settings.limits.host_call_bytes,
@@ -148,11 +156,14 @@ pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
     store.limiter(|guest| guest);
     refuel(engine, &mut store);
     store.epoch_deadline_callback(|context| {
-        Ok(match context.data().time_left() {
-            Some(left) => UpdateDeadline::Continue(Engine::ticks(left)),
-            None => UpdateDeadline::Interrupt,
-        })
+        if !context.data().has_time() {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        // The system would let it run for several ticks more while others wait for the processor.
+        std::thread::yield_now();
+        Ok(UpdateDeadline::Continue(GIVES_WAY))
     });
+    store.set_epoch_deadline(GIVES_WAY);
     store
 }
 
@@ -177,18 +188,15 @@ pub struct WasmHandler {
     loaded: Loaded,
     state: Arc<KeyValues>,
     instance: Option<Box<(Store<Guest>, Instance)>>,
-    ticks: u64,
     cost: Cost,
 }
 
 impl WasmHandler {
     pub(super) fn new(loaded: Loaded, state: Arc<KeyValues>) -> Self {
-        let ticks = Engine::ticks(Duration::from_millis(loaded.settings.limits.time_ms));
         Self {
             loaded,
             state,
             instance: None,
-            ticks,
             cost: Cost::default(),
         }
     }
@@ -217,14 +225,14 @@ impl WasmHandler {
         let running = self.loaded.engine.run_guest();
         let mut kept = match self.instance.take() {
             Some(instance) => instance,
-            None => match self.loaded.instantiate(self.state.clone(), self.ticks) {
+            None => match self.loaded.instantiate(self.state.clone()) {
                 Ok(instance) => Box::new(instance),
                 Err((mut store, cause)) => return self.failed(&mut store, &cause, begun),
             },
         };
         let (store, instance) = &mut *kept;
         store.data_mut().begin(delivery, self.loaded.version);
-        store.set_epoch_deadline(self.ticks);
+        store.set_epoch_deadline(GIVES_WAY);
         refuel(&self.loaded.engine, store);
         let text;
         let data = if self.loaded.manifest.json && message_pack::is_json(delivery.event.content_type) {

@@ -197,17 +197,15 @@ impl Loaded {
         WasmHandler::new(self.clone(), state)
     }
 
-    /// A fresh instance, whose start may take `ticks`; the store comes back with the error, for what it recorded.
+    /// A fresh instance; the store comes back with the error, for what it recorded.
     pub(super) fn instantiate(
         &self,
         state: Arc<KeyValues>,
-        ticks: u64,
     ) -> Result<(Store<Guest>, Instance), (Store<Guest>, wasmtime::Error)> {
         let mut guest = Guest::new(self.settings.clone(), self.manifest.json, state);
         guest.outgoing.clone_from(&self.outgoing);
         guest.promised.clone_from(&self.promised);
         let mut store = guest::store(&self.engine, guest);
-        store.set_epoch_deadline(ticks);
         match self.linked.instantiate(&mut store) {
             Ok(instance) => Ok((store, instance)),
             Err(cause) => Err((store, cause)),
@@ -296,8 +294,8 @@ fn describe(
     settings: &Arc<Settings>,
 ) -> Result<v1::exports::nerve::plugin::handler::Manifest, Refusal> {
     let _running = engine.run_guest();
-    let mut store = guest::store(engine, Guest::new(settings.clone(), false, Arc::default()));
-    store.set_epoch_deadline(Engine::ticks(DESCRIBE_TIME));
+    let guest = Guest::new(settings.clone(), false, Arc::default()).with_limit(DESCRIBE_TIME);
+    let mut store = guest::store(engine, guest);
     let described = match linked.start(&mut store) {
         Ok(started) => {
             let instance = linked.exports(&mut store, &started);

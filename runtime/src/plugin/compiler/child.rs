@@ -19,8 +19,19 @@ pub const COMMAND: &str = "compile-component";
 /// The program of this very process, also when its file was replaced meanwhile.
 pub const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// All of its environment: its allocator reserves no address space for later, which the limit would count.
-pub(super) const ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_ARENA_RESERVE", "0")];
+/// All of its environment: its allocator reserves no address space for later, which the limit would count, and it leaves a
+/// processor to others, where there are several.
+pub(super) fn environment() -> [(&'static str, String); 2] {
+    let threads = processors().saturating_sub(1).max(1);
+    [
+        ("MIMALLOC_ARENA_RESERVE", "0".to_owned()),
+        ("RAYON_NUM_THREADS", threads.to_string()),
+    ]
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
 
 /// Open files that it may have: the three it is started with, and the one that Landlock needs for a moment.
 const MOST_FILES: u64 = 4;
@@ -50,8 +61,8 @@ pub enum ConfineError {
 
 /// The seconds of the processors that go with this time on the clock.
 pub(super) fn cpu_seconds(time: Duration) -> u64 {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    time.as_secs().saturating_add(1).saturating_mul(threads)
+    let seconds = time.as_secs().saturating_add(1);
+    seconds.saturating_mul(processors() as u64)
 }
 
 /// Give up, for good, whatever compiling does not need. To be called while the process has one thread.

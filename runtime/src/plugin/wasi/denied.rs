@@ -120,7 +120,6 @@ mod tests {
         let called = |name: &str| {
             let guest = Guest::new(Arc::new(Settings::default()), false, Arc::default());
             let mut store = guest::store(&engine, guest);
-            store.set_epoch_deadline(1000);
             let instance = ready.instantiate(&mut store).unwrap();
             let function = instance.get_typed_func::<(), ()>(&mut store, name).unwrap();
             let failed = function.call(&mut store, ()).unwrap_err();
