@@ -94,16 +94,21 @@ impl Sending {
     /// Events per second that were answered.
     async fn run(&self, address: SocketAddr, path: &str, run: usize) -> Result<f64, BenchError> {
         let requests = (REQUESTS / self.connections / self.batch.isqrt()).max(10);
-        let mut connections = JoinSet::new();
+        let mut senders = Vec::with_capacity(self.connections);
         for connection in 0..self.connections {
             let bodies =
                 (0..requests).map(|n| self.request((address, path), &format!("{run}-{connection}"), n));
             let bodies: Vec<Vec<u8>> = bodies.collect();
             let stream = TcpStream::connect(address).await.map_err(broken)?;
             stream.set_nodelay(true).map_err(broken)?;
+            senders.push((stream, bodies));
+        }
+        // Nobody sends while another's requests are still being made: neither would be measured.
+        let begun = Instant::now();
+        let mut connections = JoinSet::new();
+        for (stream, bodies) in senders {
             connections.spawn(async move { ask_all(stream, &bodies).await.map_err(broken) });
         }
-        let begun = Instant::now();
         while let Some(done) = connections.join_next().await {
             done.map_err(|panicked| BenchError::Http(panicked.to_string()))??;
         }
