@@ -32,7 +32,6 @@ use std::sync::Arc;
 
 use nerve_eventlog::{Clock, Durability, Log, Offset};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -147,21 +146,12 @@ impl Host {
         Ok(published)
     }
 
-    /// Wait until everything up to `through` is durable.
+    /// Wait until everything up to `through` is durable. Answers the last durable offset; an error once the log is poisoned.
     ///
     /// # Cancel safety
     /// May be cancelled at any time.
-    pub async fn durable(&self, through: Offset) -> Result<(), Stopped> {
-        let mut durable = self.watch_durable();
-        let reached = durable
-            .wait_for(|state| !matches!(state, Ok(durable) if *durable < through))
-            .await;
-        reached.map_err(|_| Stopped::Stopping)?.clone().map(|_| ())
-    }
-
-    /// What is durable, and a way to wait for more; an error once the log is poisoned.
-    pub fn watch_durable(&self) -> watch::Receiver<Result<Offset, Stopped>> {
-        self.inner.sequencer.durable()
+    pub async fn durable(&self, through: Offset) -> Result<Offset, Stopped> {
+        self.inner.sequencer.durable().reached(through).await
     }
 
     /// The log.
@@ -174,7 +164,7 @@ impl Host {
         if self.inner.stop.is_cancelled() {
             return Some(Stopped::Stopping.to_string());
         }
-        if let Err(stopped) = self.watch_durable().borrow().as_ref() {
+        if let Err(stopped) = self.inner.sequencer.durable().now() {
             return Some(stopped.to_string());
         }
         let short = self.log().short_of_room();
@@ -201,8 +191,7 @@ impl Host {
     /// # Cancel safety
     /// May be cancelled at any time.
     pub async fn poisoned(&self) {
-        // The sender lives as long as the host: this ends only with a poisoned log.
-        self.watch_durable().wait_for(Result::is_err).await.ok();
+        self.durable(Offset(u64::MAX)).await.ok();
     }
 
     /// Take no more events, settle what is being handled, make everything durable and end.
@@ -247,6 +236,6 @@ impl Host {
 
     /// Wait until everything that a question could have seen is durable.
     async fn durable_now(&self) -> Result<(), Stopped> {
-        self.durable(self.log().bounds().last).await
+        self.durable(self.log().bounds().last).await.map(drop)
     }
 }

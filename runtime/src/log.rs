@@ -3,8 +3,10 @@
 //! [`sequencer`] puts every record into the one total order; under its lock live the two things that must
 //! agree with that order: which identities were published ([`window`]), and which offsets each event type has
 //! ([`index`]), from which the plugins that subscribe to it are woken. [`turns`] keeps large batches of several plugins apart.
+//! [`durable`] wakes who waits for the disk.
 //! [`trace_context`] says to which trace an event belongs.
 
+pub mod durable;
 pub mod index;
 #[cfg(test)]
 pub(crate) mod looked_at;

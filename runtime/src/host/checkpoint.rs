@@ -104,20 +104,12 @@ impl Host {
 /// Make a checkpoint whenever the log has grown by so much, until the host stops.
 pub(super) async fn keep(host: Host) {
     let inner = &host.inner;
-    let mut durable = host.watch_durable();
     let mut looked_at = inner.checkpoints.through();
     let mut grown_from = inner.store.appended_bytes();
     loop {
-        let enough = |state: &Result<Offset, Stopped>| match state {
-            Ok(offset) => offset.0 >= looked_at.0 + LOOK_EVERY,
-            Err(_) => true,
-        };
         let reached = tokio::select! {
             () = inner.stop.cancelled() => return,
-            reached = durable.wait_for(enough) => match reached {
-                Ok(state) => state.clone(),
-                Err(_) => return,
-            },
+            reached = host.durable(Offset(looked_at.0 + LOOK_EVERY)) => reached,
         };
         let Ok(offset) = reached else { return };
         looked_at = offset;

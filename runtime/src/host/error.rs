@@ -60,7 +60,7 @@ pub enum PublishError {
 }
 
 /// The host can't go on.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {
     /// It was asked to stop.
     #[error("the host is stopping")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nerve_eventlog::Micros;
+use nerve_eventlog::{Micros, Offset};
 
 use super::{AskError, Host, Stopped};
 use crate::state::PluginState;
@@ -83,20 +83,13 @@ pub(super) fn declared(name: &str, state: &PluginState, lag: u64) -> Declared {
 
 /// Follow the log, until the host stops. What happens last is followed when somebody asks, or by the next start.
 pub(super) async fn keep(host: Host) {
-    let mut durable = host.watch_durable();
     loop {
         let through = host.inner.observed.lock().through;
-        let enough = |state: &Result<_, Stopped>| match state {
-            Ok(nerve_eventlog::Offset(durable)) => *durable >= through.0 + FOLLOW_EVERY,
-            Err(_) => true,
-        };
         let grown = tokio::select! {
             () = host.inner.stop.cancelled() => return,
-            grown = durable.wait_for(enough) => matches!(grown.as_deref(), Ok(Ok(_))),
+            grown = host.durable(Offset(through.0 + FOLLOW_EVERY)) => grown,
         };
-        if !grown {
-            return;
-        }
+        let Ok(durable) = grown else { return };
         let following = host.clone();
         match tokio::task::spawn_blocking(move || following.follow()).await {
             Ok(true) => {}
@@ -104,7 +97,7 @@ pub(super) async fn keep(host: Host) {
             Ok(false) => {
                 tokio::select! {
                     () = host.inner.stop.cancelled() => return,
-                    changed = durable.changed() => if changed.is_err() { return },
+                    grown = host.durable(durable.next()) => if grown.is_err() { return },
                 }
             }
             Err(panicked) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nerve_eventlog::{Log, LogId, Offset, Reach, ReadError};
 use opentelemetry_sdk::trace::SpanData;
 
-use super::{Host, Stopped};
+use super::Host;
 use crate::otlp::spans::{Made, Spans};
 use crate::otlp::{OtlpOptions, Sender, Sent};
 use crate::plugin::v1::log::escaped;
@@ -107,13 +107,10 @@ pub(super) async fn keep(host: Host, exporter: Exporter) {
         told: false,
         told_in_part: false,
     };
-    let mut durable = host.watch_durable();
     loop {
-        let at = following.at;
-        let more = |state: &Result<Offset, Stopped>| !matches!(state, Ok(durable) if *durable <= at);
         let grown = tokio::select! {
             () = host.inner.stop.cancelled() => break,
-            grown = durable.wait_for(more) => matches!(grown.as_deref(), Ok(Ok(_))),
+            grown = host.durable(following.at.next()) => grown.is_ok(),
         };
         if !grown || following.pause(&host, following.exporter.options.delay).await {
             break;

@@ -7,10 +7,12 @@
 mod need;
 mod versions;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nerve_eventlog::{Batch, DropError, Micros, Offset, ReadError, SegmentInfo};
+use nerve_eventlog::{Batch, DropError, FileLog, Log as _, Micros, Offset, ReadError, SegmentInfo};
+use tokio::sync::Notify;
 
 use self::need::Need;
 use super::{CheckpointError, Host, Stopped};
@@ -274,19 +276,13 @@ impl Host {
 /// Look at what is old now and then, until the host stops.
 pub(super) async fn keep(host: Host) {
     let inner = &host.inner;
-    let mut durable = host.watch_durable();
-    let mut segments = 0;
+    let begun = segments_begin(&inner.store);
     loop {
-        let begun = durable.wait_for(|state| state.is_err() || inner.store.segment_count() != segments);
         tokio::select! {
             () = inner.stop.cancelled() => return,
-            begun = tokio::time::timeout(LOOK_EVERY, begun) => {
-                if begun.is_ok_and(|state| state.is_ok_and(|state| state.is_err())) {
-                    return;
-                }
-            }
+            () = host.poisoned() => return,
+            _ = tokio::time::timeout(LOOK_EVERY, begun.notified()) => {}
         }
-        segments = inner.store.segment_count();
         let retaining = host.clone();
         match tokio::task::spawn_blocking(move || retaining.retain()).await {
             Ok(Ok(first)) => tracing::debug!("the log begins at offset {first}"),
@@ -295,6 +291,25 @@ pub(super) async fn keep(host: Host) {
             Err(panicked) => tracing::error!("retention failed by a fault of the host: {panicked}"),
         }
     }
+}
+
+/// Rings now, and whenever a segment has begun. The syncing thread looks: the segments change seldom, and a task that is woken by
+/// every sync to see it would cost more than the look.
+fn segments_begin(store: &Arc<FileLog>) -> Arc<Notify> {
+    let (rings, last, watched) = (
+        Arc::new(Notify::new()),
+        AtomicUsize::new(0),
+        Arc::downgrade(store),
+    );
+    rings.notify_one();
+    let bell = rings.clone();
+    store.on_durable(Box::new(move |_| {
+        let count = watched.upgrade().map_or(0, |store| store.segment_count());
+        if last.swap(count, Ordering::Relaxed) != count {
+            bell.notify_one();
+        }
+    }));
+    rings
 }
 
 /// The lag that `settings` allow.

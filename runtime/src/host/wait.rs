@@ -318,7 +318,6 @@ fn is_deployment(entry: &Entry) -> bool {
 
 /// Follow the log until nobody waits.
 async fn follow_log(host: Host) {
-    let mut durable = host.watch_durable();
     let mut routes = None;
     loop {
         let reader = host.clone();
@@ -339,11 +338,7 @@ async fn follow_log(host: Host) {
             Next::GoOn if host.inner.stop.is_cancelled() => break,
             Next::GoOn => {}
             Next::Behind(at) => tokio::select! {
-                grown = durable.wait_for(|state| !matches!(state, Ok(durable) if *durable <= at)) => {
-                    if !matches!(grown.as_deref(), Ok(Ok(_))) {
-                        break;
-                    }
-                }
+                grown = host.durable(at.next()) => if grown.is_err() { break },
                 () = host.inner.waits.bell.notified() => {}
                 () = host.stopping() => break,
             },

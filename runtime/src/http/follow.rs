@@ -88,15 +88,10 @@ fn last_seen(headers: &HeaderMap) -> Result<Option<Offset>, Problem> {
 impl<F: Fn(&Entry) -> Selected + Send + Sync + 'static> Follow<F> {
     /// Wait for durable records behind `at` and read some; `None` when the host stops or they can't be read.
     async fn more(self) -> Option<Self> {
-        let mut durable = self.host.watch_durable();
-        let stopping = self.host.clone();
-        let at = self.at;
         tokio::select! {
-            () = stopping.stopping() => return None,
-            grown = durable.wait_for(|state| !matches!(state, Ok(durable) if *durable <= at)) => {
-                grown.ok()?.as_ref().ok()?;
-            }
-        }
+            () = self.host.stopping() => return None,
+            grown = self.host.durable(self.at.next()) => grown.ok()?,
+        };
         tokio::task::spawn_blocking(move || {
             let mut follow = self;
             let entries = follow

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use nerve_eventlog::{AppendError, Appended, Batch, Condition, Log, Offset, Poisoned};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
+use super::durable::Durable;
 use super::index::{Bell, Next, SubscriberId, TypeIndex};
 use super::turns::{LARGE, Turns};
 use super::window::{Remembered, Seen, Window};
@@ -33,7 +33,7 @@ pub struct Sequencer {
     log: Arc<dyn Log>,
     order: Mutex<Order>,
     turns: Turns,
-    durable: watch::Sender<Result<Offset, Stopped>>,
+    durable: Durable,
     appends: AtomicU64,
     refused_busy: AtomicU64,
     refused_no_room: AtomicU64,
@@ -51,12 +51,11 @@ pub struct Order {
 impl Sequencer {
     /// Sequence appends to `log`, whose content `order` was made from.
     pub fn new(log: &Arc<dyn Log>, order: Order) -> Arc<Self> {
-        let (durable, _) = watch::channel(Ok(log.bounds().durable));
         let sequencer = Arc::new(Self {
             log: log.clone(),
             order: Mutex::new(order),
             turns: Turns::default(),
-            durable,
+            durable: Durable::new(log.bounds().durable),
             appends: AtomicU64::new(0),
             refused_busy: AtomicU64::new(0),
             refused_no_room: AtomicU64::new(0),
@@ -64,8 +63,8 @@ impl Sequencer {
         let watched = Arc::downgrade(&sequencer);
         log.on_durable(Box::new(move |state| {
             if let Some(sequencer) = watched.upgrade() {
-                let state = state.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()));
-                drop(sequencer.durable.send_replace(state));
+                let reached = state.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()));
+                sequencer.durable.tell(reached);
             }
         }));
         sequencer
@@ -82,8 +81,8 @@ impl Sequencer {
     }
 
     /// What is durable, and a way to wait for more.
-    pub fn durable(&self) -> watch::Receiver<Result<Offset, Stopped>> {
-        self.durable.subscribe()
+    pub fn durable(&self) -> &Durable {
+        &self.durable
     }
 
     /// How often publishers were refused because too much waited for the disk.

@@ -107,7 +107,7 @@ pub(super) async fn told(host: &Host, plugins: &[Box<str>], progress: Progress) 
         through = host.log().bounds().last;
     }
     match tokio::time::timeout(LONGEST, host.durable(through)).await {
-        Ok(Ok(())) => Waited {
+        Ok(Ok(_)) => Waited {
             settled,
             failed: progress.failed,
             behind,

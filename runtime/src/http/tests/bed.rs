@@ -236,6 +236,11 @@ impl Bed {
         between.swap(version);
     }
 
+    /// Wait until `through` is durable. Answers what is durable then.
+    pub(super) async fn durable(&self, through: Offset) -> Offset {
+        self.host.durable(through).await.unwrap()
+    }
+
     /// Wait until `plugin` has settled everything up to `offset`.
     pub(super) async fn settled(&self, plugin: &str, offset: u64) {
         let longest = Duration::from_mins(1);

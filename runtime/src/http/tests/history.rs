@@ -181,9 +181,9 @@ async fn it_begins_behind_the_record_that_replaced_the_state_where_one_did() {
     }
     let rewind = "/v1/plugins/p/rewind?to=start&fresh=true&mute=emit";
     bed.send(request("POST", rewind, &[], "")).await.ok();
-    let mut durable = bed.host.watch_durable();
+    let mut seen = bed.durable(nerve_eventlog::Offset(0)).await;
     while bed.get("/v1/plugins/p").await.ok()["rewind"].is_object() {
-        durable.changed().await.unwrap();
+        seen = bed.durable(seen.next()).await;
     }
     let none = history(&bed, "p", "?against=last:9&types=a.*").await;
     let swapped = none.about.replaced_at.expect("the state was replaced");

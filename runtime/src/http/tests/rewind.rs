@@ -40,9 +40,9 @@ async fn post(bed: &Bed, path: &str) -> super::bed::Answer {
 /// Wait until no rewind of `p` runs.
 async fn ended(bed: &Bed) {
     let waited = tokio::time::timeout(Duration::from_mins(1), async {
-        let mut durable = bed.host.watch_durable();
+        let mut seen = bed.durable(Offset(0)).await;
         while bed.get("/v1/plugins/p").await.ok()["rewind"].is_object() {
-            durable.changed().await.unwrap();
+            seen = bed.durable(seen.next()).await;
         }
     });
     waited.await.unwrap();
@@ -152,13 +152,13 @@ async fn one_rewind_runs_at_a_time_and_can_be_seen_and_stopped() {
     post(&bed, "/v1/plugins/p/rewind?to=start")
         .await
         .problem(409, "rewind-running");
-    let mut durable = bed.host.watch_durable();
+    let mut seen = bed.durable(Offset(0)).await;
     let shown = loop {
         let shown = bed.get("/v1/plugins/p").await.ok();
         if shown["rewind"]["parked"] == 1 {
             break shown;
         }
-        durable.changed().await.unwrap();
+        seen = bed.durable(seen.next()).await;
     };
     let rewind = &shown["rewind"];
     assert_eq!((&rewind["fresh"], &rewind["rate"]), (&json!(true), &json!(100)));
