@@ -9,7 +9,7 @@ mod deployment;
 mod freed;
 mod gap;
 mod outcome;
-mod pack;
+pub(crate) mod pack;
 mod quick;
 mod reads;
 mod rewind;
@@ -188,8 +188,8 @@ impl<'a> Record<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let (kind, fields) = bytes.split_first().ok_or(DecodeError::Empty)?;
         Ok(match *kind {
-            k if k == Kind::Event as u8 => Self::Event(rmp_serde::from_slice(fields)?),
-            k if k == Kind::Outcome as u8 => Self::Outcome(rmp_serde::from_slice(fields)?),
+            k if k == Kind::Event as u8 => Self::Event(read(fields, quick::event)?),
+            k if k == Kind::Outcome as u8 => Self::Outcome(read(fields, quick::outcome)?),
             k if k == Kind::Deployment as u8 => Self::Deployment(rmp_serde::from_slice(fields)?),
             k if k == Kind::Operator as u8 => Self::Operator(rmp_serde::from_slice(fields)?),
             k if k == Kind::Fired as u8 => Self::Fired(rmp_serde::from_slice(fields)?),
@@ -252,12 +252,20 @@ pub fn kind(bytes: &[u8]) -> Option<u8> {
 /// The event in `bytes`, or `None` where the record is of another kind.
 pub fn event(bytes: &[u8]) -> Result<Option<Event<'_>>, DecodeError> {
     match bytes.split_first() {
-        Some((kind, fields)) if *kind == Kind::Event as u8 => match quick::event(fields) {
-            Some(event) => Ok(Some(event)),
-            None => Ok(Some(rmp_serde::from_slice(fields)?)),
-        },
+        Some((kind, fields)) if *kind == Kind::Event as u8 => read(fields, quick::event).map(Some),
         Some(_) => Ok(None),
         None => Err(DecodeError::Empty),
+    }
+}
+
+/// What `quick` reads, or else the library.
+fn read<'a, T: Deserialize<'a>>(
+    fields: &'a [u8],
+    quick: fn(&'a [u8]) -> Option<T>,
+) -> Result<T, DecodeError> {
+    match quick(fields) {
+        Some(read) => Ok(read),
+        None => Ok(rmp_serde::from_slice(fields)?),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Writes records into memory as MessagePack, byte for byte as `rmp_serde` does: every event and outcome goes through here, and
-//! what is generic over any writer costs several times as much.
+//! Writes records, and the data of events that come as JSON, into memory as MessagePack, byte for byte as `rmp_serde` does: every
+//! event and outcome goes through here, and what is generic over any writer costs several times as much.
 //!
 //! A struct is an array of its fields. A variant without content is its name, and one with content a map of its name to that.
 #![expect(
@@ -8,8 +8,8 @@
 )]
 
 use serde::ser::{
-    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
-    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
 /// Append `value` to `out`.
@@ -19,10 +19,10 @@ pub(super) fn write(value: &impl Serialize, out: &mut Vec<u8>) {
         .expect("writing plain fields into memory can't fail");
 }
 
-/// Why a value can't be written.
+/// Why a value can't be written: what it is read from fails.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unwritable(String);
+pub(crate) struct Unwritable(String);
 
 impl serde::ser::Error for Unwritable {
     fn custom<T: std::fmt::Display>(what: T) -> Self {
@@ -30,9 +30,23 @@ impl serde::ser::Error for Unwritable {
     }
 }
 
-struct Pack<'a>(&'a mut Vec<u8>);
+/// Appends one value to what it holds.
+pub(crate) struct Pack<'a>(pub(crate) &'a mut Vec<u8>);
 
-impl Pack<'_> {
+/// The markers before a length of up to 15, of two bytes and of four.
+type Heads = [u8; 3];
+const LIST: Heads = [0x90, 0xdc, 0xdd];
+const MAP: Heads = [0x80, 0xde, 0xdf];
+
+/// A list or a map whose parts are being written.
+pub(crate) struct Open<'a> {
+    pack: Pack<'a>,
+    heads: Heads,
+    /// Where its head belongs, and how many parts it has so far; `None` where the length was known and is written.
+    counted: Option<(usize, usize)>,
+}
+
+impl<'a> Pack<'a> {
     #[inline]
     fn marked<const N: usize>(&mut self, marker: u8, number: [u8; N]) {
         self.0.push(marker);
@@ -74,7 +88,7 @@ impl Pack<'_> {
 
     /// The head of an array or a map of `length` parts.
     #[inline]
-    fn head(&mut self, [small, middle, large]: [u8; 3], length: usize) {
+    fn head(&mut self, [small, middle, large]: Heads, length: usize) {
         match u32::try_from(length).expect("a record is shorter than 4 GiB") {
             length @ 0..16 => self.0.push(small | length as u8),
             length @ 16..0x1_0000 => self.marked(middle, (length as u16).to_be_bytes()),
@@ -84,8 +98,25 @@ impl Pack<'_> {
 
     #[inline]
     fn array(mut self, length: usize) -> Self {
-        self.head([0x90, 0xdc, 0xdd], length);
+        self.head(LIST, length);
         self
+    }
+
+    /// The head of `length` parts; of a length that is not known yet, room for the shortest.
+    #[inline]
+    fn open(mut self, heads: Heads, length: Option<usize>) -> Open<'a> {
+        let counted = if let Some(length) = length {
+            self.head(heads, length);
+            None
+        } else {
+            self.0.push(0);
+            Some((self.0.len() - 1, 0))
+        };
+        Open {
+            pack: self,
+            heads,
+            counted,
+        }
     }
 
     #[inline]
@@ -107,14 +138,14 @@ impl Pack<'_> {
     }
 }
 
-impl Serializer for Pack<'_> {
+impl<'a> Serializer for Pack<'a> {
     type Ok = ();
     type Error = Unwritable;
-    type SerializeSeq = Self;
+    type SerializeSeq = Open<'a>;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Self;
     type SerializeTupleVariant = Self;
-    type SerializeMap = Self;
+    type SerializeMap = Open<'a>;
     type SerializeStruct = Self;
     type SerializeStructVariant = Self;
 
@@ -251,9 +282,9 @@ impl Serializer for Pack<'_> {
         value.serialize(self.variant(variant))
     }
 
-    fn serialize_seq(self, length: Option<usize>) -> Result<Self, Unwritable> {
-        let length = length.ok_or_else(|| Unwritable::custom("the length of a list must be known"))?;
-        Ok(self.array(length))
+    #[inline]
+    fn serialize_seq(self, length: Option<usize>) -> Result<Open<'a>, Unwritable> {
+        Ok(self.open(LIST, length))
     }
 
     fn serialize_tuple(self, length: usize) -> Result<Self, Unwritable> {
@@ -274,10 +305,9 @@ impl Serializer for Pack<'_> {
         Ok(self.variant(variant).array(length))
     }
 
-    fn serialize_map(mut self, length: Option<usize>) -> Result<Self, Unwritable> {
-        let length = length.ok_or_else(|| Unwritable::custom("the length of a map must be known"))?;
-        self.head([0x80, 0xde, 0xdf], length);
-        Ok(self)
+    #[inline]
+    fn serialize_map(self, length: Option<usize>) -> Result<Open<'a>, Unwritable> {
+        Ok(self.open(MAP, length))
     }
 
     #[inline]
@@ -317,7 +347,6 @@ macro_rules! parts {
 }
 
 parts! {
-    SerializeSeq: serialize_element(),
     SerializeTuple: serialize_element(),
     SerializeTupleStruct: serialize_field(),
     SerializeTupleVariant: serialize_field(),
@@ -325,19 +354,70 @@ parts! {
     SerializeStructVariant: serialize_field(&'static str)
 }
 
-impl SerializeMap for Pack<'_> {
+impl Open<'_> {
+    #[inline]
+    fn part<T: ?Sized + Serialize>(&mut self, part: &T) -> Result<(), Unwritable> {
+        part.serialize(Pack(self.pack.0))
+    }
+
+    #[inline]
+    fn counts(&mut self) {
+        if let Some((_, count)) = &mut self.counted {
+            *count += 1;
+        }
+    }
+
+    /// Write the head where it belongs, where that was to come.
+    fn close(self) {
+        let Some((at, count)) = self.counted else {
+            return;
+        };
+        let out = self.pack.0;
+        if count < 16 {
+            out[at] = self.heads[0] | count as u8;
+        } else {
+            let mut head = Vec::with_capacity(5);
+            Pack(&mut head).head(self.heads, count);
+            out.splice(at..=at, head);
+        }
+    }
+}
+
+impl SerializeSeq for Open<'_> {
     type Ok = ();
     type Error = Unwritable;
 
-    fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<(), Unwritable> {
-        key.serialize(Pack(self.0))
+    #[inline]
+    fn serialize_element<T: ?Sized + Serialize>(&mut self, part: &T) -> Result<(), Unwritable> {
+        self.counts();
+        self.part(part)
     }
 
-    fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), Unwritable> {
-        value.serialize(Pack(self.0))
-    }
-
+    #[inline]
     fn end(self) -> Result<(), Unwritable> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl SerializeMap for Open<'_> {
+    type Ok = ();
+    type Error = Unwritable;
+
+    #[inline]
+    fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<(), Unwritable> {
+        self.counts();
+        self.part(key)
+    }
+
+    #[inline]
+    fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), Unwritable> {
+        self.part(value)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Unwritable> {
+        self.close();
         Ok(())
     }
 }

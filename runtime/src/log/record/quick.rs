@@ -1,7 +1,9 @@
-//! Reads an event as it is mostly written: every delivery begins with that. What is written in any other way is `None`, and left to
-//! the reader of all records, which also says what is wrong with it.
+//! Reads events and outcomes as they are mostly written: every delivery begins with an event, and whoever follows the log reads both.
+//! What is written in any other way is `None`, and left to the reader of all records, which also says what is wrong with it.
 
-use super::{Cause, Event};
+use std::borrow::Cow;
+
+use super::{Cause, Event, Outcome, Verdict, VersionId, Write};
 
 /// The event whose `fields` these are.
 pub(super) fn event(fields: &[u8]) -> Option<Event<'_>> {
@@ -23,6 +25,43 @@ pub(super) fn event(fields: &[u8]) -> Option<Event<'_>> {
         extensions: rest.exactly(0x90).map(|()| Vec::new())?,
     };
     rest.0.is_empty().then_some(event)
+}
+
+/// The outcome whose `fields` these are, where its event is done, and its plugin wrote no line and did nothing but emit and write.
+pub(super) fn outcome(fields: &[u8]) -> Option<Outcome<'_>> {
+    let mut rest = Fields(fields);
+    rest.exactly(0xdc)?;
+    (rest.number()? == [0, 27]).then_some(())?;
+    let outcome = Outcome {
+        plugin: rest.text()?,
+        version: VersionId(rest.bytes()?.try_into().ok()?),
+        event: rest.uint()?,
+        attempt: rest.uint()?.try_into().ok()?,
+        replay: rest.flag()?,
+        verdict: (rest.text()? == "done").then_some(Verdict::Done)?,
+        key: rest.maybe(Fields::text)?,
+        cleared: rest.flag()?,
+        low_water: rest.uint()?,
+        started: rest.uint()?,
+        took: rest.uint()?,
+        seed: rest.maybe(Fields::uint)?,
+        emitted: rest.uint()?.try_into().ok()?,
+        writes: rest.writes()?,
+        lines: rest.exactly(0x90).map(|()| Vec::new())?,
+        lines_lost: rest.uint()?.try_into().ok()?,
+        free: rest.flag()?,
+        opens: rest.exactly(0xc0).map(|()| None)?,
+        timers: rest.exactly(0x90).map(|()| Vec::new())?,
+        calls: rest.exactly(0x90).map(|()| Cow::Borrowed(&[][..]))?,
+        waits_from: rest.maybe(Fields::uint)?,
+        conflicts: rest.uint()?.try_into().ok()?,
+        reads: rest.exactly(0xc0).map(|()| None)?,
+        kept: rest.exactly(0xc0).map(|()| None)?,
+        watched: rest.exactly(0xc0).map(|()| None)?,
+        rewind: rest.exactly(0xc0).map(|()| None)?,
+        own: rest.flag()?,
+    };
+    rest.0.is_empty().then_some(outcome)
 }
 
 /// What is left to read.
@@ -111,5 +150,29 @@ impl<'a> Fields<'a> {
             hops: self.uint()?.try_into().ok()?,
             index: self.uint()?.try_into().ok()?,
         })
+    }
+
+    #[inline]
+    fn flag(&mut self) -> Option<bool> {
+        match self.byte()? {
+            0xc2 => Some(false),
+            0xc3 => Some(true),
+            _ => None,
+        }
+    }
+
+    /// At most 15 of them.
+    fn writes(&mut self) -> Option<Vec<Write<'a>>> {
+        let count = self.byte()? ^ 0x90;
+        (0..16).contains(&count).then_some(())?;
+        let write = |_| {
+            self.exactly(0x93)?;
+            Some(Write {
+                key: self.text()?,
+                value: self.maybe(Self::bytes)?,
+                previous: self.maybe(Self::bytes)?,
+            })
+        };
+        (0..count).map(write).collect()
     }
 }

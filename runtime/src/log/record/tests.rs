@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 use serde::Serialize;
 
-use super::{Attribute, Cause, Event, pack, quick};
+use super::{
+    Attribute, Cause, Event, FailureClass, FailureRecord, Level, Line, Outcome, Verdict, VersionId, Write,
+    pack, quick,
+};
 
 /// Everything that a record may be made of.
 #[derive(Debug, Clone, Serialize)]
@@ -90,12 +93,90 @@ fn part() -> impl Strategy<Value = Part> {
     })
 }
 
+/// JSON says how many parts something has when they are all there.
+fn assert_packed_as_by_the_library(json: &str) {
+    let mut packed = Vec::new();
+    serde_transcode::transcode(
+        &mut serde_json::Deserializer::from_str(json),
+        pack::Pack(&mut packed),
+    )
+    .unwrap();
+    let mut expected = Vec::new();
+    let mut library = rmp_serde::Serializer::new(&mut expected);
+    serde_transcode::transcode(&mut serde_json::Deserializer::from_str(json), &mut library).unwrap();
+    assert!(packed == expected, "{json:.200}");
+}
+
+#[test]
+fn lists_and_maps_of_every_length_are_packed_as_by_the_library() {
+    for length in [0, 1, 15, 16, 17, 65_535, 65_536] {
+        let (numbers, members) = (0..length)
+            .map(|n| (n.to_string(), format!("\"{n}\":[{n}]")))
+            .collect::<(Vec<_>, Vec<_>)>();
+        let (list, map) = (numbers.join(","), members.join(","));
+        assert_packed_as_by_the_library(&format!("[[{list}],{{\"a\":{{{map}}}}},7]"));
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_packed_is_what_the_library_writes(part in part()) {
         let mut packed = Vec::new();
         pack::write(&part, &mut packed);
         prop_assert_eq!(packed, rmp_serde::to_vec(&part).unwrap());
+    }
+
+    #[test]
+    fn what_is_packed_from_json_is_what_the_library_writes(part in part()) {
+        let json = serde_json::to_string(&part).unwrap();
+        assert_packed_as_by_the_library(&json);
+    }
+
+    #[test]
+    fn an_outcome_that_is_read_quickly_is_what_the_library_reads(
+        texts in proptest::collection::vec(text(), 4),
+        values in proptest::collection::vec(proptest::option::of(text()), 0..18),
+        (event, took) in (number(), number()),
+        (small, present) in (any::<u32>(), any::<[bool; 4]>()),
+        (is_done, says) in (prop::bool::weighted(0.9), prop::bool::weighted(0.1)),
+        (at, flipped) in (any::<prop::sample::Index>(), any::<u8>()),
+    ) {
+        let bytes_of = |text: &'_ Option<String>| text.as_ref().map(|text| text.as_bytes().to_vec());
+        let values: Vec<_> = values.iter().map(bytes_of).collect();
+        let write = |value| Write { key: &texts[0], value, previous: value.filter(|_| present[0]) };
+        let failure = FailureRecord { class: FailureClass::Trap, reason: "r" };
+        let outcome = Outcome {
+            plugin: &texts[1],
+            version: VersionId(event.to_be_bytes()),
+            event,
+            attempt: small,
+            replay: present[1],
+            verdict: if is_done { Verdict::Done } else { Verdict::Dead { failure } },
+            key: Some(&*texts[2]).filter(|_| present[2]),
+            cleared: present[3],
+            low_water: took,
+            started: event,
+            took,
+            seed: Some(took).filter(|_| present[0]),
+            emitted: small,
+            writes: values.iter().map(|value| write(value.as_deref())).collect(),
+            lines: if says { vec![Line { level: Level::Info, text: &texts[3] }] } else { Vec::new() },
+            waits_from: Some(event).filter(|_| present[3]),
+            own: present[2],
+            ..Outcome::default()
+        };
+        let mut bytes = rmp_serde::to_vec(&outcome).unwrap();
+        let is_short = texts.iter().all(|text| text.len() < 65_536);
+        let is_usual = values.len() < 16 && is_done && !says;
+        let is_read = quick::outcome(&bytes).is_some();
+        prop_assert!(is_read == is_usual || is_usual && !is_short);
+        let at = at.index(bytes.len());
+        for flip in [0, flipped] {
+            bytes[at] ^= flip;
+            let read = quick::outcome(&bytes);
+            prop_assert!(read.is_none() || read == rmp_serde::from_slice(&bytes).ok());
+            prop_assert!(quick::outcome(&bytes[..at]).is_none());
+        }
     }
 
     #[test]

@@ -82,6 +82,7 @@ struct Seen<'a> {
     what: What<'a>,
 }
 
+#[derive(Clone, Copy)]
 enum What<'a> {
     Delivered(&'a str, bool, bool, u64),
     Emitted(&'a str, Id),
@@ -166,8 +167,10 @@ impl Observed {
             self.beyond += 1;
             return;
         };
-        if let Some(flow) = self.room(|all| all.emits.contains_key(&(by, name))) {
-            flow.emits.entry((by, name)).or_default().add(entry.time);
+        let has_room = self.has_room();
+        match place(&mut self.emits, (by, name), has_room) {
+            Some(flow) => flow.add(entry.time),
+            None => self.beyond += 1,
         }
         if let (Some(plugin), Some(cause)) = (plugin, event.cause)
             && cause.hops > 0
@@ -180,68 +183,81 @@ impl Observed {
         }
     }
 
-    /// Itself, where there is room for one way more or it `has` this one.
-    fn room(&mut self, has: impl FnOnce(&Self) -> bool) -> Option<&mut Self> {
-        let ways = self.emits.len() + self.gets.len() + self.links.len();
-        if ways < MOST_WAYS || has(self) {
-            return Some(self);
-        }
-        self.beyond += 1;
-        None
+    /// Whether there is room for one way more.
+    fn has_room(&self) -> bool {
+        self.emits.len() + self.gets.len() + self.links.len() < MOST_WAYS
     }
 
     fn count(&mut self, log: &dyn Log, seen: Vec<Seen<'_>>) {
         let types = self.types_of(log, &seen);
-        for Seen { event, time, what } in seen {
-            let Some(of) = types.get(&event).copied() else {
+        for (Seen { time, what, .. }, of) in seen.into_iter().zip(types) {
+            if self.count_one(time, what, of).is_none() {
                 self.beyond += 1;
-                continue;
-            };
-            let (What::Delivered(plugin, ..) | What::Emitted(plugin, _)) = what;
-            let Some(plugin) = self.id(plugin) else {
-                self.beyond += 1;
-                continue;
-            };
-            match what {
-                What::Delivered(_, retry, dead, took) => {
-                    if let Some(all) = self.room(|all| all.gets.contains_key(&(plugin, of))) {
-                        let got = all.gets.entry((plugin, of)).or_default();
-                        got.attempts.add(time);
-                        got.retries += u64::from(retry);
-                        got.dead += u64::from(dead);
-                        got.took = got.took.saturating_add(took);
-                    }
-                }
-                What::Emitted(_, name) => {
-                    if let Some(all) = self.room(|all| all.links.contains_key(&(plugin, of, name))) {
-                        *all.links.entry((plugin, of, name)).or_default() += 1;
-                    }
-                }
             }
         }
     }
 
-    /// The types of the events that were `seen`: those that are remembered, and the others read from `log` at once.
-    fn types_of(&mut self, log: &dyn Log, seen: &[Seen<'_>]) -> HashMap<Offset, Id> {
-        let (mut types, mut unknown) = (HashMap::new(), Vec::new());
-        for one in seen {
-            match self
-                .recent
-                .binary_search_by_key(&one.event, |(offset, _)| *offset)
-            {
-                Ok(at) => drop(types.insert(one.event, self.recent[at].1)),
-                Err(_) => unknown.push(one.event),
+    /// `None` where it is not counted.
+    fn count_one(&mut self, time: Micros, what: What<'_>, of: Option<Id>) -> Option<()> {
+        let of = of?;
+        let (What::Delivered(plugin, ..) | What::Emitted(plugin, _)) = what;
+        let plugin = self.id(plugin)?;
+        let has_room = self.has_room();
+        match what {
+            What::Delivered(_, retry, dead, took) => {
+                let got = place(&mut self.gets, (plugin, of), has_room)?;
+                got.attempts.add(time);
+                got.retries += u64::from(retry);
+                got.dead += u64::from(dead);
+                got.took = got.took.saturating_add(took);
             }
+            What::Emitted(_, name) => *place(&mut self.links, (plugin, of, name), has_room)? += 1,
         }
+        Some(())
+    }
+
+    /// The type of each event that was `seen`: those that are remembered, and the others read from `log` at once.
+    fn types_of(&mut self, log: &dyn Log, seen: &[Seen<'_>]) -> Vec<Option<Id>> {
+        let mut near = 0;
+        let types = seen.iter().map(|one| self.remembered(one.event, &mut near));
+        let mut types: Vec<_> = types.collect();
+        if types.iter().all(Option::is_some) {
+            return types;
+        }
+        let each = seen.iter().zip(&types);
+        let unknown = each.filter_map(|(one, of)| of.is_none().then_some(one.event));
+        let read = self.types_in(log, unknown.collect());
+        for (one, of) in seen.iter().zip(&mut types) {
+            *of = of.or_else(|| read.get(&one.event).copied());
+        }
+        types
+    }
+
+    /// The type of the event at `offset`, where it is one of the last. Whoever settles events mostly does so in their order: it is
+    /// looked for behind where the one before was, which is `near`.
+    fn remembered(&self, offset: Offset, near: &mut usize) -> Option<Id> {
+        let is_there = |at: &usize| self.recent.get(*at).is_some_and(|(found, _)| *found == offset);
+        let anywhere = || {
+            self.recent
+                .binary_search_by_key(&offset, |(found, _)| *found)
+                .ok()
+        };
+        *near = (*near..*near + 4).find(is_there).or_else(anywhere)?;
+        Some(self.recent[*near].1)
+    }
+
+    /// The types of the events at these offsets of `log`.
+    fn types_in(&mut self, log: &dyn Log, mut unknown: Vec<Offset>) -> HashMap<Offset, Id> {
         unknown.sort_unstable();
         unknown.dedup();
         let mut entries = Vec::new();
         // What retention took, or is damaged, is known no more.
-        if !unknown.is_empty() && log.read_at(&unknown, &mut entries).is_err() {
+        if log.read_at(&unknown, &mut entries).is_err() {
             for offset in &unknown {
                 log.read_at(&[*offset], &mut entries).ok();
             }
         }
+        let mut types = HashMap::new();
         for entry in &entries {
             if let Ok(Some(event)) = record::event(&entry.payload)
                 && let Some(name) = self.id(event.r#type)
@@ -280,6 +296,14 @@ impl Observed {
     pub(super) fn name(&self, id: Id) -> &str {
         self.names.get(id as usize).map_or("", |name| name)
     }
+}
+
+/// The counter of `key`, where it is there or may be begun.
+fn place<K: Ord, V: Default>(counters: &mut BTreeMap<K, V>, key: K, has_room: bool) -> Option<&mut V> {
+    if has_room {
+        return Some(counters.entry(key).or_default());
+    }
+    counters.get_mut(&key)
 }
 
 /// History that runs again says nothing of how a plugin fares.
