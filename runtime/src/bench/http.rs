@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::machine::processor_time;
 use super::stats::{Figure, Unit};
 use super::{Bench, BenchError, guests};
 use crate::access::Access;
@@ -62,27 +63,24 @@ impl Bench<'_> {
             let host = self.host(folder.path())?;
             let served = Served::host(&host).await?;
             let empty = Served::empty().await?;
-            let (mut rates, mut limits) = (Vec::new(), Vec::new());
+            let (mut host_runs, mut empty_runs) = (Vec::new(), Vec::new());
             for run in 0..=self.options.runs {
-                let rate = sending.run(served.address, "/v1/events", run).await?;
-                let limit = sending.run(empty.address, "/", run).await?;
+                let of_host = sending.run(served.address, "/v1/events", run).await?;
+                let of_empty = sending.run(empty.address, "/", run).await?;
                 if run > 0 {
-                    rates.push(rate);
-                    limits.push(limit);
+                    host_runs.push(of_host);
+                    empty_runs.push(of_empty);
                 }
             }
             host.announce_stop();
             served.end().await?;
             host.stop().await?;
             empty.task.abort();
-            let rate = Figure::of(sending.name, Unit::PerSecond, rates);
-            let limit = Figure::of(
-                format!("{}: a handler that does nothing", sending.name),
-                Unit::PerSecond,
-                limits,
-            );
+            let nothing = format!("{}: a handler that does nothing", sending.name);
+            let [rate, used] = figures(sending.name, host_runs);
+            let [limit, used_by_empty] = figures(&nothing, empty_runs);
             let share = rate.over(&limit, format!("{} / the same", sending.name));
-            for figure in [rate, limit, share] {
+            for figure in [rate, used, limit, used_by_empty, share] {
                 self.found(figure);
             }
         }
@@ -90,9 +88,20 @@ impl Bench<'_> {
     }
 }
 
+/// The rate and the processor time of `runs`.
+fn figures(name: &str, runs: Vec<(f64, f64)>) -> [Figure; 2] {
+    let (rates, used) = runs.into_iter().unzip();
+    let of_an_event = format!("{name}, processor time of an event, its client included");
+    [
+        Figure::of(name, Unit::PerSecond, rates),
+        Figure::of(of_an_event, Unit::Micros, used),
+    ]
+}
+
 impl Sending {
-    /// Events per second that were answered.
-    async fn run(&self, address: SocketAddr, path: &str, run: usize) -> Result<f64, BenchError> {
+    /// Events per second that were answered, and the microseconds of processor time that one of them took, on both sides.
+    #[expect(clippy::cast_precision_loss, reason = "a count of events")]
+    async fn run(&self, address: SocketAddr, path: &str, run: usize) -> Result<(f64, f64), BenchError> {
         let requests = (REQUESTS / self.connections / self.batch.isqrt()).max(10);
         let mut senders = Vec::with_capacity(self.connections);
         for connection in 0..self.connections {
@@ -104,7 +113,7 @@ impl Sending {
             senders.push((stream, bodies));
         }
         // Nobody sends while another's requests are still being made: neither would be measured.
-        let begun = Instant::now();
+        let (begun, used) = (Instant::now(), processor_time());
         let mut connections = JoinSet::new();
         for (stream, bodies) in senders {
             connections.spawn(async move { ask_all(stream, &bodies).await.map_err(broken) });
@@ -112,8 +121,9 @@ impl Sending {
         while let Some(done) = connections.join_next().await {
             done.map_err(|panicked| BenchError::Http(panicked.to_string()))??;
         }
-        #[expect(clippy::cast_precision_loss, reason = "a count of events")]
-        Ok((requests * self.connections * self.batch) as f64 / begun.elapsed().as_secs_f64())
+        let (took, used) = (begun.elapsed().as_secs_f64(), processor_time() - used);
+        let events = (requests * self.connections * self.batch) as f64;
+        Ok((events / took, used / events))
     }
 
     fn request(&self, (address, path): (SocketAddr, &str), run: &str, n: usize) -> Vec<u8> {
