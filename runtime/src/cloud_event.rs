@@ -3,50 +3,24 @@
 //! What comes in is a [`ValidEvent`], or an [`Invalid`] that says which attribute is wrong; what goes out is made of an
 //! event of the log. Nothing here knows where either travels: over the API, or to a webhook.
 
+mod attributes;
 mod headers;
+mod member;
 mod shown;
 pub(crate) mod time;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer as _};
+use std::borrow::Cow;
+
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::ingest::{Acceptor, Invalid, NewEvent, ValidEvent, message_pack};
-use crate::log::record::Attribute;
+use crate::ingest::{Acceptor, Invalid, ValidEvent};
 
+use self::attributes::{Attributes, twice};
+use self::member::Member;
 pub(crate) use headers::headers;
 pub(crate) use shown::{json_of, logged, shown};
-
-/// The attributes of an event on its way in, whatever mode it came in.
-#[derive(Debug, Default)]
-struct Attributes<'a> {
-    id: String,
-    source: String,
-    r#type: String,
-    spec_version: String,
-    key: Option<String>,
-    subject: Option<String>,
-    time: Option<String>,
-    content_type: Option<String>,
-    correlation: Option<String>,
-    traceparent: Option<String>,
-    data_schema: Option<String>,
-    extensions: Vec<(String, Extension)>,
-    data: Option<&'a RawValue>,
-    data_base64: Option<String>,
-    /// What is wrong with the first attribute that is wrong.
-    wrong: Option<Invalid>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Extension {
-    Bool(bool),
-    Integer(i32),
-    Text(String),
-}
 
 /// One structured event.
 pub(crate) fn structured(acceptor: &Acceptor, body: &[u8]) -> Result<ValidEvent, Invalid> {
@@ -136,213 +110,11 @@ pub(crate) fn binary<'h>(
         if seen.iter().any(|seen| seen == name) {
             return Err(twice(name));
         }
-        attributes.set(name, Extension::Text(value))?;
+        attributes.set(Cow::Owned(name.to_owned()), Member::Text(value.into()))?;
         seen.push(name.to_owned());
     }
-    attributes.traceparent = attributes.traceparent.or(of_request);
+    attributes.traceparent = attributes.traceparent.or(of_request.map(Cow::Owned));
     attributes.accept(acceptor, Some(body))
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Object<'a>(std::marker::PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
-            type Value = Attributes<'a>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a CloudEvent: an object with id, source, type and specversion")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Attributes<'a>, M::Error> {
-                let mut out = Attributes::default();
-                let mut seen: Vec<String> = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    let value: &RawValue = map.next_value()?;
-                    if out.wrong.is_some() {
-                        continue;
-                    }
-                    out.wrong = if seen.contains(&name) {
-                        Some(twice(&name))
-                    } else {
-                        out.read(&name, value).err()
-                    };
-                    seen.push(name);
-                }
-                Ok(out)
-            }
-        }
-        input.deserialize_map(Object(std::marker::PhantomData))
-    }
-}
-
-impl<'a> Attributes<'a> {
-    /// Take a member of the JSON object. An attribute that is `null` is one that is not there.
-    fn read(&mut self, name: &str, value: &'a RawValue) -> Result<(), Invalid> {
-        if name == "data" {
-            self.data = Some(value);
-            return Ok(());
-        }
-        let value: Option<Extension> = serde_json::from_str(value.get()).map_err(|_| {
-            let hint = "write a text, true, false or a 32-bit integer, and put anything else into the data";
-            Invalid::new(&shown_name(name), "is no text, boolean or 32-bit integer", hint)
-        })?;
-        match value {
-            None => Ok(()),
-            Some(text) if name == "data_base64" => {
-                self.data_base64 = Some(text.text(name)?);
-                Ok(())
-            }
-            Some(value) => self.set(name, value),
-        }
-    }
-
-    fn set(&mut self, name: &str, value: Extension) -> Result<(), Invalid> {
-        let place = match name {
-            "id" => &mut self.id,
-            "source" => &mut self.source,
-            "type" => &mut self.r#type,
-            "specversion" => &mut self.spec_version,
-            _ => {
-                let place = match name {
-                    "partitionkey" => &mut self.key,
-                    "subject" => &mut self.subject,
-                    "time" => &mut self.time,
-                    "datacontenttype" => &mut self.content_type,
-                    "correlationid" => &mut self.correlation,
-                    "traceparent" => &mut self.traceparent,
-                    "dataschema" => &mut self.data_schema,
-                    _ => {
-                        self.extensions.push((name.to_owned(), value));
-                        return Ok(());
-                    }
-                };
-                *place = Some(value.text(name)?);
-                return Ok(());
-            }
-        };
-        *place = value.text(name)?;
-        Ok(())
-    }
-
-    fn accept(mut self, acceptor: &Acceptor, body: Option<&[u8]>) -> Result<ValidEvent, Invalid> {
-        if let Some(wrong) = self.wrong.take() {
-            return Err(wrong);
-        }
-        if self.spec_version != "1.0" {
-            let problem = format!("is {:?}, and only \"1.0\" is known", cut(&self.spec_version));
-            return Err(Invalid::new(
-                "specversion",
-                problem,
-                "send CloudEvents 1.0, with specversion \"1.0\"",
-            ));
-        }
-        let time = self
-            .time
-            .as_deref()
-            .map(time::parse)
-            .transpose()
-            .map_err(|cause| {
-                Invalid::new(
-                    "time",
-                    format!("is no time: {}", cut(&cause)),
-                    "write RFC 3339, such as 2026-01-02T03:04:05Z",
-                )
-            })?;
-        let content_type = self.content_type.as_deref().unwrap_or("application/json");
-        let is_json = message_pack::is_json(content_type);
-        let no_json = |cause: message_pack::BadData| {
-            Invalid::new(
-                "data",
-                format!("is no JSON: {}", cut(&cause)),
-                "send JSON, or name another datacontenttype",
-            )
-        };
-        let data = match (body, self.data, &self.data_base64) {
-            (_, Some(_), Some(_)) => {
-                return Err(Invalid::new(
-                    "data",
-                    "is there beside data_base64",
-                    "send one of them",
-                ));
-            }
-            (Some(body), ..) if is_json && body.is_empty() => vec![0xc0],
-            (Some(body), ..) if is_json => message_pack::from_json(body).map_err(no_json)?,
-            (Some(body), ..) => body.to_vec(),
-            (None, Some(raw), None) if is_json => {
-                message_pack::from_json(raw.get().as_bytes()).map_err(no_json)?
-            }
-            (None, Some(raw), None) => {
-                if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
-                    text.into_bytes()
-                } else {
-                    let problem = format!("is no text, and its datacontenttype is {:?}", cut(&content_type));
-                    return Err(Invalid::new(
-                        "data",
-                        problem,
-                        "send data_base64, or datacontenttype application/json",
-                    ));
-                }
-            }
-            (None, None, Some(text)) => {
-                let bytes = BASE64.decode(text).map_err(|cause| {
-                    Invalid::new(
-                        "data_base64",
-                        format!("is no base64: {cause}"),
-                        "use the standard alphabet, padded",
-                    )
-                })?;
-                if is_json {
-                    message_pack::from_json(&bytes).map_err(no_json)?
-                } else {
-                    bytes
-                }
-            }
-            (None, None, None) if is_json => vec![0xc0],
-            (None, None, None) => Vec::new(),
-        };
-        let extensions = self.extensions.iter();
-        acceptor.checked(&NewEvent {
-            id: &self.id,
-            source: &self.source,
-            r#type: &self.r#type,
-            key: self.key.as_deref(),
-            subject: self.subject.as_deref(),
-            time,
-            content_type,
-            data: &data,
-            correlation: self.correlation.as_deref(),
-            traceparent: self.traceparent.as_deref(),
-            data_schema: self.data_schema.as_deref(),
-            extensions: extensions
-                .map(|(name, value)| {
-                    let value = match value {
-                        Extension::Bool(flag) => Attribute::Bool(*flag),
-                        Extension::Integer(number) => Attribute::Integer(*number),
-                        Extension::Text(text) => Attribute::Text(text),
-                    };
-                    (&**name, value)
-                })
-                .collect(),
-        })
-    }
-}
-
-impl Extension {
-    fn text(self, name: &str) -> Result<String, Invalid> {
-        match self {
-            Self::Text(text) => Ok(text),
-            _ => Err(Invalid::new(name, "is no text", "write it in quotes")),
-        }
-    }
-}
-
-fn twice(name: &str) -> Invalid {
-    Invalid::new(&shown_name(name), "is there twice", "state it once")
-}
-
-/// As much of a name as a message shows.
-fn shown_name(name: &str) -> String {
-    name.chars().take(80).collect()
 }
 
 /// As much of what was sent, or of what is said about it, as a message shows.
@@ -373,7 +145,7 @@ fn percent_decoded(value: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::ingest::Limits;
-    use crate::log::record;
+    use crate::log::record::{self, Attribute};
     use nerve_eventlog::{Entry, Micros, Offset};
     use serde_json::{Value, json};
 
@@ -425,7 +197,20 @@ mod tests {
                 json!({"a": 1}),
                 "`ext` is no text, boolean or 32-bit integer",
             ),
+            ("ext", json!([1]), "`ext` is no text, boolean or 32-bit integer"),
+            ("ext", json!(1.0), "`ext` is no text, boolean or 32-bit integer"),
+            (
+                "ext",
+                json!(2_147_483_648_u32),
+                "`ext` is no text, boolean or 32-bit integer",
+            ),
+            (
+                "ext",
+                json!(-2_147_483_649_i64),
+                "`ext` is no text, boolean or 32-bit integer",
+            ),
             ("data_base64", json!("%%%"), "no base64"),
+            ("data_base64", json!(7), "`data_base64` is no text"),
         ] {
             let mut event = good.clone();
             event[name] = value;
@@ -449,6 +234,47 @@ mod tests {
             batch(&acceptor(), second_is_bad.as_bytes()).unwrap_err().index,
             Some(1)
         );
+    }
+
+    #[test]
+    fn attributes_are_read_to_the_last_digit_and_past_every_escape() {
+        let event = json!({
+            "specversion": "1.0", "id": "\"\u{fc}\\", "source": "web", "type": "t", "time": "2026-01-02T03:04:05Z",
+            "least": i32::MIN, "most": i32::MAX, "off": false, "data": null,
+        });
+        let escaped = event
+            .to_string()
+            .replace('\u{fc}', "\\u00fc")
+            .replace("\"most\"", "\"m\\u006fst\"");
+        let valid = structured(&acceptor(), escaped.as_bytes()).unwrap();
+        let read = record::event(&valid.record).unwrap().unwrap();
+        let expected = [
+            ("least", Attribute::Integer(i32::MIN)),
+            ("most", Attribute::Integer(i32::MAX)),
+            ("off", Attribute::Bool(false)),
+        ];
+        assert_eq!((read.id, &read.extensions[..]), ("\"\u{fc}\\", &expected[..]));
+        let absent = r#"{"specversion":"1.0","id":"a","source":"web","type":"t","subject":null,"ext":null}"#;
+        let valid = structured(&acceptor(), absent.as_bytes()).unwrap();
+        let read = record::event(&valid.record).unwrap().unwrap();
+        assert_eq!((read.subject, read.extensions), (None, Vec::new()));
+    }
+
+    /// Looking whether each was there before takes time that grows with the square of how many there are.
+    #[test]
+    fn however_many_attributes_there_are_only_so_many_are_looked_at() {
+        let event = |extensions: usize| {
+            let names = (0..extensions).map(|n| format!(",\"x{n}\":true"));
+            let names: String = names.collect();
+            let json =
+                format!("{{\"specversion\":\"1.0\",\"id\":\"a\",\"source\":\"web\",\"type\":\"t\"{names}}}");
+            structured(&acceptor(), json.as_bytes())
+        };
+        event(64).unwrap();
+        for extensions in [65, 500, 1_000_000] {
+            let refused = event(extensions).unwrap_err().to_string();
+            assert!(refused.contains("more than 64 extension attributes"), "{refused}");
+        }
     }
 
     #[test]

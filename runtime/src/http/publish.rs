@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nerve_eventlog::Offset;
-use serde_json::json;
+use serde::Serialize;
 
 use super::body::Whole;
 use super::cloud_event;
@@ -84,18 +84,16 @@ async fn publish(
         let durable = tokio::time::timeout(LONGEST_WAIT, host.durable(last)).await;
         durable.map_err(|_| unknown(last))??;
     }
-    let mut shown = events
-        .iter()
-        .zip(&published)
-        .map(|(event, published)| shown(event, published));
-    let shown = if is_batch {
-        json!({ "events": shown.collect::<Vec<_>>() })
-    } else {
-        shown.next().unwrap_or_default()
+    let mut shown = events.iter().zip(&published).map(Acknowledged::of);
+    let shown = match shown.next() {
+        Some(one) if !is_batch => Shown::One(one),
+        first => Shown::Batch {
+            events: first.into_iter().chain(shown).collect(),
+        },
     };
     Ok(match settling {
         None => axum::Json(shown).into_response(),
-        Some((settling, wait)) => wait.answer(shown, &settling.within(wait.longest).await),
+        Some((settling, wait)) => wait.answer(&shown, &settling.within(wait.longest).await),
     })
 }
 
@@ -110,13 +108,32 @@ fn unknown(last: Offset) -> Problem {
     )
 }
 
-fn shown(event: &ValidEvent, published: &Published) -> serde_json::Value {
-    json!({
-        "offset": published.offset.0,
-        "id": event.id(),
-        "source": event.source(),
-        "duplicate": published.duplicate,
-    })
+/// What a publisher is told.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    One(Acknowledged<'a>),
+    Batch { events: Vec<Acknowledged<'a>> },
+}
+
+/// An event that is on disk.
+#[derive(Serialize)]
+struct Acknowledged<'a> {
+    offset: u64,
+    id: &'a str,
+    source: &'a str,
+    duplicate: bool,
+}
+
+impl<'a> Acknowledged<'a> {
+    fn of((event, published): (&'a ValidEvent, &Published)) -> Self {
+        Self {
+            offset: published.offset.0,
+            id: event.id(),
+            source: event.source(),
+            duplicate: published.duplicate,
+        }
+    }
 }
 
 fn unsupported(content_type: &str) -> Problem {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
@@ -89,7 +89,8 @@ fn preferred(headers: &HeaderMap) -> Option<u64> {
 
 impl Wait {
     /// `published`, the answer without waiting, with what the waiting came to: 200 only where everything is settled.
-    pub(super) fn answer(&self, mut published: Value, waited: &Waited) -> Response {
+    pub(super) fn answer(&self, published: &impl Serialize, waited: &Waited) -> Response {
+        let mut published = json!(published);
         published["settled"] = waited.settled.into();
         published["failed"] = waited.failed.iter().map(failed).collect();
         published["behind"] = waited.behind.iter().map(behind).collect();

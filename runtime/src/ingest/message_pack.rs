@@ -2,6 +2,8 @@
 
 use hashbrown::HashSet;
 
+use crate::log::record::pack::Pack;
+
 /// Levels of nesting that data may have.
 pub(crate) const DEEPEST: usize = 100;
 
@@ -37,7 +39,10 @@ pub fn is_json(content_type: &str) -> bool {
 pub fn from_json(json: &[u8]) -> Result<Vec<u8>, BadData> {
     let mut out = Vec::with_capacity(json.len());
     let mut input = serde_json::Deserializer::from_slice(json);
-    transcode(&mut input, &mut out)?;
+    serde_transcode::transcode(&mut input, Pack(&mut out)).map_err(|cause| {
+        use serde::de::Error as _;
+        serde_json::Error::custom(cause)
+    })?;
     input.end()?;
     whole_integers(json)?;
     // What is taken can be checked and shown again: no deeper than what comes as MessagePack.
@@ -82,18 +87,6 @@ fn behind_text(json: &[u8], at: usize) -> usize {
         }
     }
     at
-}
-
-/// One JSON value as MessagePack, appended to `out`.
-pub fn transcode<'de, R: serde_json::de::Read<'de>>(
-    input: &mut serde_json::Deserializer<R>,
-    out: &mut Vec<u8>,
-) -> Result<(), BadData> {
-    let mut output = rmp_serde::Serializer::new(out);
-    serde_transcode::transcode(&mut *input, &mut output).map_err(|cause| {
-        use serde::de::Error as _;
-        BadData::Json(serde_json::Error::custom(cause))
-    })
 }
 
 /// MessagePack as JSON text. Binary data becomes an array of numbers.
