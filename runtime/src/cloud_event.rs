@@ -12,8 +12,7 @@ pub(crate) mod time;
 use std::borrow::Cow;
 
 use serde::Deserializer as _;
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{SeqAccess, Visitor};
 
 use crate::ingest::{Acceptor, Invalid, ValidEvent};
 
@@ -30,57 +29,77 @@ pub(crate) fn structured(acceptor: &Acceptor, body: &[u8]) -> Result<ValidEvent,
 
 /// A batch of structured events.
 pub(crate) fn batch(acceptor: &Acceptor, body: &[u8]) -> Result<Vec<ValidEvent>, Invalid> {
-    let most = acceptor.limits().batch_events;
+    let mut refused = None;
     let mut input = serde_json::Deserializer::from_slice(body);
+    let events = Events {
+        acceptor,
+        refused: &mut refused,
+    };
     let events = input
-        .deserialize_seq(Few(most))
+        .deserialize_seq(events)
         .and_then(|events| input.end().map(|()| events));
-    let events = events.map_err(|cause| {
-        let hint = "send a JSON array of CloudEvents in structured mode";
-        Invalid::new(
-            "",
-            format!("the body is no batch of CloudEvents: {}", cut(&cause)),
-            hint,
-        )
-    })?;
-    let hint = format!("send 1 to {most} events at a time");
-    if events.is_empty() {
-        return Err(Invalid::new("", "the batch has no events", hint));
-    }
-    if events.len() > most {
-        return Err(Invalid::new(
-            "",
-            format!("the batch has more than {most} events"),
-            hint,
-        ));
-    }
-    let each = events.iter().enumerate();
-    each.map(|(index, event)| {
-        structured(acceptor, event.get().as_bytes()).map_err(|invalid| invalid.at(index))
+    events.map_err(|cause| match refused {
+        Some(Refused::Invalid(invalid)) => invalid,
+        Some(Refused::Reading(index)) if cause.is_data() => bad_json(&cause).at(index),
+        _ => {
+            let hint = "send a JSON array of CloudEvents in structured mode";
+            let problem = format!("the body is no batch of CloudEvents: {}", cut(&cause));
+            Invalid::new("", problem, hint)
+        }
     })
-    .collect()
 }
 
-/// Reads the elements of an array, but keeps no more than one above the most: that is enough to refuse them.
-struct Few(usize);
+/// Reads an array of events, and takes each before it reads the next, up to the first that is refused.
+struct Events<'a> {
+    acceptor: &'a Acceptor,
+    refused: &'a mut Option<Refused>,
+}
 
-impl<'de> Visitor<'de> for Few {
-    type Value = Vec<&'de RawValue>;
+/// Why a batch was not read to its end.
+enum Refused {
+    /// An event is refused, or how many there are.
+    Invalid(Invalid),
+    /// Whatever the reader found in the event at this index.
+    Reading(usize),
+}
+
+impl Events<'_> {
+    fn refuse<E: serde::de::Error>(self, invalid: Invalid) -> E {
+        *self.refused = Some(Refused::Invalid(invalid));
+        E::custom("it is refused")
+    }
+}
+
+impl<'de> Visitor<'de> for Events<'_> {
+    type Value = Vec<ValidEvent>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an array of CloudEvents")
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<Self::Value, S::Error> {
-        let mut kept = Vec::new();
-        while kept.len() <= self.0 {
-            match elements.next_element()? {
-                Some(event) => kept.push(event),
-                None => return Ok(kept),
+        let most = self.acceptor.limits().batch_events;
+        let hint = || format!("send 1 to {most} events at a time");
+        let mut events = Vec::new();
+        loop {
+            *self.refused = Some(Refused::Reading(events.len()));
+            let Some(attributes) = elements.next_element::<Attributes<'_>>()? else {
+                break;
+            };
+            if events.len() == most {
+                let problem = format!("the batch has more than {most} events");
+                return Err(self.refuse(Invalid::new("", problem, hint())));
+            }
+            match attributes.accept(self.acceptor, None) {
+                Ok(event) => events.push(event),
+                Err(invalid) => return Err(self.refuse(invalid.at(events.len()))),
             }
         }
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(kept)
+        *self.refused = None;
+        if events.is_empty() {
+            return Err(self.refuse(Invalid::new("", "the batch has no events", hint())));
+        }
+        Ok(events)
     }
 }
 
@@ -229,11 +248,64 @@ mod tests {
             structured(&acceptor(), body).unwrap_err();
             batch(&acceptor(), body).unwrap_err();
         }
-        let second_is_bad = json!([good, {"specversion": "1.0"}]).to_string();
-        assert_eq!(
-            batch(&acceptor(), second_is_bad.as_bytes()).unwrap_err().index,
-            Some(1)
-        );
+    }
+
+    #[test]
+    fn a_batch_is_refused_with_the_first_event_that_is_wrong() {
+        let good = json!({"specversion": "1.0", "id": "a", "source": "web", "type": "t"});
+        let acceptor = Acceptor::new(Limits {
+            batch_events: 3,
+            ..Limits::default()
+        });
+        let refused = |body: &str| {
+            let refused = batch(&acceptor, body.as_bytes()).unwrap_err();
+            assert!(!refused.hint.is_empty(), "{refused}");
+            (refused.index, refused.to_string())
+        };
+        for (body, index, says) in [
+            (
+                json!([good, {"specversion": "1.0"}]).to_string(),
+                Some(1),
+                "`id` is missing",
+            ),
+            (
+                json!([good, good, 7, {}]).to_string(),
+                Some(2),
+                "the body is no CloudEvent: invalid type: integer",
+            ),
+            (
+                json!([good, {"specversion": "1.0", "id": []}]).to_string(),
+                Some(1),
+                "`id` is no text",
+            ),
+            (json!([]).to_string(), None, "the batch has no events"),
+            (
+                json!([good, good, good, good]).to_string(),
+                None,
+                "more than 3 events",
+            ),
+            (
+                json!({"a": 1}).to_string(),
+                None,
+                "no batch of CloudEvents: invalid type: map",
+            ),
+            (format!("[{good},{good}"), None, "no batch of CloudEvents: EOF"),
+            (
+                format!("[{good},}}]"),
+                None,
+                "no batch of CloudEvents: expected value",
+            ),
+            (
+                format!("[{good}] 7"),
+                None,
+                "no batch of CloudEvents: trailing characters",
+            ),
+        ] {
+            let (at, said) = refused(&body);
+            assert!(at == index && said.contains(says), "{body}: {at:?} {said}");
+        }
+        let taken = batch(&acceptor, json!([good, good, good]).to_string().as_bytes()).unwrap();
+        assert_eq!(taken.len(), 3);
     }
 
     #[test]

@@ -4,6 +4,9 @@ use hashbrown::HashSet;
 
 use crate::log::record::pack::Pack;
 
+/// The marker of a float of 64 bits.
+const FLOAT: u8 = 0xcb;
+
 /// Levels of nesting that data may have.
 pub(crate) const DEEPEST: usize = 100;
 
@@ -44,9 +47,12 @@ pub fn from_json(json: &[u8]) -> Result<Vec<u8>, BadData> {
         serde_json::Error::custom(cause)
     })?;
     input.end()?;
-    whole_integers(json)?;
+    // An integer that does not fit has become a float.
+    if out.contains(&FLOAT) {
+        whole_integers(json)?;
+    }
     // What is taken can be checked and shown again: no deeper than what comes as MessagePack.
-    check(&out)?;
+    walk(&out, Texts::Utf8)?;
     Ok(out)
 }
 
@@ -101,7 +107,11 @@ pub fn to_json(message_pack: &[u8]) -> Result<Vec<u8>, BadData> {
 /// Check that `bytes` is one MessagePack value that JSON could have: texts are UTF-8, keys of maps are texts, each there
 /// once, and there are no extensions. Binary data is let through. Walks the bytes once and keeps nothing.
 pub fn check(bytes: &[u8]) -> Result<(), BadData> {
-    let mut walk = Walk { bytes, at: 0 };
+    walk(bytes, Texts::Any)
+}
+
+fn walk(bytes: &[u8], texts: Texts) -> Result<(), BadData> {
+    let mut walk = Walk { bytes, at: 0, texts };
     let whole = match walk.value(0) {
         Ok(()) if walk.at < bytes.len() => Err("bytes follow the value"),
         whole => whole,
@@ -112,6 +122,15 @@ pub fn check(bytes: &[u8]) -> Result<(), BadData> {
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
+    texts: Texts,
+}
+
+/// What is known of the bytes of texts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Texts {
+    Any,
+    /// They were texts before.
+    Utf8,
 }
 
 /// The keys of one map: the first few are compared, more are hashed.
@@ -197,9 +216,10 @@ impl<'a> Walk<'a> {
             short => usize::from(short & 0x1f),
         };
         let text = self.skip(length)?;
-        std::str::from_utf8(text)
-            .map(str::as_bytes)
-            .map_err(|_| "a text is not UTF-8")
+        if self.texts == Texts::Any && std::str::from_utf8(text).is_err() {
+            return Err("a text is not UTF-8");
+        }
+        Ok(text)
     }
 
     /// A big-endian length of `width` bytes.
