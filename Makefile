@@ -16,7 +16,7 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench instructions stages bench-peers soak plugins shop host browser python clean
+.PHONY: help demo test check bench instructions flame-graph stages bench-peers soak plugins shop host browser python clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim; with KEEP=1 host and dashboard go on"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench    measure this machine"
 	@echo "make bench-peers  measure NATS JetStream and Redis Streams beside nerve, on this machine"
 	@echo "make instructions  count what one event costs on its way (takes valgrind)"
+	@echo "make flame-graph  draw what that count consists of, as docs/way.svg"
 	@echo "make stages   measure each stage of an event's way by itself"
 	@echo "make soak     the long form of every proof, for many hours, into docs/reliability.md"
 	@echo "make browser  get what the tests of the dashboard drive a browser with"
@@ -78,6 +79,9 @@ bench-peers: plugins
 
 instructions: plugins
 	scripts/instructions.sh
+
+flame-graph: plugins
+	scripts/flame-graph
 
 stages: plugins
 	$(CARGO) bench -p nerve --bench stages
