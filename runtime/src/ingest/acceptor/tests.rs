@@ -1,3 +1,5 @@
+//! What passes the checks that every event passes, and what does not.
+
 use super::*;
 use crate::log::record;
 
