@@ -296,11 +296,8 @@ pub(super) async fn keep(host: Host) {
 /// Rings now, and whenever a segment has begun. The syncing thread looks: the segments change seldom, and a task that is woken by
 /// every sync to see it would cost more than the look.
 fn segments_begin(store: &Arc<FileLog>) -> Arc<Notify> {
-    let (rings, last, watched) = (
-        Arc::new(Notify::new()),
-        AtomicUsize::new(0),
-        Arc::downgrade(store),
-    );
+    let (rings, watched) = (Arc::new(Notify::new()), Arc::downgrade(store));
+    let last = AtomicUsize::new(store.segment_count());
     rings.notify_one();
     let bell = rings.clone();
     store.on_durable(Box::new(move |_| {
@@ -330,6 +327,10 @@ fn since(earlier: Micros, now: Micros) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use nerve_eventlog::storage::MemoryStorage;
+    use nerve_eventlog::{Options, SystemClock};
+
     use super::*;
 
     #[test]
@@ -365,5 +366,35 @@ mod tests {
         assert_eq!(begin_of(&segments, Offset(20)), Offset(11));
         assert_eq!(begin_of(&segments, Offset(21)), Offset(21));
         assert_eq!(begin_of(&segments, Offset(0)), Offset(1));
+    }
+
+    #[test]
+    fn it_looks_when_a_segment_begins_and_not_at_each_sync() {
+        let options = Options {
+            segment_bytes: 300,
+            ..Options::default()
+        };
+        let (storage, clock) = (Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
+        let (log, _) = FileLog::open(storage, options, clock, None, &mut |_| {}).unwrap();
+        let log = Arc::new(log);
+        let begun = segments_begin(&log);
+        let rings = || begun.notified().now_or_never().is_some();
+        assert!(rings() && !rings(), "once, at first");
+        // Told behind the bell.
+        let (told, synced) = std::sync::mpsc::channel();
+        log.on_durable(Box::new(move |_| told.send(()).unwrap()));
+        let mut rung = Vec::new();
+        let mut counts = vec![log.segment_count()];
+        for _ in 0..12 {
+            let mut batch = Batch::new();
+            batch.push(&[7; 50]);
+            log.append(batch, None).unwrap();
+            synced.recv().unwrap();
+            rung.push(rings());
+            counts.push(log.segment_count());
+        }
+        let begun: Vec<bool> = counts.windows(2).map(|two| two[0] != two[1]).collect();
+        assert_eq!(rung, begun);
+        assert!(begun.contains(&true) && begun.contains(&false), "{counts:?}");
     }
 }
