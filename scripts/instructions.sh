@@ -4,6 +4,7 @@
 #
 #     scripts/instructions.sh            builds the release and counts
 #     NERVE=PATH scripts/instructions.sh counts what that program takes
+#     CALLERS=N scripts/instructions.sh  keeps apart by which N callers a function was called (`scripts/flame-graph`)
 #     scripts/instructions.sh --check    counts what the host of `make host` takes, and fails where that is more than is written below
 #
 # What costs how much is then in target/instructions.out: callgrind_annotate --inclusive=yes target/instructions.out
@@ -42,7 +43,7 @@ if [ -z "${NERVE:-}" ]; then
 fi
 [ -f target-wasm/fixtures/bench-echo-0000.wasm ] || scripts/build-plugins >/dev/null
 mkdir -p target
-said=$(valgrind --tool=callgrind --callgrind-out-file=target/instructions.out --collect-atstart=no \
+said=$(valgrind --tool=callgrind --callgrind-out-file=target/instructions.out --collect-atstart=no ${CALLERS:+--separate-callers=$CALLERS} \
     '--toggle-collect=nerve::bench::way::Way::pass' "$NERVE" bench --runs 1 --events $events "the way" 2>&1) || {
     echo "$said" >&2
     exit 1

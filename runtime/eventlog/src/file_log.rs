@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) progress: Condvar,
     pub(crate) segments: Mutex<Vec<Segment>>,
     pub(crate) watchers: Mutex<Vec<Watcher>>,
+    /// Called when a segment has begun.
+    pub(crate) begun: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
     pub(crate) short_of_room: AtomicBool,
     /// Snapshots that are there: no segment is dropped meanwhile. Grows under the lock of the segments.
     holds: AtomicUsize,
@@ -183,6 +185,7 @@ impl FileLog {
             progress: Condvar::new(),
             segments: Mutex::new(found.segments),
             watchers: Mutex::default(),
+            begun: Mutex::default(),
             short_of_room: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
         });

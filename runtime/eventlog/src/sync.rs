@@ -104,6 +104,7 @@ impl Writer {
         self.file = file;
         self.position = segment.bytes;
         shared.segments.lock().push(segment);
+        shared.begun.lock().iter().for_each(|told| told());
         Ok(())
     }
 }

@@ -8,10 +8,10 @@ mod need;
 mod versions;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nerve_eventlog::{Batch, DropError, FileLog, Log as _, Micros, Offset, ReadError, SegmentInfo};
+use nerve_eventlog::{Batch, DropError, FileLog, Micros, Offset, ReadError, SegmentInfo};
 use tokio::sync::Notify;
 
 use self::need::Need;
@@ -293,19 +293,12 @@ pub(super) async fn keep(host: Host) {
     }
 }
 
-/// Rings now, and whenever a segment has begun. The syncing thread looks: the segments change seldom, and a task that is woken by
-/// every sync to see it would cost more than the look.
-fn segments_begin(store: &Arc<FileLog>) -> Arc<Notify> {
-    let (rings, watched) = (Arc::new(Notify::new()), Arc::downgrade(store));
-    let last = AtomicUsize::new(store.segment_count());
+/// Rings now, and whenever a segment has begun.
+fn segments_begin(store: &FileLog) -> Arc<Notify> {
+    let rings = Arc::new(Notify::new());
     rings.notify_one();
     let bell = rings.clone();
-    store.on_durable(Box::new(move |_| {
-        let count = watched.upgrade().map_or(0, |store| store.segment_count());
-        if last.swap(count, Ordering::Relaxed) != count {
-            bell.notify_one();
-        }
-    }));
+    store.on_segment(Box::new(move || bell.notify_one()));
     rings
 }
 
@@ -329,7 +322,7 @@ fn since(earlier: Micros, now: Micros) -> Duration {
 mod tests {
     use futures_util::FutureExt as _;
     use nerve_eventlog::storage::MemoryStorage;
-    use nerve_eventlog::{Options, SystemClock};
+    use nerve_eventlog::{Log as _, Options, SystemClock};
 
     use super::*;
 
@@ -376,20 +369,16 @@ mod tests {
         };
         let (storage, clock) = (Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
         let (log, _) = FileLog::open(storage, options, clock, None, &mut |_| {}).unwrap();
-        let log = Arc::new(log);
         let begun = segments_begin(&log);
         let rings = || begun.notified().now_or_never().is_some();
         assert!(rings() && !rings(), "once, at first");
-        // Told behind the bell.
-        let (told, synced) = std::sync::mpsc::channel();
-        log.on_durable(Box::new(move |_| told.send(()).unwrap()));
         let mut rung = Vec::new();
         let mut counts = vec![log.segment_count()];
         for _ in 0..12 {
             let mut batch = Batch::new();
             batch.push(&[7; 50]);
-            log.append(batch, None).unwrap();
-            synced.recv().unwrap();
+            let appended = log.append(batch, None).unwrap();
+            log.wait_durable(appended.last).unwrap();
             rung.push(rings());
             counts.push(log.segment_count());
         }

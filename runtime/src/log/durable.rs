@@ -1,5 +1,5 @@
-//! What is durable, and who waits for it: when a sync ends, those alone are woken whose offset it reached. There are many syncs in
-//! a second, and whoever looks at each of them costs the processors that deliver more than the looking.
+//! What is durable, and who waits for it: when a sync ends, those alone are woken whose offset it reached. There may be
+//! thousands of syncs in a second, and a task that is woken by each only to look takes the processors from those who deliver.
 
 use std::collections::BTreeMap;
 use std::future::Future;

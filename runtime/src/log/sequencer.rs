@@ -33,7 +33,7 @@ pub struct Sequencer {
     log: Arc<dyn Log>,
     order: Mutex<Order>,
     turns: Turns,
-    durable: Durable,
+    durable: Arc<Durable>,
     appends: AtomicU64,
     refused_busy: AtomicU64,
     refused_no_room: AtomicU64,
@@ -51,21 +51,19 @@ pub struct Order {
 impl Sequencer {
     /// Sequence appends to `log`, whose content `order` was made from.
     pub fn new(log: &Arc<dyn Log>, order: Order) -> Arc<Self> {
+        let durable = Arc::new(Durable::new(log.bounds().durable));
         let sequencer = Arc::new(Self {
             log: log.clone(),
             order: Mutex::new(order),
             turns: Turns::default(),
-            durable: Durable::new(log.bounds().durable),
+            durable: durable.clone(),
             appends: AtomicU64::new(0),
             refused_busy: AtomicU64::new(0),
             refused_no_room: AtomicU64::new(0),
         });
-        let watched = Arc::downgrade(&sequencer);
+        // Not the sequencer: it has the log, whose last owner must not be its own syncing thread.
         log.on_durable(Box::new(move |state| {
-            if let Some(sequencer) = watched.upgrade() {
-                let reached = state.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()));
-                sequencer.durable.tell(reached);
-            }
+            durable.tell(state.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string())));
         }));
         sequencer
     }

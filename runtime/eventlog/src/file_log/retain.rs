@@ -18,6 +18,11 @@ pub struct SegmentInfo {
 }
 
 impl FileLog {
+    /// Have `begun` called by the syncing thread whenever a segment has begun. It must not block, nor own the log.
+    pub fn on_segment(&self, begun: Box<dyn Fn() + Send + Sync>) {
+        self.shared.begun.lock().push(begun);
+    }
+
     /// How many segments are left.
     pub fn segment_count(&self) -> usize {
         self.shared.segments.lock().len()
