@@ -1,5 +1,5 @@
-//! Publishing over HTTP, acknowledged from the disk: one event a request, and many; beside the same requests to a handler that
-//! does nothing, which is the limit of the server and of the client that asks it.
+//! Publishing over HTTP, acknowledged from the disk: one event a request, many, and as a stream; beside the same requests to a
+//! handler that does nothing but read them, which is the limit of the server and of the client that asks it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::post;
+use futures_util::StreamExt as _;
 use nerve_eventlog::SystemClock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,30 +24,57 @@ use crate::http::Entrance;
 struct Sending {
     name: &'static str,
     connections: usize,
-    /// Events of one request; 1 is sent in structured mode, more as a batch.
+    /// Events of one request, or of one chunk of a stream.
     batch: usize,
+    mode: Mode,
 }
 
-const SENDING: [Sending; 4] = [
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    /// An event is a request.
+    Structured,
+    /// An array is a request, and is sent when the one before is answered.
+    Batched,
+    /// A line is an event, and all are one request, which is answered while it is sent.
+    Streamed,
+}
+
+const SENDING: [Sending; 6] = [
     Sending {
         name: "HTTP publish, an event a request, 1 connection",
         connections: 1,
         batch: 1,
+        mode: Mode::Structured,
     },
     Sending {
         name: "HTTP publish, an event a request, 64 connections",
         connections: 64,
         batch: 1,
+        mode: Mode::Structured,
     },
     Sending {
         name: "HTTP publish, batches of 256, 4 connections",
         connections: 4,
         batch: 256,
+        mode: Mode::Batched,
     },
     Sending {
         name: "HTTP publish, batches of 256, 16 connections",
         connections: 16,
         batch: 256,
+        mode: Mode::Batched,
+    },
+    Sending {
+        name: "HTTP publish, streamed, 1 connection",
+        connections: 1,
+        batch: 256,
+        mode: Mode::Streamed,
+    },
+    Sending {
+        name: "HTTP publish, streamed, 16 connections",
+        connections: 16,
+        batch: 256,
+        mode: Mode::Streamed,
     },
 ];
 
@@ -105,18 +133,23 @@ impl Sending {
         let requests = (REQUESTS / self.connections / self.batch.isqrt()).max(10);
         let mut senders = Vec::with_capacity(self.connections);
         for connection in 0..self.connections {
-            let bodies =
-                (0..requests).map(|n| self.request((address, path), &format!("{run}-{connection}"), n));
-            let bodies: Vec<Vec<u8>> = bodies.collect();
+            let parts = self.parts((address, path), &format!("{run}-{connection}"), requests);
             let stream = TcpStream::connect(address).await.map_err(broken)?;
             stream.set_nodelay(true).map_err(broken)?;
-            senders.push((stream, bodies));
+            senders.push((stream, parts));
         }
         // Nobody sends while another's requests are still being made: neither would be measured.
         let (begun, used) = (Instant::now(), processor_time());
         let mut connections = JoinSet::new();
-        for (stream, bodies) in senders {
-            connections.spawn(async move { ask_all(stream, &bodies).await.map_err(broken) });
+        let mode = self.mode;
+        for (stream, parts) in senders {
+            connections.spawn(async move {
+                let sent = match mode {
+                    Mode::Structured | Mode::Batched => ask_all(stream, &parts).await,
+                    Mode::Streamed => stream_all(stream, &parts).await,
+                };
+                sent.map_err(broken)
+            });
         }
         while let Some(done) = connections.join_next().await {
             done.map_err(|panicked| BenchError::Http(panicked.to_string()))??;
@@ -126,22 +159,43 @@ impl Sending {
         Ok((events / took, used / events))
     }
 
-    fn request(&self, (address, path): (SocketAddr, &str), run: &str, n: usize) -> Vec<u8> {
-        let events = (n * self.batch..(n + 1) * self.batch).map(|n| guests::structured(run, n as u64));
-        let (kind, body) = if self.batch == 1 {
-            ("application/cloudevents+json", events.collect::<String>())
-        } else {
-            let all: Vec<String> = events.collect();
-            (
-                "application/cloudevents-batch+json",
-                format!("[{}]", all.join(",")),
-            )
+    /// What one connection sends: `requests` of them, or the head and as many chunks of one that is a stream.
+    fn parts(&self, (address, path): (SocketAddr, &str), run: &str, requests: usize) -> Vec<Vec<u8>> {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\n");
+        let events = |n: usize| {
+            let events = n * self.batch..(n + 1) * self.batch;
+            events
+                .map(|n| guests::structured(run, n as u64))
+                .collect::<Vec<String>>()
         };
-        let length = body.len();
-        format!(
-            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .into_bytes()
+        let whole = |kind: &str, body: &str| {
+            let length = body.len();
+            format!("{head}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+        };
+        let requests = 0..requests;
+        match self.mode {
+            Mode::Structured => requests
+                .map(|n| whole("application/cloudevents+json", &events(n).concat()))
+                .collect(),
+            Mode::Batched => requests
+                .map(|n| {
+                    whole(
+                        "application/cloudevents-batch+json",
+                        &format!("[{}]", events(n).join(",")),
+                    )
+                })
+                .collect(),
+            Mode::Streamed => {
+                let begin =
+                    format!("{head}content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n");
+                let chunks = requests.map(|n| {
+                    let lines = events(n).join("\n");
+                    format!("{:x}\r\n{lines}\n\r\n", lines.len() + 1)
+                });
+                let all = [begin].into_iter().chain(chunks).chain(["0\r\n\r\n".to_owned()]);
+                all.map(String::into_bytes).collect()
+            }
+        }
     }
 }
 
@@ -151,18 +205,47 @@ async fn ask_all(mut stream: TcpStream, requests: &[Vec<u8>]) -> std::io::Result
     for request in requests {
         stream.write_all(request).await?;
         answer.clear();
-        let whole = loop {
-            if let Some(whole) = length(&answer)? {
-                break whole;
-            }
-            if stream.read_buf(&mut answer).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        };
-        while answer.len() < whole {
-            if stream.read_buf(&mut answer).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
+        read_until(&mut stream, &mut answer, |answer| {
+            Ok(length(answer)?.is_some_and(|whole| answer.len() >= whole))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Send the `parts` of one request while its answer comes in, which ends with its last chunk.
+async fn stream_all(stream: TcpStream, parts: &[Vec<u8>]) -> std::io::Result<()> {
+    let (mut answers, mut requests) = stream.into_split();
+    let mut answer = Vec::with_capacity(64 << 10);
+    let sent = async {
+        for part in parts {
+            requests.write_all(part).await?;
+        }
+        Ok(())
+    };
+    // A handler that does nothing answers with a head alone.
+    let read =
+        read_until(&mut answers, &mut answer, |answer| {
+            Ok(length(answer)?.is_some()
+                && (answer.ends_with(b"\r\n0\r\n\r\n") || answer.ends_with(b"\r\n\r\n")))
+        });
+    tokio::try_join!(sent, read)?;
+    let answer = String::from_utf8_lossy(&answer);
+    if answer.contains("problem") {
+        return Err(std::io::Error::other(answer));
+    }
+    Ok(())
+}
+
+/// Read into `answer` until it is whole.
+async fn read_until(
+    stream: &mut (impl tokio::io::AsyncRead + Unpin),
+    answer: &mut Vec<u8>,
+    is_whole: impl Fn(&[u8]) -> std::io::Result<bool>,
+) -> std::io::Result<()> {
+    while !is_whole(answer)? {
+        if stream.read_buf(answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
     Ok(())
@@ -215,7 +298,11 @@ impl Served {
     async fn empty() -> Result<Self, BenchError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
         let address = listener.local_addr().map_err(broken)?;
-        let router = Router::new().route("/", post(async |_: axum::body::Bytes| ()));
+        let read = async |body: axum::body::Body| {
+            let mut parts = body.into_data_stream();
+            while let Some(Ok(_)) = parts.next().await {}
+        };
+        let router = Router::new().route("/", post(read));
         let task = tokio::spawn(crate::http::serve_router(
             router,
             listener,

@@ -59,6 +59,16 @@ pub enum PublishError {
     Stopped(#[from] Stopped),
 }
 
+impl PublishError {
+    /// Which of the events it is about, from 0, where it is about one.
+    pub fn index_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Conflict { index, .. } | Self::Contract(BrokenContract { index, .. }) => Some(index),
+            _ => None,
+        }
+    }
+}
+
 /// The host can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {

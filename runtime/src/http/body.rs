@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::body::{BodyDataStream, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::BytesMut;
 use futures_util::StreamExt;
 
@@ -19,18 +19,21 @@ const DRAIN: (Duration, usize) = (Duration::from_secs(2), 256 << 20);
 /// A whole body.
 pub(super) struct Whole(pub(super) Bytes);
 
+impl Whole {
+    /// The `body` of a request with these `headers`.
+    pub(super) async fn read(host: &Host, headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        let limit = host.acceptor().limits().request_bytes;
+        let hint = "send smaller batches, and references instead of large data";
+        whole(headers, body, limit, hint).await.map(Self)
+    }
+}
+
 impl FromRequest<Host> for Whole {
     type Rejection = Problem;
 
     async fn from_request(request: Request, host: &Host) -> Result<Self, Problem> {
-        let limit = host.acceptor().limits().request_bytes;
-        whole(
-            request,
-            limit,
-            "send smaller batches, and references instead of large data",
-        )
-        .await
-        .map(Self)
+        let (parts, body) = request.into_parts();
+        Self::read(host, &parts.headers, body).await
     }
 }
 
@@ -42,33 +45,33 @@ impl FromRequest<Host> for Component {
 
     async fn from_request(request: Request, _: &Host) -> Result<Self, Problem> {
         let limit = usize::try_from(LONGEST_FILE).unwrap_or(usize::MAX);
-        whole(request, limit, "build it smaller, and for release")
+        let (parts, body) = request.into_parts();
+        whole(&parts.headers, body, limit, "build it smaller, and for release")
             .await
             .map(Self)
     }
 }
 
 /// The body, of at most `limit` bytes. Refuses one that says it is too large before reading any of it.
-async fn whole(request: Request, limit: usize, hint: &str) -> Result<Bytes, Problem> {
-    let headers = request.headers();
+async fn whole(headers: &HeaderMap, body: Body, limit: usize, hint: &str) -> Result<Bytes, Problem> {
     let stated = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     // A client that asks first has sent nothing yet, and will not.
     let asks_first = headers.contains_key(header::EXPECT);
-    let mut body = request.into_body().into_data_stream();
+    let mut body = body.into_data_stream();
     if stated.is_some_and(|stated| stated > limit as u64) {
         if !asks_first {
             drain(body);
         }
-        return Err(too_large(limit, hint));
+        return Err(too_large("the body", limit, hint));
     }
     let Some(first) = next(&mut body).await? else {
         return Ok(Bytes::new());
     };
     let Some(second) = next(&mut body).await? else {
         return if first.len() > limit {
-            Err(too_large(limit, hint))
+            Err(too_large("the body", limit, hint))
         } else {
             Ok(first)
         };
@@ -78,7 +81,7 @@ async fn whole(request: Request, limit: usize, hint: &str) -> Result<Bytes, Prob
     while let Some(bytes) = part {
         if whole.len() + bytes.len() > limit {
             drain(body);
-            return Err(too_large(limit, hint));
+            return Err(too_large("the body", limit, hint));
         }
         whole.extend_from_slice(&bytes);
         part = next(&mut body).await?;
@@ -87,18 +90,21 @@ async fn whole(request: Request, limit: usize, hint: &str) -> Result<Bytes, Prob
 }
 
 async fn next(body: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
-    body.next().await.transpose().map_err(|cause| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "body-invalid",
-            format!("the body ends early: {cause}"),
-        )
-        .hint("send as many bytes as Content-Length says")
-    })
+    body.next().await.transpose().map_err(|cause| broken(&cause))
+}
+
+/// The connection broke, or what came is no body.
+pub(super) fn broken(cause: &axum::Error) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "body-invalid",
+        format!("the body ends early: {cause}"),
+    )
+    .hint("send as many bytes as Content-Length says")
 }
 
 /// Read on for a while beside the answer, and keep nothing.
-fn drain(mut body: BodyDataStream) {
+pub(super) fn drain(mut body: BodyDataStream) {
     let (time, most) = DRAIN;
     tokio::spawn(tokio::time::timeout(time, async move {
         let mut left = most;
@@ -111,7 +117,7 @@ fn drain(mut body: BodyDataStream) {
     }));
 }
 
-fn too_large(limit: usize, hint: &str) -> Problem {
-    let detail = format!("the body is larger than {limit} bytes");
+pub(super) fn too_large(what: &str, limit: usize, hint: &str) -> Problem {
+    let detail = format!("{what} is larger than {limit} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail).hint(hint)
 }

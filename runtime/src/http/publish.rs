@@ -1,8 +1,11 @@
 //! `POST /v1/events`: accept, append, and answer once it is durable, or once plugins have settled it.
 
+mod stream;
+
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nerve_eventlog::Offset;
@@ -12,7 +15,7 @@ use super::body::Whole;
 use super::cloud_event;
 use super::extract::Query;
 use super::problem::Problem;
-use super::routes::lacking;
+use super::routes::{Admitted, lacking};
 use super::wait::Asked;
 use crate::access::Caller;
 use crate::host::{Host, Published};
@@ -24,43 +27,35 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(super) async fn post(
     State(host): State<Host>,
     caller: Caller,
+    Extension(admitted): Extension<Admitted>,
     asked: Result<Query<Asked>, Problem>,
-    headers: HeaderMap,
-    body: Result<Whole, Problem>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let answered = publish(&host, &caller, asked, &headers, body).await;
+    let answered = match asked {
+        Ok(Query(asked)) if stream::is_asked_for(request.headers()) => {
+            stream::begin(&host, caller, admitted.access, asked, request).await
+        }
+        Ok(Query(asked)) => publish(&host, &caller, asked, request).await,
+        Err(problem) => Err(problem),
+    };
     if let Err(problem) = &answered {
         host.count_refused(&problem.code);
     }
     answered
 }
 
-async fn publish(
-    host: &Host,
-    caller: &Caller,
-    asked: Result<Query<Asked>, Problem>,
-    headers: &HeaderMap,
-    body: Result<Whole, Problem>,
-) -> Result<Response, Problem> {
-    let (Query(asked), Whole(body)) = (asked?, body?);
-    let wait = asked.wait(headers)?;
+async fn publish(host: &Host, caller: &Caller, asked: Asked, request: Request) -> Result<Response, Problem> {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let wait = asked.wait(&headers)?;
+    let Whole(body) = Whole::read(host, &headers, body).await?;
     let acceptor = host.acceptor();
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let (content_type, essence) = content_type(&headers);
     let (events, is_batch) = match &*essence {
         "application/cloudevents+json" => (vec![cloud_event::structured(acceptor, &body)?], false),
         "application/cloudevents-batch+json" => (cloud_event::batch(acceptor, &body)?, true),
         // The specification keeps these for formats of whole events, which are not known here.
         _ if essence.starts_with("application/cloudevents") => return Err(unsupported(content_type)),
-        _ if headers.contains_key("ce-id") || headers.contains_key("ce-specversion") => {
+        _ if is_binary(&headers) => {
             let headers = headers
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -68,12 +63,7 @@ async fn publish(
         }
         _ => return Err(unsupported(content_type)),
     };
-    let denied = events
-        .iter()
-        .find(|event| !caller.may_publish(event.event_type()));
-    if let Some(event) = denied {
-        return Err(lacking(caller, &format!("publish:{}", event.event_type())));
-    }
+    events.iter().try_for_each(|event| may_publish(caller, event))?;
     let published = host.publish(&events)?;
     // Before the events are durable, so that they need not be read again.
     let settling = wait.map(|wait| {
@@ -95,6 +85,27 @@ async fn publish(
         None => axum::Json(shown).into_response(),
         Some((settling, wait)) => wait.answer(&shown, &settling.within(wait.longest).await),
     })
+}
+
+/// The content type, and it without parameters.
+fn content_type(headers: &HeaderMap) -> (&str, String) {
+    let value = headers.get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default();
+    (text, essence.trim().to_ascii_lowercase())
+}
+
+/// Whether the attributes of an event are in the headers.
+fn is_binary(headers: &HeaderMap) -> bool {
+    headers.contains_key("ce-id") || headers.contains_key("ce-specversion")
+}
+
+fn may_publish(caller: &Caller, event: &ValidEvent) -> Result<(), Problem> {
+    let event_type = event.event_type();
+    if caller.may_publish(event_type) {
+        return Ok(());
+    }
+    Err(lacking(caller, &format!("publish:{event_type}")))
 }
 
 /// The events are in the log, and not on disk yet.
@@ -144,5 +155,8 @@ fn unsupported(content_type: &str) -> Problem {
         "content-type-unsupported",
         detail,
     )
-    .hint("send application/cloudevents+json, application/cloudevents-batch+json, or ce- headers")
+    .hint(
+        "send application/cloudevents+json, application/cloudevents-batch+json, application/x-ndjson with an event a line, or \
+         ce- headers",
+    )
 }

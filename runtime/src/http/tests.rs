@@ -20,6 +20,7 @@ mod rewind;
 mod scrub;
 mod server;
 mod stored;
+mod streamed;
 mod stuck;
 mod timers;
 mod traces;

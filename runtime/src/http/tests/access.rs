@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use nerve_eventlog::{Clock, Entry, ManualClock, Micros, Reach};
+use nerve_eventlog::{Clock, Entry, ManualClock, Micros, Offset, Reach};
 use serde_json::{Value, json};
 
 use super::bed::{Answer, Bed, event, failed, request};
 use super::openapi::{METHODS, document, documented, filled};
+use super::streamed::{Answer as Streamed, line, open};
 use crate::access::{self, Access};
 use crate::log::record::{FailureClass, Record};
 
@@ -195,6 +196,38 @@ async fn a_stream_ends_before_it_shows_anything_that_came_after_its_token_was_re
         .ask("GET", "/v1/events", Some(&reader))
         .await
         .problem(401, "token-refused");
+}
+
+#[tokio::test]
+async fn a_stream_takes_nothing_that_comes_after_its_token_was_revoked_or_is_not_of_its_scope() {
+    let guarded = Guarded::new();
+    let token = guarded.token("writer", &["publish:t"], None);
+    let shown = [("authorization", &*token)];
+    let (send, body) = open();
+    send.send(line("a")).unwrap();
+    let mut answer = Streamed::shown(&guarded.bed, &shown, body).await;
+    assert_eq!(answer.next().await.unwrap()["count"], 1);
+    let other = format!("{}{}\n{}", line("b"), event("c", "other"), line("d"));
+    send.send(other).unwrap();
+    assert_eq!(answer.next().await.unwrap()["count"], 1);
+    let end = answer.next().await.unwrap();
+    assert_eq!(
+        (&end["taken"], &end["problem"]["code"]),
+        (&json!(2), &json!("scope-missing"))
+    );
+
+    let (send, body) = open();
+    send.send(line("c")).unwrap();
+    let mut answer = Streamed::shown(&guarded.bed, &shown, body).await;
+    assert_eq!(answer.next().await.unwrap()["count"], 1);
+    access::revoke(guarded.folder.path(), "writer").unwrap();
+    send.send(line("d")).unwrap();
+    assert_eq!(answer.next().await, None);
+    assert_eq!(
+        guarded.bed.host.log().bounds().last,
+        Offset(3),
+        "what came then is appended"
+    );
 }
 
 #[tokio::test]

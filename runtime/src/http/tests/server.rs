@@ -126,6 +126,31 @@ fn a_client_that_asks_first_is_refused_before_it_sends_anything() {
 }
 
 #[test]
+fn a_stream_is_told_to_go_on_and_acknowledged_before_it_ends() {
+    let server = Server::start(Patience::default());
+    let mut stream = server.connect();
+    let head = server.head(
+        "POST",
+        "/v1/events",
+        "content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n",
+    );
+    stream.write_all(&head).unwrap();
+    assert!(read(&mut stream, "\r\n\r\n").starts_with("HTTP/1.1 100 "));
+    let chunk = |id: &str| {
+        let line = format!("{}\n", event(id, "t"));
+        format!("{:x}\r\n{line}\r\n", line.len()).into_bytes()
+    };
+    for (id, acknowledged) in [("a", "\"offset\":1"), ("b", "\"offset\":2")] {
+        stream.write_all(&chunk(id)).unwrap();
+        let answer = read(&mut stream, acknowledged);
+        assert!(answer.contains(acknowledged), "{answer}");
+    }
+    stream.write_all(b"0\r\n\r\n").unwrap();
+    assert!(read(&mut stream, "0\r\n\r\n").contains("{\"taken\":2}"));
+    server.stopped();
+}
+
+#[test]
 fn a_body_that_does_not_say_how_large_it_is_is_refused_at_the_limit() {
     let server = Server::start(Patience::default());
     let mut stream = server.connect();
