@@ -16,7 +16,7 @@ else
 TEST := $(CARGO) test --no-fail-fast
 endif
 
-.PHONY: help demo test check bench instructions flame-graph stages bench-peers soak plugins shop host browser python clean
+.PHONY: help demo test check bench instructions flame-graph stages allocations bench-peers soak plugins shop host browser python clean
 
 help:
 	@echo "make demo     run the story of a shop on a real host, checking every claim; with KEEP=1 host and dashboard go on"
@@ -27,6 +27,7 @@ help:
 	@echo "make instructions  count what one event costs on its way (takes valgrind)"
 	@echo "make flame-graph  draw what that count consists of, as docs/way.svg"
 	@echo "make stages   measure each stage of an event's way by itself"
+	@echo "make allocations  count what each of them allocates"
 	@echo "make soak     the long form of every proof, for many hours, into docs/reliability.md"
 	@echo "make browser  get what the tests of the dashboard drive a browser with"
 	@echo "make python   get the Python packages that the tests hold nerve against"
@@ -85,6 +86,9 @@ flame-graph: plugins
 
 stages: plugins
 	$(CARGO) bench -p nerve --bench stages
+
+allocations: plugins
+	$(CARGO) bench -q -p nerve --bench allocations
 
 soak: plugins
 	scripts/soak

@@ -29,12 +29,21 @@ impl Machine {
     }
 }
 
-/// Kibibytes of memory that the process `id` has.
+/// Kibibytes of memory that the process `id` has, with what it has of files.
 pub(super) fn resident(id: u32) -> f64 {
+    kibibytes(id, "VmRSS:")
+}
+
+/// Kibibytes of them that are its own: no file holds them, and the system can't take them back.
+pub(super) fn own(id: u32) -> f64 {
+    kibibytes(id, "RssAnon:")
+}
+
+fn kibibytes(id: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let kibibytes = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(field))
         .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
     kibibytes.unwrap_or(f64::NAN)
 }

@@ -2,7 +2,8 @@
 //!
 //! Compiled code is run as it is, so that the cache is as much to be trusted as the host's own binary: its folder is
 //! the host's alone, and every file carries a keyed hash, whose key lies in the same folder, so that a torn, foreign or
-//! swapped file is compiled anew and never run.
+//! swapped file is compiled anew and never run. As with that binary the system maps a file once it is checked, and reads of
+//! it what is run; a file is never written to under its name.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,6 +22,14 @@ const SEAL: usize = 32;
 pub struct Cache {
     folder: PathBuf,
     key: [u8; 32],
+}
+
+/// Code that was found in the cache.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Its file, which begins with it.
+    pub(super) path: PathBuf,
+    pub(super) code: Vec<u8>,
 }
 
 /// Why the cache can't be used.
@@ -59,8 +68,8 @@ impl Cache {
         }
     }
 
-    /// The code in the file called `name`, where it is whole, ours, and of that name.
-    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
+    /// The code called `name`, where its file is whole, ours, and of that name.
+    pub(super) fn read(&self, name: &str) -> Option<Kept> {
         let path = self.folder.join(name);
         let mut file = fs::read(&path).ok()?;
         let code = file.len().checked_sub(SEAL)?;
@@ -72,7 +81,7 @@ impl Cache {
             );
             return None;
         }
-        Some(file)
+        Some(Kept { path, code: file })
     }
 
     /// Keep `code` under `name`. Where that fails, it is compiled again next time.
@@ -134,7 +143,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(&folder);
         cache.keep("one", b"code");
-        assert_eq!(cache.read("one").unwrap(), b"code");
+        assert_eq!(cache.read("one").unwrap().code, b"code");
         let path = cache.folder.join("one");
         let whole = fs::read(&path).unwrap();
         for byte in 0..whole.len() {
@@ -148,7 +157,7 @@ mod tests {
         fs::write(cache.folder.join("two"), &whole).unwrap();
         assert!(cache.read("two").is_none(), "swapped");
         cache.keep("one", b"code");
-        assert_eq!(cache.read("one").unwrap(), b"code", "it is mended");
+        assert_eq!(cache.read("one").unwrap().code, b"code", "it is mended");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The engine that compiles and runs guests, and the ticker that ends those that run too long.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, EngineWeak, OptLevel, RegallocAlgorithm};
 
-use super::cache::{self, Cache, CacheError};
+use super::cache::{self, Cache, CacheError, Kept};
 use super::compiler::{CompileError, Compiler};
 use super::guest::Guest;
 use super::settings::Limits;
@@ -93,18 +93,42 @@ impl Engine {
     /// The compiled form of `bytes`, a component or a core module, from the cache where it is there. Blocks.
     pub(super) fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<Component, CompileError> {
         let name = cache::name(&self.below, bytes);
-        let kept = self.cache.as_ref().and_then(|cache| cache.read(&name));
-        if let Some(component) = kept.and_then(|code| self.load(&code).ok()) {
+        if let Some(component) = self.cached(&name) {
             return Ok(component);
         }
         let code = self.compiler.compile(&self.below, self.code, bytes, limits)?;
         let component = self
             .load(&code)
             .map_err(|cause| CompileError::Fault(format!("its code is of no use to this host: {cause:#}")))?;
-        if let Some(cache) = &self.cache {
-            cache.keep(&name, &code);
+        let Some(cache) = &self.cache else {
+            return Ok(component);
+        };
+        cache.keep(&name, &code);
+        Ok(self.cached(&name).unwrap_or(component))
+    }
+
+    /// What the cache has under `name`.
+    fn cached(&self, name: &str) -> Option<Component> {
+        let kept = self.cache.as_ref()?.read(name)?;
+        self.load_kept(&kept).ok()
+    }
+
+    /// Mapped, code takes memory for what of it is run, and the system may take that back; where a file system forbids to run
+    /// anything of it, it is copied.
+    fn load_kept(&self, kept: &Kept) -> wasmtime::Result<Component> {
+        self.map(&kept.path).or_else(|_| self.load(&kept.code))
+    }
+
+    /// The code in a file that the cache vouches for.
+    fn map(&self, file: &Path) -> wasmtime::Result<Component> {
+        #[expect(
+            unsafe_code,
+            reason = "as below; what is in the cache's folder is trusted as much as the binary of this process, which is \
+                      mapped as well"
+        )]
+        unsafe {
+            Component::deserialize_file(&self.below, file)
         }
-        Ok(component)
     }
 
     /// `code` that a compiler of ours made.
@@ -245,5 +269,60 @@ impl Ticker {
             self.ring.wait_for(&mut held, Duration::from_secs(10));
         }
         self.awake.store(true, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(cache: &Path) -> Engine {
+        Engine::new(Some(cache.to_owned()), None, Stack::default(), Code::default()).unwrap()
+    }
+
+    fn component() -> Vec<u8> {
+        wat::parse_str("(component (core module $m (func (export \"f\"))) (core instance (instantiate $m)))")
+            .unwrap()
+    }
+
+    #[test]
+    fn code_is_mapped_from_the_cache_once_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().canonicalize().unwrap().join("cache");
+        let mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let runs = |line: &&str| line.contains(cache.to_str().unwrap()) && line.contains("r-xp");
+            maps.lines().filter(runs).count()
+        };
+        for when in ["compiled", "kept"] {
+            let component = engine(&cache).compile(&component(), &Limits::default()).unwrap();
+            assert_eq!(mapped(), 1, "{when}");
+            drop(component);
+            assert_eq!(mapped(), 0, "{when}");
+        }
+        // A file that was damaged is not mapped, but made anew.
+        let name = cache::name(engine(&cache).wasmtime(), &component());
+        let whole = std::fs::read(cache.join(&name)).unwrap();
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 1;
+        std::fs::write(cache.join(&name), damaged).unwrap();
+        let component = engine(&cache).compile(&component(), &Limits::default()).unwrap();
+        assert_eq!(
+            (mapped(), std::fs::read(cache.join(&name)).unwrap() == whole),
+            (1, true)
+        );
+        drop(component);
+    }
+
+    #[test]
+    fn code_that_can_not_be_mapped_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine(folder.path());
+        let compiled = engine.compile(&component(), &Limits::default()).unwrap();
+        let kept = Kept {
+            path: "/not/there".into(),
+            code: compiled.serialize().unwrap(),
+        };
+        engine.load_kept(&kept).unwrap();
     }
 }
