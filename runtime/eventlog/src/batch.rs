@@ -98,7 +98,7 @@ impl Batch {
     }
 
     /// The bytes for disk and memory, with `time` filled in.
-    pub(crate) fn seal(self, time: Micros) -> Bytes {
+    pub(crate) fn seal(self, time: Micros) -> Vec<u8> {
         let mut bytes = self.bytes;
         let records = u32::try_from(bytes.len() - HEADER).expect("the log refuses batches of 4 GiB");
         bytes[..4].copy_from_slice(&self.count.to_le_bytes());
@@ -106,7 +106,7 @@ impl Batch {
         bytes[8..16].copy_from_slice(&time.0.to_le_bytes());
         bytes[16] = u8::try_from(self.writer.len()).expect("the name was cut to 255 bytes");
         bytes.extend_from_slice(self.writer.as_bytes());
-        Bytes::from(bytes)
+        bytes
     }
 }
 

@@ -24,6 +24,7 @@ use crate::hot::Hot;
 use crate::recovery::{self, Known, Recovered};
 use crate::room::Room;
 use crate::segment::Segment;
+use crate::slabs::Slabs;
 use crate::storage::Storage;
 use crate::sync::{self, Writer};
 use crate::{
@@ -88,6 +89,7 @@ pub(crate) struct Shared {
 
 pub(crate) struct State {
     pub(crate) hot: Hot,
+    slabs: Slabs,
     /// Sealed batches that are not on disk, with the number of their records.
     pub(crate) pending: VecDeque<(Bytes, usize)>,
     pub(crate) undurable_bytes: usize,
@@ -162,6 +164,7 @@ impl FileLog {
         let last = found.next.prev();
         let state = State {
             hot: hot.unwrap_or_else(|| Hot::new(last)),
+            slabs: Slabs::default(),
             pending: VecDeque::new(),
             undurable_bytes: 0,
             appended_bytes: 0,
@@ -318,7 +321,7 @@ impl Log for FileLog {
                 }
             }
         }
-        let sealed = batch.seal(time);
+        let sealed = state.slabs.put(batch.seal(time));
         state.appended_bytes += sealed.len() as u64;
         if self.shared.options.durability == Durability::Memory {
             state.hot.push(sealed);

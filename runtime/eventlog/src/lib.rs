@@ -31,6 +31,7 @@ mod recovery;
 pub mod repair;
 mod room;
 mod segment;
+mod slabs;
 pub mod storage;
 mod survey;
 mod sync;

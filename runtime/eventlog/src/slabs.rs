@@ -1,0 +1,110 @@
+//! Memory for the newest batches: slabs in which they lie one behind the other, as they were appended.
+//!
+//! A batch that got memory of its own would be freed long after it was made, and by another thread: what an allocator then
+//! gives back to the system is fetched from it again, page by page, for the batches that come. A slab is used again as it is,
+//! once nobody holds any batch in it.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// Bytes of a slab.
+const SLAB: usize = 1 << 20;
+
+/// Bytes from which on a batch has memory of its own, so that little of a slab stays empty.
+const LARGE: usize = SLAB / 8;
+
+/// How many slabs are looked at for one that nobody holds: a slow reader may hold one for long.
+const LOOKED_AT: usize = 4;
+
+/// The slabs of one log.
+#[derive(Debug, Default)]
+pub(crate) struct Slabs {
+    /// What is left of the slab that is being filled.
+    open: BytesMut,
+    /// The ends of the others, the oldest first: each keeps its slab.
+    full: VecDeque<BytesMut>,
+}
+
+impl Slabs {
+    /// `batch` in a slab.
+    pub(crate) fn put(&mut self, batch: Vec<u8>) -> Bytes {
+        if batch.len() >= LARGE {
+            return batch.into();
+        }
+        if self.open.capacity() < batch.len() {
+            let next = self.free().unwrap_or_else(|| BytesMut::with_capacity(SLAB));
+            let full = std::mem::replace(&mut self.open, next);
+            self.full.push_back(full);
+        }
+        self.open.extend_from_slice(&batch);
+        self.open.split().freeze()
+    }
+
+    /// A slab that nobody holds any more.
+    fn free(&mut self) -> Option<BytesMut> {
+        for _ in 0..self.full.len().min(LOOKED_AT) {
+            let mut oldest = self.full.pop_front()?;
+            if oldest.try_reclaim(SLAB) {
+                return Some(oldest);
+            }
+            self.full.push_back(oldest);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_are_used_again_when_nobody_holds_a_batch_of_theirs() {
+        let mut slabs = Slabs::default();
+        let mut window = VecDeque::new();
+        let mut places = std::collections::BTreeSet::new();
+        for n in 0..10_000_usize {
+            let batch = vec![u8::try_from(n % 251).unwrap(); 1000 + n % 3000];
+            let put = slabs.put(batch.clone());
+            assert_eq!(put, batch);
+            places.insert(put.as_ptr() as usize / SLAB);
+            window.push_back((n, put));
+            if window.len() > 1000 {
+                window.pop_front();
+            }
+            if n % 1000 == 0 {
+                for (n, batch) in &window {
+                    assert!(
+                        batch.iter().all(|byte| usize::from(*byte) == n % 251),
+                        "batch {n} was written over"
+                    );
+                }
+            }
+        }
+        // The window holds 2.5 MB at a time, of 25 that went through: each slab lies over two places at most.
+        assert!(
+            slabs.full.len() < 8 && places.len() < 16,
+            "{} slabs",
+            slabs.full.len()
+        );
+    }
+
+    #[test]
+    fn a_batch_that_somebody_holds_on_to_keeps_its_slab_alone() {
+        let mut slabs = Slabs::default();
+        let held = slabs.put(vec![7; 1000]);
+        for n in 0..10_000_usize {
+            drop(slabs.put(vec![u8::try_from(n % 251).unwrap(); 1000]));
+        }
+        assert!(held.iter().all(|byte| *byte == 7));
+        assert!(slabs.full.len() < 4, "{} slabs", slabs.full.len());
+    }
+
+    #[test]
+    fn a_large_batch_has_memory_of_its_own() {
+        let mut slabs = Slabs::default();
+        let batch = vec![1; LARGE];
+        let place = batch.as_ptr();
+        assert_eq!(slabs.put(batch).as_ptr(), place);
+    }
+}
