@@ -10,6 +10,7 @@ mod guests;
 mod http;
 mod latency;
 mod machine;
+mod memory;
 mod native;
 mod neighbour;
 mod open;
@@ -150,6 +151,7 @@ pub async fn run(
     bench.trial().await?;
     bench.swaps().await?;
     bench.idle()?;
+    bench.memory().await?;
     bench.open().await?;
     if let (true, Some(only)) = (bench.figures.is_empty(), &options.only) {
         return Err(BenchError::Scenario(only.clone()));

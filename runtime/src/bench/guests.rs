@@ -28,13 +28,7 @@ impl Guest {
     /// The component of this name in `folder`.
     pub(super) fn read(folder: &Path, name: &str) -> Result<Self, BenchError> {
         let path = folder.join(name).with_extension("wasm");
-        let bytes = std::fs::read(&path).map_err(|cause| BenchError::Io {
-            path: format!(
-                "{} can't be read; `make plugins` builds it, and --fixtures names another folder",
-                path.display()
-            ),
-            cause,
-        })?;
+        let bytes = Self::component_of(folder, name)?;
         for text in [name, TYPE] {
             if !bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
                 let path = path.display();
@@ -46,6 +40,18 @@ impl Guest {
         Ok(Self {
             name: name.to_owned(),
             component: bytes,
+        })
+    }
+
+    /// The bytes of any component in `folder`.
+    pub(super) fn component_of(folder: &Path, name: &str) -> Result<Vec<u8>, BenchError> {
+        let path = folder.join(name).with_extension("wasm");
+        std::fs::read(&path).map_err(|cause| BenchError::Io {
+            path: format!(
+                "{} can't be read; `make plugins` builds it, and --fixtures names another folder",
+                path.display()
+            ),
+            cause,
         })
     }
 

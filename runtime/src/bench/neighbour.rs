@@ -180,11 +180,7 @@ impl Neighbour {
         fixtures: &Path,
         plugins: &Path,
     ) -> Result<Self, BenchError> {
-        let path = fixtures.join(format!("{}.wasm", kind.fixture));
-        let component = std::fs::read(&path).map_err(|cause| BenchError::Io {
-            path: path.display().to_string(),
-            cause,
-        })?;
+        let component = guests::Guest::component_of(fixtures, kind.fixture)?;
         let own = Self {
             kind,
             component,

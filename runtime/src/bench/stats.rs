@@ -32,6 +32,9 @@ pub enum Unit {
     /// Milliseconds.
     #[serde(rename = "ms")]
     Millis,
+    /// Bytes.
+    #[serde(rename = "bytes")]
+    Bytes,
     /// Kibibytes.
     #[serde(rename = "KiB")]
     Kibibytes,

@@ -156,6 +156,7 @@ fn unit(figure: &Figure) -> &'static str {
         Unit::Deliveries => "deliveries/s",
         Unit::Micros => "µs",
         Unit::Millis => "ms",
+        Unit::Bytes => "bytes",
         Unit::Kibibytes => "KiB",
         Unit::Mebibytes => "MiB",
         Unit::MebibytesPerSecond => "MiB/s",

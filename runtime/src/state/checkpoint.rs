@@ -109,7 +109,8 @@ impl Checkpoint<'_> {
     /// Write it into `storage`, read it back, and forget all but the last two.
     pub fn write(&self, storage: &dyn Storage) -> io::Result<()> {
         let name = name(self.through);
-        let mut bytes = Vec::new();
+        // The window is most of it: grown in steps, it would be copied at each.
+        let mut bytes = Vec::with_capacity(self.window.len() + (64 << 10));
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&FOLD.to_le_bytes());

@@ -41,7 +41,7 @@ fn segments() -> Vec<(String, Vec<u8>)> {
                     let parts: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
                     let made = batch(&parts).writer(["", "a", "writer"][dice.place(3)]);
                     count += u32::try_from(made.len()).unwrap();
-                    batches.push(made.seal(Micros(6)).to_vec());
+                    batches.push(made.seal(Micros(6)));
                 }
                 put(&mut next, before, &batches, count);
                 put(&mut next, Offset(before.0 + u64::from(count)), &[], 0);
