@@ -139,6 +139,8 @@ pub async fn run(
     bench.native();
     bench.wasm()?;
     bench.way()?;
+    // While the allocator has nothing left of others.
+    bench.memory().await?;
     bench.append()?;
     bench.publish().await?;
     bench.http().await?;
@@ -151,7 +153,6 @@ pub async fn run(
     bench.trial().await?;
     bench.swaps().await?;
     bench.idle()?;
-    bench.memory().await?;
     bench.open().await?;
     if let (true, Some(only)) = (bench.figures.is_empty(), &options.only) {
         return Err(BenchError::Scenario(only.clone()));

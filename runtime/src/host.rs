@@ -141,7 +141,11 @@ impl Host {
         if let Some(rates) = &self.inner.source_rates {
             rates.take(self.inner.clock.now(), events.iter().map(ValidEvent::source))?;
         }
-        let published = self.inner.sequencer.publish(events)?;
+        let published = self.inner.sequencer.publish(events).inspect_err(|_| {
+            if let Some(rates) = &self.inner.source_rates {
+                rates.give_back(self.inner.clock.now(), events.iter().map(ValidEvent::source));
+            }
+        })?;
         self.inner.publishing.took(&published);
         Ok(published)
     }

@@ -63,6 +63,13 @@ pub struct Bounds {
     pub hot_first: Offset,
 }
 
+impl Bounds {
+    /// What becomes durable next, or is durable already, where nothing waits for the disk: to wait for room there.
+    pub fn next_durable(&self) -> Offset {
+        self.durable.next().min(self.last)
+    }
+}
+
 /// How far a read may look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {

@@ -9,19 +9,19 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 /// Bytes of a slab.
-const SLAB: usize = 1 << 20;
+const SLAB: usize = 512 << 10;
 
 /// Bytes from which on a batch has memory of its own, so that little of a slab stays empty.
-const LARGE: usize = SLAB / 8;
+const LARGE: usize = SLAB / 4;
 
-/// How many slabs are looked at for one that nobody holds: a slow reader may hold one for long.
-const LOOKED_AT: usize = 4;
+/// Slabs that are kept beside the one that is used again; what is free beyond them was needed for a peak.
+const SPARE: usize = 8;
 
 /// The slabs of one log.
 #[derive(Debug, Default)]
 pub(crate) struct Slabs {
     /// What is left of the slab that is being filled.
-    open: BytesMut,
+    open: Option<BytesMut>,
     /// The ends of the others, the oldest first: each keeps its slab.
     full: VecDeque<BytesMut>,
 }
@@ -32,25 +32,27 @@ impl Slabs {
         if batch.len() >= LARGE {
             return batch.into();
         }
-        if self.open.capacity() < batch.len() {
-            let next = self.free().unwrap_or_else(|| BytesMut::with_capacity(SLAB));
-            let full = std::mem::replace(&mut self.open, next);
-            self.full.push_back(full);
-        }
-        self.open.extend_from_slice(&batch);
-        self.open.split().freeze()
+        let mut open = match self.open.take() {
+            Some(open) if open.capacity() >= batch.len() => open,
+            full => {
+                self.full.extend(full);
+                self.free().unwrap_or_else(|| BytesMut::with_capacity(SLAB))
+            }
+        };
+        open.extend_from_slice(&batch);
+        let put = open.split().freeze();
+        self.open = Some(open);
+        put
     }
 
-    /// A slab that nobody holds any more.
+    /// A slab that nobody holds any more: mostly the oldest, but a slow reader may hold some for long.
     fn free(&mut self) -> Option<BytesMut> {
-        for _ in 0..self.full.len().min(LOOKED_AT) {
-            let mut oldest = self.full.pop_front()?;
-            if oldest.try_reclaim(SLAB) {
-                return Some(oldest);
-            }
-            self.full.push_back(oldest);
+        let at = self.full.iter_mut().position(|slab| slab.try_reclaim(SLAB))?;
+        let spare = self.full.get_mut(at + SPARE);
+        if spare.is_some_and(|slab| slab.try_reclaim(SLAB)) {
+            self.full.remove(at + SPARE);
         }
-        None
+        self.full.remove(at)
     }
 }
 
@@ -97,7 +99,19 @@ mod tests {
             drop(slabs.put(vec![u8::try_from(n % 251).unwrap(); 1000]));
         }
         assert!(held.iter().all(|byte| *byte == 7));
-        assert!(slabs.full.len() < 4, "{} slabs", slabs.full.len());
+        assert!(slabs.full.len() <= 2, "{} slabs", slabs.full.len());
+    }
+
+    #[test]
+    fn what_a_peak_needed_is_given_back() {
+        let mut slabs = Slabs::default();
+        let peak: Vec<Bytes> = (0..10_000).map(|_| slabs.put(vec![7; 1000])).collect();
+        assert!(slabs.full.len() > 15, "{} slabs", slabs.full.len());
+        drop(peak);
+        for _ in 0..20_000 {
+            drop(slabs.put(vec![7; 1000]));
+        }
+        assert!(slabs.full.len() <= SPARE + 1, "{} slabs", slabs.full.len());
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Bench<'_> {
                     return Err(failed(&refused));
                 };
                 batch = back;
-                log.wait_durable(log.bounds().durable.next())
+                log.wait_durable(log.bounds().next_durable())
                     .map_err(|cause| failed(&cause))?;
             }
         }

@@ -141,12 +141,12 @@ impl Sending {
         // Nobody sends while another's requests are still being made: neither would be measured.
         let (begun, used) = (Instant::now(), processor_time());
         let mut connections = JoinSet::new();
-        let mode = self.mode;
+        let (mode, of_one) = (self.mode, requests * self.batch);
         for (stream, parts) in senders {
             connections.spawn(async move {
                 let sent = match mode {
                     Mode::Structured | Mode::Batched => ask_all(stream, &parts).await,
-                    Mode::Streamed => stream_all(stream, &parts).await,
+                    Mode::Streamed => stream_all(stream, &parts, of_one).await,
                 };
                 sent.map_err(broken)
             });
@@ -213,8 +213,8 @@ async fn ask_all(mut stream: TcpStream, requests: &[Vec<u8>]) -> std::io::Result
     Ok(())
 }
 
-/// Send the `parts` of one request while its answer comes in, which ends with its last chunk.
-async fn stream_all(stream: TcpStream, parts: &[Vec<u8>]) -> std::io::Result<()> {
+/// Send the `parts` of one request of so many `events` while its answer comes in, which ends with its last chunk.
+async fn stream_all(stream: TcpStream, parts: &[Vec<u8>], events: usize) -> std::io::Result<()> {
     let (mut answers, mut requests) = stream.into_split();
     let mut answer = Vec::with_capacity(64 << 10);
     let sent = async {
@@ -223,16 +223,19 @@ async fn stream_all(stream: TcpStream, parts: &[Vec<u8>]) -> std::io::Result<()>
         }
         Ok(())
     };
-    // A handler that does nothing answers with a head alone.
-    let read =
-        read_until(&mut answers, &mut answer, |answer| {
-            Ok(length(answer)?.is_some()
-                && (answer.ends_with(b"\r\n0\r\n\r\n") || answer.ends_with(b"\r\n\r\n")))
-        });
+    let read = read_until(&mut answers, &mut answer, |answer| {
+        // A handler that does nothing answers with a head alone.
+        Ok(length(answer)?.is_some_and(|head| {
+            let is_empty = !String::from_utf8_lossy(&answer[..head]).contains("chunked");
+            is_empty || answer.ends_with(b"\r\n0\r\n\r\n")
+        }))
+    });
     tokio::try_join!(sent, read)?;
     let answer = String::from_utf8_lossy(&answer);
-    if answer.contains("problem") {
-        return Err(std::io::Error::other(answer));
+    let is_whole =
+        answer.contains("content-length: 0") || answer.contains(&format!("{{\"taken\":{events}}}"));
+    if !is_whole {
+        return Err(std::io::Error::other(answer.into_owned()));
     }
     Ok(())
 }

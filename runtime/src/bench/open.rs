@@ -91,7 +91,7 @@ impl Bench<'_> {
                 match host.publish(&events) {
                     Ok(_) => break,
                     Err(crate::host::PublishError::Busy { .. }) => {
-                        host.durable(host.log().bounds().durable.next()).await?;
+                        host.durable(host.log().bounds().next_durable()).await?;
                     }
                     Err(refused) => return Err(BenchError::Guest(refused.to_string())),
                 }

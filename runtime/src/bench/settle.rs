@@ -172,7 +172,7 @@ pub(super) fn publish_all(
             match host.publish(batch) {
                 Ok(published) => break published.last().map_or(last, |published| published.offset),
                 Err(PublishError::Busy { .. }) => {
-                    let next = host.log().bounds().durable.next();
+                    let next = host.log().bounds().next_durable();
                     host.log()
                         .wait_durable(next)
                         .map_err(|poisoned| BenchError::Guest(poisoned.to_string()))?;

@@ -273,8 +273,21 @@ pub(super) fn start_tracing(level: &str) {
         .init();
 }
 
+/// Let this process open as many files as it may: the limit that programs begin with is made for those that wait with `select`.
+fn take_all_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // What it begins with serves as well.
+    setrlimit(Resource::Nofile, all).ok();
+}
+
 /// What a host runs on.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    take_all_files();
     // Where there are too few files for its signals, the runtime panics.
     let files = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
     for file in files {

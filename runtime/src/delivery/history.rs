@@ -226,7 +226,7 @@ pub fn end_rewind(subscriber: &Subscriber, sequencer: &Sequencer, end: RewindEnd
                 batch = back;
                 let durable = sequencer
                     .log()
-                    .wait_durable(sequencer.log().bounds().durable.next());
+                    .wait_durable(sequencer.log().bounds().next_durable());
                 durable.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string()))?;
             }
             Err(refused) => return Err(stopped(&refused)),

@@ -216,7 +216,7 @@ pub fn fire(subscriber: &Subscriber, sequencer: &Sequencer, now: Micros) -> Resu
             }
             Err(AppendError::Full { .. }) => {
                 drop(state);
-                let next = sequencer.log().bounds().durable.next();
+                let next = sequencer.log().bounds().next_durable();
                 sequencer.log().wait_durable(next).map_err(poisoned)?;
             }
             Err(refused) => return Err(stopped(&refused)),

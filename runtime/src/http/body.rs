@@ -103,6 +103,15 @@ pub(super) fn broken(cause: &axum::Error) -> Problem {
     .hint("send as many bytes as Content-Length says")
 }
 
+/// `problem`, for which nothing of the body of `request` is needed: a client that sends it without asking first sends all of it
+/// before it reads the answer.
+pub(super) fn unread(request: Request, problem: Problem) -> Problem {
+    if !request.headers().contains_key(header::EXPECT) {
+        drain(request.into_body().into_data_stream());
+    }
+    problem
+}
+
 /// Read on for a while beside the answer, and keep nothing.
 pub(super) fn drain(mut body: BodyDataStream) {
     let (time, most) = DRAIN;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use nerve_eventlog::Offset;
 use serde::Serialize;
 
-use super::body::Whole;
+use super::body::{Whole, unread};
 use super::cloud_event;
 use super::extract::Query;
 use super::problem::Problem;
@@ -32,11 +32,11 @@ pub(super) async fn post(
     request: Request,
 ) -> Result<Response, Problem> {
     let answered = match asked {
+        Err(problem) => Err(unread(request, problem)),
         Ok(Query(asked)) if stream::is_asked_for(request.headers()) => {
             stream::begin(&host, caller, admitted.access, asked, request).await
         }
         Ok(Query(asked)) => publish(&host, &caller, asked, request).await,
-        Err(problem) => Err(problem),
     };
     if let Err(problem) = &answered {
         host.count_refused(&problem.code);
@@ -46,8 +46,8 @@ pub(super) async fn post(
 
 async fn publish(host: &Host, caller: &Caller, asked: Asked, request: Request) -> Result<Response, Problem> {
     let (Parts { headers, .. }, body) = request.into_parts();
-    let wait = asked.wait(&headers)?;
     let Whole(body) = Whole::read(host, &headers, body).await?;
+    let wait = asked.wait(&headers)?;
     let acceptor = host.acceptor();
     let (content_type, essence) = content_type(&headers);
     let (events, is_batch) = match &*essence {

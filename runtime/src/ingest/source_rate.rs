@@ -87,10 +87,7 @@ impl SourceRates {
 
     /// Take a token for each event at `now`, or none where one source has not enough.
     pub fn take<'a>(&self, now: Micros, sources: impl Iterator<Item = &'a str>) -> Result<(), TooFast> {
-        let mut wanted: HashMap<&str, u32> = HashMap::new();
-        for source in sources {
-            *wanted.entry(source).or_default() += 1;
-        }
+        let wanted = counted(sources);
         let mut buckets = self.buckets.lock();
         for (source, count) in &wanted {
             let bucket = buckets.find(self.hasher.hash_one(source), now, self.rate);
@@ -113,6 +110,25 @@ impl SourceRates {
         }
         Ok(())
     }
+
+    /// Give back what was taken for events that were refused afterwards.
+    pub fn give_back<'a>(&self, now: Micros, sources: impl Iterator<Item = &'a str>) {
+        let mut buckets = self.buckets.lock();
+        for (source, count) in counted(sources) {
+            let bucket = buckets.find(self.hasher.hash_one(source), now, self.rate);
+            let tokens = bucket.filled(now, self.rate) + f64::from(count);
+            bucket.tokens = tokens.min(f64::from(self.rate.burst));
+            bucket.at = now.max(bucket.at);
+        }
+    }
+}
+
+fn counted<'a>(sources: impl Iterator<Item = &'a str>) -> HashMap<&'a str, u32> {
+    let mut wanted = HashMap::new();
+    for source in sources {
+        *wanted.entry(source).or_default() += 1;
+    }
+    wanted
 }
 
 impl Buckets {
@@ -211,5 +227,22 @@ mod tests {
             rates.buckets.lock().known.len() < 10,
             "full buckets are forgotten"
         );
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_taken_again_and_no_more_than_that() {
+        let rates = SourceRates::new(SourceRate {
+            per_second: 1,
+            burst: 2,
+        });
+        let two = || ["a", "a"].into_iter();
+        rates.take(Micros(0), two()).unwrap();
+        rates.take(Micros(0), two()).unwrap_err();
+        rates.give_back(Micros(0), two());
+        rates.take(Micros(0), two()).unwrap();
+        rates.give_back(Micros(0), two());
+        rates.give_back(Micros(0), two());
+        rates.take(Micros(0), two()).unwrap();
+        rates.take(Micros(0), ["a"].into_iter()).unwrap_err();
     }
 }

@@ -185,7 +185,7 @@ impl Sequencer {
                 }
                 Err(AppendError::Full { batch: back, .. }) => {
                     batch = back;
-                    let next = self.log.bounds().durable.next();
+                    let next = self.log.bounds().next_durable();
                     self.log.wait_durable(next).map_err(poisoned)?;
                 }
                 Err(refused) => return Err(stopped(&refused)),

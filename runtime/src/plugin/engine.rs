@@ -114,9 +114,13 @@ impl Engine {
     }
 
     /// Mapped, code takes memory for what of it is run, and the system may take that back; where a file system forbids to run
-    /// anything of it, it is copied.
+    /// anything of it, or this process may open few files, it is copied.
     fn load_kept(&self, kept: &Kept) -> wasmtime::Result<Component> {
-        self.map(&kept.path).or_else(|_| self.load(&kept.code))
+        let mapped = kept.has_files.then(|| self.map(&kept.path));
+        match mapped {
+            Some(Ok(component)) => Ok(component),
+            _ => self.load(&kept.code),
+        }
     }
 
     /// The code in a file that the cache vouches for.
@@ -322,6 +326,7 @@ mod tests {
         let kept = Kept {
             path: "/not/there".into(),
             code: compiled.serialize().unwrap(),
+            has_files: true,
         };
         engine.load_kept(&kept).unwrap();
     }

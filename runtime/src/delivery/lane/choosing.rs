@@ -19,8 +19,12 @@ use crate::log::index::Next;
 use crate::log::record::{self, Freed, Record};
 use crate::state::OfRewind;
 
-/// Events taken from the hot window at a time.
-const TAKE: usize = 256;
+/// Events taken from the hot window at a time. A plugin that is slow, or stands still, holds them, and each may hold a slab of
+/// the window.
+const AHEAD: usize = 32;
+
+/// Redrives that are looked at, at a time.
+const REDRIVES: usize = 256;
 
 /// Keys that one record says are free.
 const FREED: usize = 1000;
@@ -268,7 +272,7 @@ impl Lane {
 
     /// Take events behind `after` from the log; whether the position moved.
     fn take(&mut self, queue: &mut Queue, after: Offset) -> Result<bool, LaneError> {
-        match self.sequencer.next(self.subscriber.id, after, TAKE) {
+        match self.sequencer.next(self.subscriber.id, after, AHEAD) {
             Next::Hot(mut offsets) => {
                 let Some(last) = offsets.last().copied() else {
                     return Ok(false);
@@ -390,7 +394,7 @@ impl Lane {
             if state.redrive.is_empty() {
                 subscriber.redrive.store(false, Ordering::Relaxed);
             }
-            let asked = state.redrive.iter().take(TAKE);
+            let asked = state.redrive.iter().take(REDRIVES);
             let asked = asked.map(|event| (*event, state.dead.get(event)));
             asked
                 .map(|(event, dead)| {

@@ -52,7 +52,7 @@ impl Journal for LaneJournal {
                 Err(AppendError::Full { batch: back, .. }) => {
                     drop(state);
                     batch = back;
-                    log.wait_durable(log.bounds().durable.next()).map_err(poisoned)?;
+                    log.wait_durable(log.bounds().next_durable()).map_err(poisoned)?;
                 }
                 Err(refused) => return Err(stopped(&refused)),
             }

@@ -355,7 +355,7 @@ fn append<'a>(
             }
             Err(AppendError::Full { batch: back, .. }) => {
                 batch = back;
-                let next = sequencer.log().bounds().durable.next();
+                let next = sequencer.log().bounds().next_durable();
                 sequencer.log().wait_durable(next).map_err(poisoned)?;
             }
             Err(refused) => return Err(stopped(&refused).into()),

@@ -2,7 +2,7 @@
 //! durable.
 //!
 //! Taking lines and acknowledging them is one stream, which is polled as far as the client reads its answer: whoever reads
-//! nothing is read from no further either. What the host can't take for now it keeps, at most what came in one part, and
+//! none of it is not read from for ever, and what waits for the disk is bounded. What the host can't take for now it keeps, at most what came in one part, and
 //! reads on when it has taken that. An event that is refused ends the stream: those before it are taken, and those behind it
 //! are not looked at.
 
@@ -18,13 +18,13 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use nerve_eventlog::Offset;
 use serde::Serialize;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{LONGEST_WAIT, content_type, is_binary, may_publish, unknown};
 use crate::access::{Access, AccessError, Caller};
 use crate::cloud_event;
 use crate::host::{Host, PublishError, Published, Stopped};
-use crate::http::body::{broken, drain, too_large};
+use crate::http::body::{broken, drain, too_large, unread};
 use crate::http::problem::Problem;
 use crate::http::routes::refusal;
 use crate::http::wait::Asked;
@@ -47,13 +47,19 @@ pub(super) async fn begin(
     asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
-    if asked.wait(request.headers())?.is_some() {
-        return Err(
+    let refused = match asked.wait(request.headers()) {
+        Ok(None) => None,
+        Ok(Some(_)) => Some(
             Problem::query("`wait_for` is for requests that end, and a stream goes on").hint(
                 "leave it out, and ask for a plugin's state with `min_offset`, or publish with `wait_for` in a batch",
             ),
-        );
+        ),
+        Err(problem) => Some(problem),
+    };
+    if let Some(problem) = refused {
+        return Err(unread(request, problem));
     }
+    let asks_first = request.headers().contains_key(header::EXPECT);
     let mut stream = Streamed {
         host: host.clone(),
         caller,
@@ -64,13 +70,18 @@ pub(super) async fn begin(
         appended: 0,
         waiting: VecDeque::new(),
         waiting_bytes: 0,
+        patience: None,
         acknowledged: 0,
         end: None,
         told: false,
     };
-    // A client that asks whether to go on is answered by reading, which has to come before the head of the answer.
-    let first = stream.body.next().await;
-    stream.read(first);
+    // Who asks whether to go on is answered by reading, which has to come before the head of the answer.
+    if asks_first {
+        tokio::select! {
+            first = stream.body.next() => stream.read(first),
+            () = host.stopping() => return Err(Stopped::Stopping.into()),
+        }
+    }
     let lines = futures_util::stream::unfold(stream, |mut stream| async move {
         let lines = stream.next().await?;
         Some((Ok::<_, Infallible>(lines), stream))
@@ -95,6 +106,8 @@ struct Streamed {
     waiting: VecDeque<Range>,
     /// Their bytes.
     waiting_bytes: usize,
+    /// When the oldest of them has waited for too long.
+    patience: Option<Instant>,
     /// Events that are acknowledged.
     acknowledged: usize,
     /// Why no more is read: the body is at its end, or something is refused.
@@ -160,9 +173,12 @@ impl Streamed {
             }
             let reads = self.end.is_none() && self.held.is_none() && self.waiting_bytes < MOST_WAITING;
             let durable = self.host.durable(oldest.unwrap_or_default());
+            let patience =
+                oldest.map(|_| *self.patience.get_or_insert_with(|| Instant::now() + LONGEST_WAIT));
+            let durable = timeout_at(patience.unwrap_or_else(Instant::now), durable);
             tokio::select! {
                 biased;
-                durable = timeout(LONGEST_WAIT, durable), if oldest.is_some() => match durable {
+                durable = durable, if oldest.is_some() => match durable {
                     Ok(Ok(through)) => return Some(self.acknowledge(through)),
                     Ok(Err(stopped)) => self.give_up(stopped.into()),
                     Err(_) => self.give_up(unknown(self.waiting.back().map_or_else(Offset::default, Range::through))),
@@ -257,18 +273,22 @@ impl Streamed {
         }
         let until = match self.host.publish(&events) {
             Ok(published) => return self.appended(&events, &published),
-            Err(PublishError::Busy { .. }) => Until::Durable(self.host.log().bounds().durable.next()),
+            Err(PublishError::Busy { .. }) => Until::Durable(self.host.log().bounds().next_durable()),
             Err(PublishError::TooFast(TooFast { retry_after, .. })) => {
                 Until::Then(Instant::now() + retry_after)
             }
             Err(mut refused) => {
-                if let Some(index) = refused.index_mut() {
+                let before = refused.index_mut().map(|index| {
                     let place = self.appended + *index;
-                    events.truncate(std::mem::replace(index, place));
+                    std::mem::replace(index, place)
+                });
+                // It stands before whatever of these lines was refused when they were read, and behind what is refused of
+                // those before it.
+                self.end = Some(Err(refused.into()));
+                if let Some(before) = before {
+                    events.truncate(before);
                     self.append(events);
                 }
-                // It stands before whatever of these lines was refused when they were read.
-                self.end = Some(Err(refused.into()));
                 return;
             }
         };
@@ -309,6 +329,7 @@ impl Streamed {
 
     /// The acknowledgements of what is durable `through` there.
     fn acknowledge(&mut self, through: Offset) -> Bytes {
+        self.patience = None;
         let mut lines = Vec::new();
         while let Some(mut range) = self.waiting.pop_front_if(|range| range.through() <= through) {
             while let Some(next) = self

@@ -94,6 +94,8 @@ fn joined(ranges: &[Value]) -> Vec<Value> {
     let number = |range: &Value, name: &str| range[name].as_u64().unwrap();
     let mut out: Vec<Value> = Vec::new();
     for next in ranges {
+        let counted: u64 = out.iter().map(|range| number(range, "count")).sum();
+        assert_eq!(number(next, "first"), counted, "{ranges:?}");
         if let Some(last) = out.last_mut()
             && last["duplicate"] == next["duplicate"]
             && number(last, "offset") + number(last, "count") == number(next, "offset")
@@ -194,6 +196,43 @@ async fn a_refused_event_ends_the_stream_and_those_before_it_are_taken() {
         let refused = bed.host.figures().await.unwrap().refused;
         assert_eq!(refused.get(code), Some(&1), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn of_several_events_that_are_refused_together_the_first_is_told() {
+    let bed = Bed::new();
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "string" } } });
+    let headers = [("content-type", "application/json")];
+    let set = request("PUT", "/v1/schemas/strict", &headers, schema.to_string());
+    bed.send(set).await.ok();
+    bed.publish(&event("a", "t")).await;
+    let mut other = event("a", "t");
+    other["data"] = json!("other");
+    let strict = event("e", "strict");
+    // Schemas are looked at before identities.
+    let part = line("b") + &format!("{other}\n") + &line("c") + &format!("{strict}\n");
+    let mut lines = Answer::of(&bed, whole(vec![part])).await.rest().await;
+    let end = lines.pop().unwrap();
+    assert_eq!(joined(&lines), [range(0, 1, 3, false)]);
+    assert_eq!(
+        (&end["taken"], &end["problem"]["code"]),
+        (&json!(1), &json!("identity-conflict"))
+    );
+    let part = line("c") + &format!("{strict}\n{other}\n");
+    let end = Answer::of(&bed, whole(vec![part]))
+        .await
+        .rest()
+        .await
+        .pop()
+        .unwrap();
+    assert_eq!(
+        (&end["taken"], &end["problem"]["code"]),
+        (&json!(1), &json!("contract-broken"))
+    );
+    assert!(
+        end["problem"]["detail"].as_str().unwrap().starts_with("event 1:"),
+        "{end}"
+    );
 }
 
 #[tokio::test]
