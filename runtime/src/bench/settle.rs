@@ -100,7 +100,7 @@ impl Bench<'_> {
                 Unit::Micros,
                 cpu,
             ));
-            if idle >= 99 {
+            if idle >= 999 {
                 #[expect(clippy::cast_precision_loss, reason = "a count of plugins")]
                 let [own, resident] = [0, 1].map(|which| (with_idle[which] - before[which]) / idle as f64);
                 for (what, kibibytes) in [("of its own", own), ("with its compiled code, mapped", resident)] {
