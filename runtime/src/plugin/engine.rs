@@ -304,8 +304,17 @@ mod tests {
             drop(component);
             assert_eq!(mapped(), 0, "{when}");
         }
+        // Each that is mapped is a file that is held open.
+        let engine_with_few = engine(&cache);
+        let name = cache::name(engine_with_few.wasmtime(), &component());
+        let kept = Kept {
+            has_files: false,
+            ..engine_with_few.cache.as_ref().unwrap().read(&name).unwrap()
+        };
+        let copied = engine_with_few.load_kept(&kept).unwrap();
+        assert_eq!(mapped(), 0);
+        drop(copied);
         // A file that was damaged is not mapped, but made anew.
-        let name = cache::name(engine(&cache).wasmtime(), &component());
         let whole = std::fs::read(cache.join(&name)).unwrap();
         let mut damaged = whole.clone();
         damaged[whole.len() / 2] ^= 1;
