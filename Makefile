@@ -87,8 +87,9 @@ flame-graph: plugins
 stages: plugins
 	$(CARGO) bench -p nerve --bench stages
 
+# They are as many in the host that is tested, so that nothing is compiled for it.
 allocations: plugins
-	$(CARGO) bench -q -p nerve --bench allocations
+	$(CARGO) bench -q --workspace --profile dev --bench allocations
 
 soak: plugins
 	scripts/soak

@@ -268,3 +268,25 @@ pub enum OpenError {
         cause: std::io::Error,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_room_waits_for_nothing_that_is_not_appended() {
+        let next = |durable, last| {
+            let bounds = Bounds {
+                first: Offset(1),
+                durable: Offset(durable),
+                last: Offset(last),
+                hot_first: Offset(1),
+            };
+            bounds.next_durable()
+        };
+        assert_eq!(
+            [next(0, 0), next(3, 7), next(7, 7)],
+            [Offset(0), Offset(4), Offset(7)]
+        );
+    }
+}

@@ -29,7 +29,7 @@ struct Sending {
     mode: Mode,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Mode {
     /// An event is a request.
     Structured,
