@@ -116,7 +116,7 @@ pub(crate) fn write<'a>(
 pub(crate) enum Found {
     /// A frame, and the CRC that the next one carries.
     Frame(Header, u32),
-    /// Nothing: the bytes end here.
+    /// Nothing: the bytes end here, or what is left of them is prepared for frames to come, and zero.
     End,
     /// The bytes end within a frame.
     Short,
@@ -134,7 +134,7 @@ pub(crate) struct Expected {
 
 /// Look for the `expected` frame at the beginning of `bytes`.
 pub(crate) fn find(bytes: &[u8], expected: Expected) -> Found {
-    if bytes.is_empty() {
+    if bytes.iter().all(|byte| *byte == 0) {
         return Found::End;
     }
     let Some(header) = Header::read(bytes) else {

@@ -366,7 +366,13 @@ impl Scan<'_> {
         may_hold_acknowledged: bool,
     ) -> std::io::Result<()> {
         let opened = self.opened.as_mut().expect("a segment was begun");
-        let copied_to = copy_aside(self.storage, opened.next, &bytes[at..])?;
+        // What was prepared behind it holds nothing.
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(at, |last| last + 1);
+        let torn = &bytes[at..end.max(at)];
+        let copied_to = copy_aside(self.storage, opened.next, torn)?;
         file.truncate(at as u64)?;
         file.sync()?;
         opened.file = Some(self.storage.open(name)?);
@@ -374,7 +380,7 @@ impl Scan<'_> {
             file: name.to_owned(),
             byte: at as u64,
             offset: opened.next,
-            bytes: (bytes.len() - at) as u64,
+            bytes: torn.len() as u64,
             copied_to,
             may_hold_acknowledged,
         });

@@ -196,7 +196,7 @@ impl Walk<'_> {
             };
             let found = frame::find(&bytes[at..], expected);
             let what = match found {
-                Found::End => return,
+                Found::End => return self.ends(at),
                 Found::Frame(frame, chain) => {
                     let size = usize::try_from(frame.size()).expect("it was found in memory");
                     if let Some(entries) = entries(bytes, at, &frame) {
@@ -241,6 +241,12 @@ impl Walk<'_> {
                 .push(begins(at as u64, frame.first, frame.previous));
             self.whole = true;
         }
+    }
+
+    /// The segment holds nothing behind `at`: what was prepared there is not counted.
+    fn ends(&mut self, at: usize) {
+        let seen = self.survey.report.segments.last_mut();
+        seen.expect("it was pushed when it began").bytes = at as u64;
     }
 
     /// The header of a segment, made up where it is damaged and the frame behind it says what it was. Otherwise

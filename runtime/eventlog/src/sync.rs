@@ -14,10 +14,19 @@ use crate::{LogId, Micros, Offset, frame};
 /// Bytes after which no further batch is taken into a frame. A frame is read as a whole, so it stays small.
 const FRAME_BYTES: usize = 1 << 20;
 
+/// Bytes that are written as zeros behind the frames, so that the next ones go where the file has room already: a sync then
+/// waits for one write of the disk, and not for that of the file's new length and place too.
+const PREPARED: usize = 256 << 10;
+
+/// A frame larger than this is most of what a sync waits for, and prepares nothing.
+const SMALL: usize = PREPARED / 4;
+
 /// Writes frames at the end of the last segment.
 pub(crate) struct Writer {
     file: Arc<dyn StorageFile>,
     position: u64,
+    /// Where the file ends: up to there it is prepared.
+    prepared: u64,
     chain: u32,
     /// The highest offset known to be on disk.
     synced: Offset,
@@ -34,8 +43,11 @@ impl Writer {
         next: Offset,
     ) -> Option<Self> {
         let position = segments.last()?.bytes;
+        let file = file?;
         Some(Self {
-            file: file?,
+            // Where the system does not say how long it is, it is as if nothing were prepared.
+            prepared: file.length().unwrap_or(position),
+            file,
             position,
             chain,
             synced,
@@ -67,6 +79,35 @@ impl Writer {
         Ok(())
     }
 
+    /// Write zeros behind a small frame that reached the end of the file, no further than the segment is to grow. A disk
+    /// without room for them does without.
+    fn prepare(&mut self, shared: &Shared) -> io::Result<()> {
+        if self.position <= self.prepared {
+            return Ok(());
+        }
+        self.prepared = self.position;
+        let left = shared.options.segment_bytes.saturating_sub(self.position);
+        let zeros = usize::try_from(left).map_or(PREPARED, |left| left.min(PREPARED));
+        if self.buffer.len() > SMALL || zeros == 0 {
+            return Ok(());
+        }
+        match self.file.write_at(self.position, &vec![0; zeros]) {
+            Ok(()) => self.prepared += zeros as u64,
+            Err(full) if room::is_full(&full) => {}
+            Err(cause) => return Err(cause),
+        }
+        Ok(())
+    }
+
+    /// Give back what is prepared and was not needed.
+    fn trim(&mut self) -> io::Result<()> {
+        if self.prepared > self.position {
+            self.file.truncate(self.position)?;
+            self.prepared = self.position;
+        }
+        Ok(())
+    }
+
     /// Write the mark: proof that what stands before it was synced. Nobody waits for it, and a disk without room for
     /// it does without.
     fn mark(&mut self, shared: &Shared) -> io::Result<()> {
@@ -85,6 +126,7 @@ impl Writer {
     /// Begin a new segment. The old one is on disk before the new one exists, so that a segment with another behind
     /// it is whole.
     fn rotate(&mut self, shared: &Shared) -> io::Result<()> {
+        self.trim()?;
         self.sync()?;
         let begun = begin_segment(
             &*shared.storage,
@@ -103,6 +145,7 @@ impl Writer {
         let (file, segment) = begun?;
         self.file = file;
         self.position = segment.bytes;
+        self.prepared = segment.bytes;
         shared.segments.lock().push(segment);
         shared.begun.lock().iter().for_each(|told| told());
         Ok(())
@@ -162,6 +205,7 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
         })?;
         room.wrote(shared, writer.buffer.len() as u64);
         if shared.options.durability == Durability::Fsync {
+            writer.prepare(shared)?;
             writer.sync()?;
         }
         let durable = writer.next.prev();
@@ -181,6 +225,7 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
     }
     writer.sync()?;
     writer.mark(shared)?;
+    writer.trim()?;
     writer.sync()
 }
 

@@ -5,6 +5,7 @@ mod damage;
 mod fuzz;
 mod known;
 mod model;
+mod prepared;
 mod repair;
 mod room;
 mod rot;

@@ -43,6 +43,7 @@ type Point = (&'static str, Disk, Does, &'static [&'static str]);
 
 const BEGIN: &str = "the beginning";
 const FRAME: &str = "a frame is written";
+const PREPARED: &str = "room is prepared behind the frame";
 const FRAME_SYNCED: &str = "the frame is synced";
 const MARKED: &str = "the mark is written";
 const FULL: &str = "the full segment is synced";
@@ -61,14 +62,16 @@ const OLD: &str = "an old checkpoint is removed";
 const OLD_SYNCED: &str = "the removal of the checkpoint is synced";
 
 /// Every point at which a host changes its disks.
-const POINTS: [Point; 17] = [
+const POINTS: [Point; 18] = [
     (
         FRAME,
         Log,
         Does::WriteFrame,
         &[BEGIN, MARKED, FRAME_SYNCED, BEGUN_SYNCED],
     ),
-    (FRAME_SYNCED, Log, Does::Sync, &[FRAME]),
+    // No other write follows one of a frame before its sync.
+    (PREPARED, Log, Does::WriteFrame, &[FRAME]),
+    (FRAME_SYNCED, Log, Does::Sync, &[FRAME, PREPARED]),
     (MARKED, Log, Does::WriteMark, &[FRAME_SYNCED]),
     (FULL, Log, Does::Sync, &[BEGIN, MARKED, FRAME_SYNCED]),
     (BEGUN, Log, Does::Make, &[FULL]),
@@ -137,6 +140,7 @@ const OPERATIONS: [Operation; 7] = [
             HEADER_SYNCED,
             BEGUN_SYNCED,
             FRAME,
+            PREPARED,
             FRAME_SYNCED,
             MARKED,
         ],
@@ -238,10 +242,14 @@ fn segments(world: &World) -> (usize, bool) {
     let names = disk.list().unwrap();
     let segments: Vec<_> = names.iter().filter(|name| is_segment(name)).collect();
     let last = disk.open(segments[segments.len() - 1]).unwrap();
-    (
-        segments.len(),
-        last.length().unwrap() >= world.options.segment_bytes,
-    )
+    let mut bytes = vec![0; usize::try_from(last.length().unwrap()).unwrap()];
+    last.read_at(0, &mut bytes).unwrap();
+    // What is prepared is not written yet; a mark ends with four zeros.
+    let written = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1 + 4);
+    (segments.len(), written as u64 >= world.options.segment_bytes)
 }
 
 fn does(change: &DiskChange, disk: Disk) -> Option<Does> {
