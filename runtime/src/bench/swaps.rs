@@ -1,5 +1,6 @@
 //! Swaps under load: for how long a plugin's deliveries stand still while another version takes its place.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ const BETWEEN: u64 = 50;
 
 impl Bench<'_> {
     /// The pauses are read off the log: from the end of the last delivery of one version to the begin of the first of
-    /// the next.
+    /// the next, as far as its event was there to be delivered.
     pub(super) async fn swaps(&mut self) -> Result<(), BenchError> {
         let name = format!("swap under load at {PER_MILLI}000/s");
         if !self.begins(&name) {
@@ -46,7 +47,7 @@ impl Bench<'_> {
             ("p50 of the pause", halves),
             ("p99 of the pause", tails),
             ("longest pause", longest),
-            ("p99 between two events without a swap", others),
+            ("p99 between two deliveries without a swap", others),
         ] {
             let figure = Figure::of(format!("{name}, {what}"), Unit::Micros, runs);
             self.found(figure);
@@ -143,7 +144,7 @@ fn publish(host: &Host, stop: &AtomicBool, last: &watch::Sender<u64>) -> Result<
     Ok((count as u64, *last.borrow()))
 }
 
-/// Microseconds between deliveries.
+/// Microseconds between deliveries, without those in which there was nothing to deliver.
 #[derive(Default)]
 struct Gaps {
     /// Where another version took over.
@@ -158,6 +159,7 @@ impl Gaps {
     fn read(host: &Host) -> Result<Self, BenchError> {
         let mut gaps = Self::default();
         let mut before: Option<(VersionId, u64)> = None;
+        let mut recorded = HashMap::new();
         let mut at = Offset(1);
         loop {
             let entries = host.log().read(at, 1 << 20, Reach::Appended);
@@ -166,19 +168,25 @@ impl Gaps {
                 return Ok(gaps);
             };
             for entry in &entries {
-                if let Ok(Record::Outcome(outcome)) = Record::decode(&entry.payload) {
-                    gaps.add(&outcome, &mut before);
+                match Record::decode(&entry.payload) {
+                    Ok(Record::Event(_)) => drop(recorded.insert(entry.offset, entry.time.0)),
+                    Ok(Record::Outcome(outcome)) => {
+                        let there = recorded.remove(&Offset(outcome.event)).unwrap_or_default();
+                        gaps.add(&outcome, there, &mut before);
+                    }
+                    _ => {}
                 }
             }
             at = end.next();
         }
     }
 
+    /// The event of `outcome` was `there` to be delivered.
     #[expect(clippy::cast_precision_loss, reason = "a time in microseconds")]
-    fn add(&mut self, outcome: &Outcome<'_>, before: &mut Option<(VersionId, u64)>) {
+    fn add(&mut self, outcome: &Outcome<'_>, there: u64, before: &mut Option<(VersionId, u64)>) {
         self.done += u64::from(outcome.verdict == Verdict::Done);
         if let Some((version, ended)) = *before {
-            let gap = outcome.started.saturating_sub(ended) as f64;
+            let gap = outcome.started.saturating_sub(ended.max(there)) as f64;
             if version == outcome.version {
                 self.others.push(gap);
             } else {

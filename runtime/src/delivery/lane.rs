@@ -158,6 +158,16 @@ impl Running {
     }
 }
 
+/// Versions that ran go on a thread of their own: to give back what an instance and its code took keeps the system busy for longer
+/// than many deliveries, and the next version has some to make.
+fn let_go(gone: [Option<Running>; 2]) {
+    if gone.iter().any(Option::is_some) {
+        let going = std::thread::Builder::new().name("versions-gone".into());
+        // Where there may be no other thread they have gone by now.
+        going.spawn(move || drop(gone)).ok();
+    }
+}
+
 /// What a lane does next.
 pub(super) enum Choice {
     /// Deliver this event.
@@ -341,10 +351,14 @@ impl Lane {
         let running =
             |version: &Arc<dyn Version>| Running::new(version, slot.generation, state.clone(), exchanges);
         let version = slot.version.as_ref();
-        self.running = version
-            .filter(|version| self.number < version.lanes())
-            .map(running);
-        self.before = slot.before.as_ref().map(running);
+        let version = version.filter(|version| self.number < version.lanes());
+        let running_now = [version.map(running), slot.before.as_ref().map(running)];
+        let [running, before] = running_now;
+        let gone = [
+            std::mem::replace(&mut self.running, running),
+            std::mem::replace(&mut self.before, before),
+        ];
+        let_go(gone);
         self.missing.clone_from(&slot.missing);
         // What is passed on is tried under the settings that are in force.
         if let (Some(running), Some(before), false) = (&self.running, &mut self.before, is_canary) {

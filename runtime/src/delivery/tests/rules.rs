@@ -227,3 +227,29 @@ fn invariant_06_effects_that_fit_into_no_batch_fail_their_delivery_alone() {
     assert!(reason.starts_with("limit batch_bytes: "), "{reason}");
     assert_eq!(state.counters, [1, 2, 1], "the other key went on");
 }
+
+/// Tells on which thread it goes.
+struct Goes(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+impl Drop for Goes {
+    fn drop(&mut self) {
+        self.0.send(std::thread::current().id()).ok();
+    }
+}
+
+#[test]
+fn no_delivery_waits_until_the_version_before_has_gone() {
+    let (tells, told) = std::sync::mpsc::channel();
+    let goes = Goes(tells);
+    let mut bed = Bed::new(Arc::new(move |_, _| {
+        let _ = &goes;
+        Handled::default()
+    }));
+    bed.publish(None);
+    bed.run_all();
+    bed.swap(Arc::new(|_, _| Handled::default()));
+    bed.publish(None);
+    bed.run_all();
+    assert_eq!(bed.saw.lock().len(), 2);
+    assert_ne!(told.recv().unwrap(), std::thread::current().id());
+}
