@@ -55,7 +55,7 @@ pub enum Publish {
 
 /// Start a server, warm it up, and measure.
 pub async fn run(program: &Path, folder: &Path, way: Way, events: usize) -> anyhow::Result<f64> {
-    let server = Server::start(program, folder, "Server is ready", |folder, port| {
+    let server = Server::start(program, folder, "Server is ready", |command, folder, port| {
         let sync = if way.always { "sync_interval: always" } else { "" };
         let store = folder.join("store");
         let store = store.display();
@@ -63,7 +63,8 @@ pub async fn run(program: &Path, folder: &Path, way: Way, events: usize) -> anyh
             format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{store}\"\n{sync} }}\n");
         let path = folder.join("nats.conf");
         std::fs::write(&path, settings).context("the server's settings")?;
-        Ok(vec!["--config".into(), path.display().to_string()])
+        command.arg("--config").arg(path);
+        Ok(())
     })?;
     let events = work::events(events);
     Box::pin(measure(server.port(), "warm", way, &events)).await?;

@@ -39,15 +39,21 @@ pub enum Sync {
 
 /// Start a server, warm it up, and measure.
 pub async fn run(program: &Path, folder: &Path, sync: Sync, events: usize) -> anyhow::Result<f64> {
-    let server = Server::start(program, folder, "Ready to accept connections", |_, port| {
-        let (log, every) = match sync {
-            Sync::Snapshots => ("no", "everysec"),
-            Sync::EverySecond => ("yes", "everysec"),
-            Sync::Always => ("yes", "always"),
-        };
-        let settings = format!("--bind 127.0.0.1 --port {port} --appendonly {log} --appendfsync {every}");
-        Ok(settings.split(' ').map(String::from).collect())
-    })?;
+    let server = Server::start(
+        program,
+        folder,
+        "Ready to accept connections",
+        |command, _, port| {
+            let (log, every) = match sync {
+                Sync::Snapshots => ("no", "everysec"),
+                Sync::EverySecond => ("yes", "everysec"),
+                Sync::Always => ("yes", "always"),
+            };
+            let settings = format!("--bind 127.0.0.1 --port {port} --appendonly {log} --appendfsync {every}");
+            command.args(settings.split(' '));
+            Ok(())
+        },
+    )?;
     let (port, events) = (server.port(), work::events(events));
     // The server stays here: it ends when this is dropped, and with it the threads.
     tokio::task::spawn_blocking(move || {

@@ -26,22 +26,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Start `program` with what `arguments` makes of its folder, made in `beside`, and its port; it is ready once it
-    /// prints a line that contains `ready`, to standard output or error.
+    /// Start `program` as `prepare` tells it to, which gets its folder, made in `beside`, and its port; it is ready once
+    /// it prints a line that contains `ready`, to standard output or error.
     pub fn start(
         program: &Path,
         beside: &Path,
         ready: &str,
-        arguments: impl FnOnce(&Path, u16) -> anyhow::Result<Vec<String>>,
+        prepare: impl FnOnce(&mut Command, &Path, u16) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("peers-")
             .tempdir_in(beside)
             .with_context(|| format!("a folder in {}", beside.display()))?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let arguments = arguments(folder.path(), port)?;
-        let child = Command::new(program)
-            .args(arguments)
+        let mut command = Command::new(program);
+        prepare(&mut command, folder.path(), port)?;
+        let child = command
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -122,8 +122,9 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, beside: &Path) -> anyhow::Result<Server> {
-        Server::start(Path::new("/bin/sh"), beside, "ready", |_, port| {
-            Ok(vec!["-c".into(), script.into(), "sh".into(), port.to_string()])
+        Server::start(Path::new("/bin/sh"), beside, "ready", |command, _, port| {
+            command.args(["-c", script, "sh", &port.to_string()]);
+            Ok(())
         })
     }
 
