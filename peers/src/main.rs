@@ -2,6 +2,7 @@
 //! services, in turn, on one machine and one disk.
 
 mod contest;
+mod iggy;
 mod limits;
 mod nats_jetstream;
 mod nerve;
@@ -31,6 +32,9 @@ struct Arguments {
     /// The folder that scripts/peers.sh made, with nats-server and redis-server
     #[arg(long, default_value = "target/peers/servers")]
     servers: PathBuf,
+    /// The server of Apache Iggy 0.8, which no package has; without it Iggy is left out
+    #[arg(long, value_name = "PATH")]
+    iggy: Option<PathBuf>,
     /// Where the data folders are made; the same disk for everybody
     #[arg(long, default_value = ".")]
     folder: PathBuf,
@@ -86,6 +90,9 @@ fn measured(arguments: Arguments) -> anyhow::Result<Report> {
         let found = path.canonicalize();
         found.with_context(|| format!("{} is not there: {way_out}", path.display()))
     };
+    if arguments.iggy.is_some() && !cfg!(feature = "iggy") {
+        bail!(iggy::NOT_BUILT);
+    }
     let servers = there(arguments.servers, "scripts/peers.sh gets the servers")?;
     let contest = Contest {
         nerve: there(
@@ -95,6 +102,10 @@ fn measured(arguments: Arguments) -> anyhow::Result<Report> {
         nats: servers.join("nats-server"),
         // Its name tells the program that it is the server: a link must not be followed.
         redis: servers.join("redis-server"),
+        iggy: arguments
+            .iggy
+            .map(|path| there(path, "--iggy takes the program of its server"))
+            .transpose()?,
         folder: there(arguments.folder, "make it, or name another with --folder")?,
         events: arguments.events.max(1000),
         rounds: arguments.rounds.max(1),

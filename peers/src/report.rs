@@ -26,6 +26,8 @@ pub struct Report {
     pub rounds: usize,
     /// The figures, in events per second.
     pub figures: Vec<Row>,
+    /// Who is not there, and why.
+    pub left_out: Vec<String>,
 }
 
 /// The figure of one contestant.
@@ -65,17 +67,18 @@ impl Report {
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let programs = [&contest.nerve, &contest.nats, &contest.redis];
+        let programs = programs.into_iter().chain(&contest.iggy);
         Ok(Self {
             processor: named.map_or("unknown", |(_, name)| name).to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: kernel.trim().to_owned(),
             versions: programs
                 .map(|program| version(program))
-                .into_iter()
                 .collect::<Result<_, _>>()?,
             event_bytes: EVENT_BYTES,
             rounds: contest.rounds,
             figures: Vec::new(),
+            left_out: Vec::new(),
         })
     }
 
@@ -139,6 +142,9 @@ impl Report {
             let numbers = [median, least, most].map(|number| format!("{number:.2}"));
             line(&format!("/ {to}"), &of, numbers, "times");
         }
+        for why in &self.left_out {
+            writeln!(out, "{why}").ok();
+        }
         out
     }
 }
@@ -184,6 +190,7 @@ mod tests {
                 ),
                 row("native", Side::Limit, Survives::Nothing, [9000.0, 9000.0, 9000.0]),
             ],
+            left_out: vec!["somebody has no server".into()],
         }
     }
 
@@ -212,16 +219,19 @@ mod tests {
         assert_eq!(json["figures"][0]["median"], 200.0);
         assert_eq!(json["figures"][0]["survives"], "power-cut");
         assert_eq!(json["ratios"][2]["median"], 0.5);
+        assert_eq!(json["left_out"][0], "somebody has no server");
     }
 
     #[test]
-    fn the_table_has_a_line_for_each_figure_and_each_ratio() {
+    fn the_table_has_a_line_for_each_figure_each_ratio_and_each_that_is_left_out() {
         let table = report().table();
         assert!(
             table.starts_with("a processor, 2 cores, Linux 6.1; nerve 1, peer 2; "),
             "{table}"
         );
-        assert_eq!(table.lines().count(), 2 + 1 + 6 + 3);
-        assert!(table.lines().last().unwrap().contains("/ careless"), "{table}");
+        assert_eq!(table.lines().count(), 2 + 1 + 6 + 3 + 1);
+        let last: Vec<_> = table.lines().rev().take(2).collect();
+        assert!(last[1].contains("/ careless"), "{table}");
+        assert_eq!(last[0], "somebody has no server");
     }
 }
