@@ -23,7 +23,8 @@ help:
 	@echo "make test     all tests: log, host, SDK, plugins, and the whole process from outside"
 	@echo "make check    format, lints, documentation and the rules of the repository"
 	@echo "make bench    measure this machine"
-	@echo "make bench-peers  measure NATS JetStream and Redis Streams beside nerve, on this machine"
+	@echo "make bench-peers  measure NATS JetStream and Redis Streams beside nerve, on this machine;"
+	@echo "                  Apache Iggy, too, with ARGS=\"--iggy PATH\", the program of its server"
 	@echo "make instructions  count what one event costs on its way (takes valgrind)"
 	@echo "make flame-graph  draw what that count consists of, as docs/way.svg"
 	@echo "make stages   measure each stage of an event's way by itself"
@@ -70,12 +71,14 @@ check:
 bench: plugins
 	$(CARGO) run -q --release -p nerve -- bench
 
-# The clients of the others are compiled only here: `make bench-peers ARGS="--output json"`.
+# The clients of the others are compiled only here: `make bench-peers ARGS="--output json"`. Iggy's, which brings more
+# packages than all of them, is compiled only where its server is given.
+PEERS := --manifest-path peers/Cargo.toml --target-dir $(TARGET)/peers $(if $(findstring --iggy,$(ARGS)),--features iggy)
 bench-peers: plugins
 	@scripts/peers.sh >/dev/null
 	$(CARGO) build -q --release -p nerve
-	$(CARGO) test -q --release --manifest-path peers/Cargo.toml --target-dir $(TARGET)/peers >&2
-	@$(CARGO) run -q --release --manifest-path peers/Cargo.toml --target-dir $(TARGET)/peers -- \
+	$(CARGO) test -q --release $(PEERS) >&2
+	@$(CARGO) run -q --release $(PEERS) -- \
 		--nerve $(TARGET)/release/nerve --servers $(TARGET)/peers/servers $(ARGS)
 
 instructions: plugins
