@@ -143,10 +143,16 @@ impl Walk<'_> {
 
     fn segment(&mut self, first: Offset, bytes: &Bytes, is_last: bool) {
         self.speaks_of(first.prev());
+        // What is prepared is not counted.
+        let written = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        let written = if is_last { written } else { bytes.len() };
         self.survey.report.segments.push(SegmentReport {
             file: segment::name(first),
             first,
-            bytes: bytes.len() as u64,
+            bytes: written as u64,
             frames: 0,
             records: 0,
         });
@@ -243,7 +249,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The segment holds nothing behind `at`: what was prepared there is not counted.
+    /// The segment holds nothing behind `at`. A mark that stands before it may end with zeros of its own.
     fn ends(&mut self, at: usize) {
         let seen = self.survey.report.segments.last_mut();
         seen.expect("it was pushed when it began").bytes = at as u64;

@@ -93,7 +93,8 @@ impl Writer {
         }
         match self.file.write_at(self.position, &vec![0; zeros]) {
             Ok(()) => self.prepared += zeros as u64,
-            Err(full) if room::is_full(&full) => {}
+            // As much of it as there was room for may be there.
+            Err(full) if room::is_full(&full) => self.prepared = self.file.length()?.max(self.position),
             Err(cause) => return Err(cause),
         }
         Ok(())
@@ -225,7 +226,11 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
     }
     writer.sync()?;
     writer.mark(shared)?;
-    writer.trim()?;
+    match writer.trim() {
+        // There are file systems that need room to cut a file. What is prepared harms nobody.
+        Err(full) if room::is_full(&full) => {}
+        other => other?,
+    }
     writer.sync()
 }
 

@@ -338,7 +338,7 @@ impl Lane {
             .is_some_and(|running| running.generation == slot.generation)
         {
             if slot.before.is_none() {
-                self.before = None;
+                let_go([self.before.take(), None]);
             }
             return true;
         }

@@ -134,6 +134,8 @@ impl Guest {
 
     fn end(&mut self) -> Handled {
         self.end_output();
+        // It leads to the log, which must not be held by who only waits for another event, or to be dropped.
+        self.outside = Outside::default();
         let effects = &mut self.handled.effects;
         effects.writes.extend(std::mem::take(&mut self.writes));
         effects.timers.extend(std::mem::take(&mut self.timers));

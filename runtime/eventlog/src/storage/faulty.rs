@@ -321,15 +321,15 @@ impl StorageFile for FaultyFile {
             bytes: bytes.len(),
         };
         let alive = disk.change_file(self.number, kind);
-        let fits = bytes.len() <= disk.free();
+        let fits = bytes.len().min(disk.free());
         let content = &mut disk.contents[self.number];
         // A write that is cut off may still have begun.
         content.unsynced.push(Change::Write(at, bytes.to_vec()));
         alive?;
-        if !fits {
+        copy_in(&mut content.live, at, &bytes[..fits]);
+        if fits < bytes.len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        copy_in(&mut content.live, at, bytes);
         Ok(())
     }
 

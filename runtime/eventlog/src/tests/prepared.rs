@@ -34,9 +34,6 @@ fn filled_on(storage: &Arc<dyn Storage>, options: Options) -> FileLog {
     log
 }
 
-/// The bytes of the checksum of a mark, with which a stopped log ends: it has no body, and so they are zero.
-const OF_MARK: usize = 4;
-
 /// Where the frames of `bytes` end, and the zeros begin.
 fn written(bytes: &[u8]) -> usize {
     bytes
@@ -64,9 +61,10 @@ fn what_was_prepared_is_no_torn_tail_and_is_used() {
     assert_eq!(after.len(), before.len(), "what follows is written into it");
     drop(log);
     let stopped = disk.content(&name).unwrap();
+    let report = verify(&disk, &[]).unwrap();
     assert_eq!(
-        stopped.len(),
-        written(&stopped) + OF_MARK,
+        stopped.len() as u64,
+        report.segments[0].bytes,
         "a clean stop gives it back"
     );
     assert_eq!(open(storage, Options::default()).unwrap().2, records(8));
@@ -99,7 +97,9 @@ fn zeros_with_a_frame_behind_them_are_damage() {
     let name = segment::name(Offset(1));
     let mut bytes = disk.content(&name).unwrap();
     // A write that the disk acknowledged and lost.
-    bytes[segment::HEADER..segment::HEADER + 90].fill(0);
+    let frame = crate::frame::Header::read(&bytes[segment::HEADER..]).unwrap();
+    let end = segment::HEADER + usize::try_from(frame.size()).unwrap();
+    bytes[segment::HEADER..end].fill(0);
     disk.put(&name, bytes);
     let refused = open(Arc::new(disk), Options::default());
     assert!(matches!(refused, Err(OpenError::Damaged { byte: 64, .. })));

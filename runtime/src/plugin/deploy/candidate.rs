@@ -30,21 +30,6 @@ pub(super) struct Candidate {
     pub(super) runs: Arc<dyn Version>,
 }
 
-/// How much less of the processor a version gets while it is loaded, where somebody else has work: as the command `nice` counts.
-const LESS_URGENT: i32 = 10;
-
-/// Do `work` on a thread that gives way to those who deliver. Checking and linking take milliseconds, and the system would let a
-/// plugin that wakes up meanwhile wait for as long.
-fn unhurried<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let less_urgent = || {
-        // Where the system does not let it, it is as urgent as others.
-        rustix::process::nice(LESS_URGENT).ok();
-        work()
-    };
-    let done = std::thread::scope(|scope| scope.spawn(less_urgent).join());
-    done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
-}
-
 impl Candidate {
     /// The plugin called `name`, for which an operator approved `approved`. Without a component it is a webhook, and holds
     /// what it is answered with against `contracts`. Blocks: compiles; calls nobody.
@@ -75,8 +60,8 @@ impl Candidate {
                 runs: Arc::new(webhook),
             });
         }
-        let loaded = unhurried(|| loader::load(engine, name, component, settings, approved));
-        let loaded = loaded.map_err(|refused| refused.to_string())?;
+        let loaded = loader::load(engine, name, component, settings, approved)
+            .map_err(|refused| refused.to_string())?;
         Ok(Self {
             manifest: loaded.manifest.clone(),
             settings: loaded.settings.clone(),
@@ -101,20 +86,5 @@ impl Candidate {
             from_beginning: self.settings.start == Start::Beginning,
             mode: self.settings.contracts.deploy,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_urgent_gives_way_and_leaves_its_caller_as_it_was() {
-        let urgency = || rustix::process::nice(0).unwrap();
-        let before = urgency();
-        assert_eq!(unhurried(urgency), (before + LESS_URGENT).min(19));
-        assert_eq!(urgency(), before);
-        let panicked = std::panic::catch_unwind(|| unhurried(|| panic!("a fault of the host")));
-        assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"a fault of the host"));
     }
 }
