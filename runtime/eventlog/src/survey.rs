@@ -143,16 +143,10 @@ impl Walk<'_> {
 
     fn segment(&mut self, first: Offset, bytes: &Bytes, is_last: bool) {
         self.speaks_of(first.prev());
-        // What is prepared is not counted.
-        let written = bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last + 1);
-        let written = if is_last { written } else { bytes.len() };
         self.survey.report.segments.push(SegmentReport {
             file: segment::name(first),
             first,
-            bytes: written as u64,
+            bytes: if is_last { written(bytes) } else { bytes.len() } as u64,
             frames: 0,
             records: 0,
         });
@@ -163,19 +157,19 @@ impl Walk<'_> {
                 return;
             }
         };
-        let begins = |byte, first, previous| Run {
-            first,
-            next: first,
-            begins: Place {
+        let begins = |byte, first, previous| {
+            let place = Place {
                 segment: header.first,
                 byte,
-            },
-            ends: Place {
-                segment: header.first,
-                byte,
-            },
-            previous,
-            chain: previous,
+            };
+            Run {
+                first,
+                next: first,
+                begins: place,
+                ends: place,
+                previous,
+                chain: previous,
+            }
         };
         match self.follows() {
             Some(follows) if follows == (header.first, header.previous) => {}
@@ -405,6 +399,14 @@ pub(crate) fn without(
     }
     out.retain(|(from, to)| from <= to);
     out
+}
+
+/// Bytes of a last segment without what is prepared behind them.
+fn written(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1)
 }
 
 /// The records of the `frame` at `at`; `None` where they are not what its header says.
