@@ -388,7 +388,12 @@ fn cut(reason: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nerve_eventlog::Offset;
+
     use super::*;
+    use crate::delivery::handler::Journal;
+    use crate::host::Stopped;
+    use crate::log::record::{Event, Intent};
 
     #[test]
     fn a_panic_in_a_host_function_is_the_failure_of_one_delivery() {
@@ -407,6 +412,63 @@ mod tests {
             Handled::default()
         });
         assert_eq!(handled.failure.unwrap().class, FailureClass::Host);
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Journal for Nobody {
+        fn intend(&self, _: Intent) -> Result<(), Stopped> {
+            Ok(())
+        }
+        fn idempotency_key(&self, _: Offset, _: u64, _: u32) -> String {
+            String::new()
+        }
+        fn span(&self, _: &Intent, _: Micros) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn an_instance_that_waits_for_another_event_does_not_hold_the_log() {
+        let event = Event {
+            id: "e",
+            source: "s",
+            r#type: "in",
+            key: None,
+            subject: None,
+            time: None,
+            content_type: "",
+            data: &[],
+            correlation: None,
+            cause: None,
+            traceparent: None,
+            data_schema: None,
+            extensions: Vec::new(),
+        };
+        let journal: Arc<dyn Journal> = Arc::new(Nobody);
+        let delivery = Delivery {
+            offset: Offset(1),
+            recorded: Micros(0),
+            event: &event,
+            record: &[],
+            attempt: 1,
+            replay: false,
+            rewind: None,
+            historic: false,
+            started: Micros(0),
+            seed: 0,
+            outside: crate::delivery::handler::Outside {
+                journal: Some(&journal),
+                ..Default::default()
+            },
+        };
+        let settings = Arc::new(Settings::parse("").unwrap());
+        let mut guest = Guest::new(settings, false, Arc::default());
+        guest.begin(&delivery, VersionId::default());
+        assert_eq!(Arc::strong_count(&journal), 2);
+        guest.end();
+        assert_eq!(Arc::strong_count(&journal), 1);
     }
 
     #[test]

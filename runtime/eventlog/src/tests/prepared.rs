@@ -79,6 +79,12 @@ fn a_frame_that_is_torn_in_what_was_prepared_is_cut_and_copied_without_the_zeros
     let end = written(&whole);
     torn[end + 8..end + 12].copy_from_slice(b"half");
     disk.put(&name, torn);
+    let report = verify(&disk, &[]).unwrap();
+    assert_eq!(
+        report.segments[0].bytes,
+        end as u64 + 12,
+        "the zeros are not counted"
+    );
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let (log, recovered, seen) = open(storage, Options::default()).unwrap();
     let torn = recovered.torn.expect("something stands there");
@@ -211,4 +217,32 @@ fn a_frame_that_is_written_while_a_log_is_looked_at_is_no_damage() {
         [0, 0, 1],
         "what stays is damage"
     );
+}
+
+#[test]
+fn where_the_disk_has_room_for_a_part_of_the_zeros_the_log_goes_on_and_cuts_them_off_in_the_end() {
+    let options = Options {
+        reserve_bytes: 0,
+        ..Options::default()
+    };
+    let disk = FaultyStorage::default();
+    disk.limit(10_000);
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let (log, ..) = open(storage.clone(), options.clone()).unwrap();
+    let first = log.append(batch(&[&record(1)]), None).unwrap();
+    log.wait_durable(first.last).unwrap();
+    let file = disk.open(&segment::name(Offset(1))).unwrap();
+    assert_eq!(file.length().unwrap(), 10_000, "as much as fits");
+    disk.limit(20_000);
+    let changes = disk.changes();
+    let second = log.append(batch(&[&record(2)]), None).unwrap();
+    log.wait_durable(second.last).unwrap();
+    log.close().unwrap();
+    assert!(
+        disk.changes() < changes + 9,
+        "what is prepared is not prepared again"
+    );
+    assert_eq!(file.length().unwrap(), log.segments()[0].bytes);
+    drop(log);
+    assert_eq!(open(storage, options).unwrap().2, records(2));
 }
