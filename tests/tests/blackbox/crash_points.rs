@@ -38,15 +38,22 @@ const NONE: Operation = Operation {
     points: &[],
 };
 
-const FRAME: Point = ("a frame or the mark behind it is written", "write", "log/*.log");
+const FRAME: Point = (
+    "a frame, the mark or the zeros behind it are written",
+    "write",
+    "log/*.log",
+);
 const FRAME_SYNCED: Point = ("the frames are synced", "sync", "log/*.log");
 
 /// Bytes of a large event, and how many of them fill a segment.
 const CHUNK: usize = 1 << 19;
 const SEGMENT: usize = (64 << 20) / CHUNK;
 
-/// Bytes of a frame without records.
-const MARK: i64 = 56;
+/// What a frame begins with; behind it stands how long its body is.
+const MAGIC: &[u8] = b"NVF1";
+
+/// The longest that may stand behind the last frame: what is prepared, and more than a mark.
+const TAIL: u64 = (256 << 10) + 100;
 
 /// What is put back before each kill.
 const FOLDERS: [&str; 2] = ["data", "plugins"];
@@ -110,6 +117,7 @@ fn killed_at_each_point_of_a_checkpoint_and_a_clean_stop() {
         points: &[
             FRAME,
             FRAME_SYNCED,
+            ("what was prepared is cut off", "truncate", "log/*.log"),
             ("a checkpoint is made", "make", "checkpoints/*.checkpoint"),
             ("it is written", "write", "checkpoints/*.checkpoint"),
             ("it is synced", "sync", "checkpoints/*.checkpoint"),
@@ -340,12 +348,15 @@ fn ends_with_a_mark(log: &Path) -> bool {
     else {
         return false;
     };
-    let mut end = [0; 4];
+    let mut end = Vec::new();
     let read = File::open(last).and_then(|mut file| {
-        file.seek(SeekFrom::End(-MARK))?;
-        file.read_exact(&mut end)
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        file.read_to_end(&mut end)
     });
-    read.is_ok() && end == *b"NVF1"
+    let begins = end.windows(MAGIC.len()).rposition(|bytes| bytes == MAGIC);
+    let body = begins.and_then(|at| end.get(at + MAGIC.len()..)?.first_chunk());
+    read.is_ok() && body == Some(&[0; 4])
 }
 
 /// Another process starts on what is there: what was not answered is sent again, everything is settled, and the log is
