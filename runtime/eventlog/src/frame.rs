@@ -166,6 +166,14 @@ pub(crate) fn find(bytes: &[u8], expected: Expected) -> Found {
     Found::Frame(header, chain(&header, body_crc))
 }
 
+/// How many of `bytes` are there without what is prepared behind them. A mark ends with zeros of its own, for it has no body.
+pub(crate) fn written(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1)
+}
+
 /// The first place at or behind `from` where a frame of this log has a whole header that says that `offset` was
 /// on disk: the proof that a bad place before it holds acknowledged records.
 pub(crate) fn proof_of_sync(bytes: &[u8], from: usize, log: LogId, offset: Offset) -> Option<usize> {

@@ -366,12 +366,8 @@ impl Scan<'_> {
         may_hold_acknowledged: bool,
     ) -> std::io::Result<()> {
         let opened = self.opened.as_mut().expect("a segment was begun");
-        // What was prepared behind it holds nothing.
-        let end = bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(at, |last| last + 1);
-        let torn = &bytes[at..end.max(at)];
+        let tail = &bytes[at..];
+        let torn = &tail[..frame::written(tail)];
         let copied_to = copy_aside(self.storage, opened.next, torn)?;
         file.truncate(at as u64)?;
         file.sync()?;

@@ -146,7 +146,7 @@ impl Walk<'_> {
         self.survey.report.segments.push(SegmentReport {
             file: segment::name(first),
             first,
-            bytes: if is_last { written(bytes) } else { bytes.len() } as u64,
+            bytes: frame::written(bytes) as u64,
             frames: 0,
             records: 0,
         });
@@ -399,14 +399,6 @@ pub(crate) fn without(
     }
     out.retain(|(from, to)| from <= to);
     out
-}
-
-/// Bytes of a last segment without what is prepared behind them.
-fn written(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1)
 }
 
 /// The records of the `frame` at `at`; `None` where they are not what its header says.

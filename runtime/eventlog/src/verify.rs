@@ -75,15 +75,19 @@ const LOOKS: usize = 10;
 /// Look at the log in `storage`, of which checkpoints say that it reached the `known` offsets. A log in use may show a
 /// torn tail that is just being written.
 pub fn verify(storage: &dyn Storage, known: &[(LogId, Offset)]) -> io::Result<Report> {
-    let mut report = read(storage, known, &mut |_| {})?;
+    agreed(&mut || read(storage, known, &mut |_| {}))
+}
+
+/// What two looks agree on, where the first one finds damage in the last segment. What is prepared there may be read before a
+/// frame is written, and what is behind it after that was: a hole, which the next look does not find.
+fn agreed(look: &mut dyn FnMut() -> io::Result<Report>) -> io::Result<Report> {
+    let mut report = look()?;
     for _ in 1..LOOKS {
-        // What is prepared in the last segment may be read before a frame is written there, and what is behind it after
-        // that was: a hole, which the next look does not find.
         let last = report.segments.last().map(|segment| &segment.file);
         if !report.damage.iter().any(|damage| Some(&damage.file) == last) {
             break;
         }
-        let before = std::mem::replace(&mut report, read(storage, known, &mut |_| {})?);
+        let before = std::mem::replace(&mut report, look()?);
         if report.damage == before.damage {
             break;
         }
@@ -98,4 +102,45 @@ pub fn read(
     each: &mut dyn FnMut(&Entry),
 ) -> io::Result<Report> {
     Ok(survey(storage, known, each)?.report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much damage is found at last, and after how many looks, where each finds as the list says, and then nothing.
+    fn found(looks: &[(&str, u64)]) -> (usize, usize) {
+        let mut count = 0;
+        let report = agreed(&mut || {
+            let damage = looks.get(count).map(|(file, byte)| Damage {
+                file: (*file).into(),
+                byte: *byte,
+                offset: Offset(1),
+                what: String::new(),
+            });
+            count += 1;
+            let segment = |file: &str| SegmentReport {
+                file: file.into(),
+                first: Offset(1),
+                bytes: 0,
+                frames: 0,
+                records: 0,
+            };
+            Ok(Report {
+                segments: vec![segment("1"), segment("2")],
+                damage: damage.into_iter().collect(),
+                ..Report::default()
+            })
+        });
+        (report.unwrap().damage.len(), count)
+    }
+
+    #[test]
+    fn a_hole_that_the_next_look_does_not_find_is_no_damage() {
+        assert_eq!(found(&[]), (0, 1));
+        assert_eq!(found(&[("2", 64)]), (0, 2));
+        assert_eq!(found(&[("2", 64), ("2", 900)]), (0, 3));
+        assert_eq!(found(&[("2", 64), ("2", 64)]), (1, 2), "what stays is damage");
+        assert_eq!(found(&[("1", 64)]), (1, 1), "nothing is written there any more");
+    }
 }

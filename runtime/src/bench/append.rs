@@ -53,21 +53,21 @@ impl Bench<'_> {
             }
         }
         if self.begins("one fdatasync") {
-            let (mut halves, mut tails) = (Vec::new(), Vec::new());
-            for run in 0..=self.options.runs {
-                let mut micros = self.synced()?;
-                micros.sort_by(f64::total_cmp);
-                if run > 0 {
-                    halves.push(quantile(&micros, 0.5));
-                    tails.push(quantile(&micros, 0.99));
+            for (where_to, over_zeros) in [("", false), (" over zeros", true)] {
+                let (mut halves, mut tails) = (Vec::new(), Vec::new());
+                for run in 0..=self.options.runs {
+                    let mut micros = self.synced(over_zeros)?;
+                    micros.sort_by(f64::total_cmp);
+                    if run > 0 {
+                        halves.push(quantile(&micros, 0.5));
+                        tails.push(quantile(&micros, 0.99));
+                    }
+                }
+                for (what, runs) in [("p50", halves), ("p99", tails)] {
+                    let name = format!("one fdatasync of 512 bytes{where_to}, {what}");
+                    self.found(Figure::of(name, Unit::Micros, runs));
                 }
             }
-            self.found(Figure::of(
-                "one fdatasync of 512 bytes, p50",
-                Unit::Micros,
-                halves,
-            ));
-            self.found(Figure::of(ONE_SYNC, Unit::Micros, tails));
         }
         Ok(())
     }
@@ -117,9 +117,15 @@ impl Bench<'_> {
         Ok(rate)
     }
 
-    fn synced(&self) -> Result<Vec<f64>, BenchError> {
+    /// How long each sync takes at the end of a file that grows, or in one that is full of zeros, as the log prepares it.
+    fn synced(&self, over_zeros: bool) -> Result<Vec<f64>, BenchError> {
         let folder = self.folder()?;
         let (file, io) = created(&folder.path().join("raw"))?;
+        if over_zeros {
+            file.write_all_at(&vec![0; SYNCS * 512], 0)
+                .and_then(|()| file.sync_data())
+                .map_err(&io)?;
+        }
         let mut micros = Vec::with_capacity(SYNCS);
         for n in 0..SYNCS {
             let begun = Instant::now();

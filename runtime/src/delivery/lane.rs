@@ -352,13 +352,10 @@ impl Lane {
             |version: &Arc<dyn Version>| Running::new(version, slot.generation, state.clone(), exchanges);
         let version = slot.version.as_ref();
         let version = version.filter(|version| self.number < version.lanes());
-        let running_now = [version.map(running), slot.before.as_ref().map(running)];
-        let [running, before] = running_now;
-        let gone = [
-            std::mem::replace(&mut self.running, running),
-            std::mem::replace(&mut self.before, before),
-        ];
-        let_go(gone);
+        let_go([
+            std::mem::replace(&mut self.running, version.map(running)),
+            std::mem::replace(&mut self.before, slot.before.as_ref().map(running)),
+        ]);
         self.missing.clone_from(&slot.missing);
         // What is passed on is tried under the settings that are in force.
         if let (Some(running), Some(before), false) = (&self.running, &mut self.before, is_canary) {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use nerve_eventlog::Options;
 use nerve_eventlog::proof::{Scale, cases};
 use nerve_eventlog::storage::ChangeKind::{Create, Remove, Sync, SyncFolder, Write};
-use nerve_eventlog::storage::{ChangeKind, Crash, DiskChange, FaultyStorage, Storage as _};
+use nerve_eventlog::storage::{ChangeKind, Crash, DiskChange, FaultyStorage};
+use nerve_eventlog::verify::verify;
 use parking_lot::Mutex;
 
 use super::gate::MARK;
@@ -238,18 +239,9 @@ fn is_segment(name: &str) -> bool {
 
 /// How many segments the log has, and whether the last one is full.
 fn segments(world: &World) -> (usize, bool) {
-    let disk = &world.log_disk.disk;
-    let names = disk.list().unwrap();
-    let segments: Vec<_> = names.iter().filter(|name| is_segment(name)).collect();
-    let last = disk.open(segments[segments.len() - 1]).unwrap();
-    let mut bytes = vec![0; usize::try_from(last.length().unwrap()).unwrap()];
-    last.read_at(0, &mut bytes).unwrap();
-    // What is prepared is not written yet; a mark ends with four zeros.
-    let written = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |at| at + 1 + 4);
-    (segments.len(), written as u64 >= world.options.segment_bytes)
+    let seen = verify(&world.log_disk.disk, &[]).unwrap().segments;
+    let written = seen.last().map_or(0, |last| last.bytes);
+    (seen.len(), written >= world.options.segment_bytes)
 }
 
 fn does(change: &DiskChange, disk: Disk) -> Option<Does> {

@@ -1,12 +1,9 @@
 //! Zeros that are written ahead of the frames: no reader takes them for records, and none for damage.
 
-use std::any::Any;
-use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
+use crate::frame::written;
 use crate::segment;
-use crate::storage::{Crash, StorageFile};
+use crate::storage::Crash;
 use crate::verify::verify;
 
 /// A disk after a power cut that lost nothing, of a log with `batches` batches that was not stopped.
@@ -24,22 +21,6 @@ fn killed(options: &Options, batches: u64) -> MemoryStorage {
         copy.put(&name, after.content(&name).unwrap());
     }
     copy
-}
-
-/// The log on `storage` with one more record.
-fn filled_on(storage: &Arc<dyn Storage>, options: Options) -> FileLog {
-    let (log, ..) = open(storage.clone(), options).unwrap();
-    let one = log.append(batch(&[b"more"]), None).unwrap();
-    log.wait_durable(one.last).unwrap();
-    log
-}
-
-/// Where the frames of `bytes` end, and the zeros begin.
-fn written(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1)
 }
 
 #[test]
@@ -119,7 +100,9 @@ fn a_segment_gives_back_what_was_prepared_before_another_begins() {
         segment_bytes: 300,
         ..small()
     };
-    let log = filled_on(&storage, options);
+    let (log, ..) = open(storage.clone(), options).unwrap();
+    let one = log.append(batch(&[b"more"]), None).unwrap();
+    log.wait_durable(one.last).unwrap();
     let first = storage.open(&segment::name(Offset(1))).unwrap();
     assert_eq!(first.length().unwrap(), log.segments()[0].bytes);
     assert!(log.segments().len() > 1);
@@ -145,78 +128,6 @@ fn no_segment_is_prepared_beyond_its_size_nor_behind_a_large_frame() {
         .content(&segment::name(Offset(1)))
         .unwrap();
     assert_eq!(bytes.len(), written(&bytes));
-}
-
-/// A disk that shows one state when a file is opened for the first times, and then another.
-struct Moving {
-    before: MemoryStorage,
-    after: MemoryStorage,
-    /// How often the first state is shown.
-    opened: AtomicUsize,
-}
-
-impl Moving {
-    fn now(&self) -> &MemoryStorage {
-        if self.opened.load(Ordering::Relaxed) > 0 {
-            &self.before
-        } else {
-            &self.after
-        }
-    }
-}
-
-impl Storage for Moving {
-    fn place(&self) -> String {
-        self.after.place()
-    }
-    fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        self.after.lock()
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.after.list()
-    }
-    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        self.after.create(name)
-    }
-    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let file = self.now().open(name);
-        let left = self.opened.load(Ordering::Relaxed).saturating_sub(1);
-        self.opened.store(left, Ordering::Relaxed);
-        file
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.after.remove(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.after.rename(from, to)
-    }
-    fn sync_folder(&self) -> io::Result<()> {
-        self.after.sync_folder()
-    }
-}
-
-#[test]
-fn a_frame_that_is_written_while_a_log_is_looked_at_is_no_damage() {
-    let after = killed(&Options::default(), 3);
-    let name = segment::name(Offset(1));
-    let mut bytes = after.content(&name).unwrap();
-    bytes[segment::HEADER..segment::HEADER + 90].fill(0);
-    let before = MemoryStorage::default();
-    before.put(&name, bytes);
-    // Each look opens the segment for its header, and to read it.
-    let seen = |opened| {
-        let moving = Moving {
-            before: before.clone(),
-            after: after.clone(),
-            opened: AtomicUsize::new(opened),
-        };
-        verify(&moving, &[]).unwrap().damage.len()
-    };
-    assert_eq!(
-        [seen(0), seen(2), seen(usize::MAX)],
-        [0, 0, 1],
-        "what stays is damage"
-    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use nerve_eventlog::Offset;
 use crate::delivery::lane::Rest;
 
 use super::bed::{Bed, Script, failed};
+use super::probation::TERMS;
 use crate::delivery::handler::{Effects, Emit, Handled};
 use crate::log::record::{FailureClass, OperatorAction, Record, Verdict};
 
@@ -239,17 +240,23 @@ impl Drop for Goes {
 
 #[test]
 fn no_delivery_waits_until_the_version_before_has_gone() {
-    let (tells, told) = std::sync::mpsc::channel();
-    let goes = Goes(tells);
-    let mut bed = Bed::new(Arc::new(move |_, _| {
-        let _ = &goes;
-        Handled::default()
-    }));
-    bed.publish(None);
-    bed.run_all();
-    bed.swap(Arc::new(|_, _| Handled::default()));
-    bed.publish(None);
-    bed.run_all();
-    assert_eq!(bed.saw.lock().len(), 2);
-    assert_ne!(told.recv().unwrap(), std::thread::current().id());
+    // One that is watched keeps the version before until so many events were handled.
+    for (terms, events) in [(None, 1), (Some(TERMS), TERMS.events + 1)] {
+        let (tells, told) = std::sync::mpsc::channel();
+        let goes = Goes(tells);
+        let mut bed = Bed::new(Arc::new(move |_, _| {
+            let _ = &goes;
+            Handled::default()
+        }));
+        bed.publish(None);
+        bed.run_all();
+        bed.terms = terms;
+        bed.swap(ok());
+        for _ in 0..events {
+            bed.publish(None);
+        }
+        bed.run_all();
+        assert_eq!(bed.saw.lock().len(), events as usize + 1);
+        assert_ne!(told.recv().unwrap(), std::thread::current().id());
+    }
 }
