@@ -238,25 +238,41 @@ impl Drop for Goes {
     }
 }
 
+/// A version, and who hears on which thread it goes.
+fn goes() -> (Script, std::sync::mpsc::Receiver<std::thread::ThreadId>) {
+    let (tells, told) = std::sync::mpsc::channel();
+    let goes = Goes(tells);
+    let script: Script = Arc::new(move |_, _| {
+        let _ = &goes;
+        Handled::default()
+    });
+    (script, told)
+}
+
 #[test]
 fn no_delivery_waits_until_the_version_before_has_gone() {
-    // One that is watched keeps the version before until so many events were handled.
-    for (terms, events) in [(None, 1), (Some(TERMS), TERMS.events + 1)] {
-        let (tells, told) = std::sync::mpsc::channel();
-        let goes = Goes(tells);
-        let mut bed = Bed::new(Arc::new(move |_, _| {
-            let _ = &goes;
-            Handled::default()
-        }));
+    let (before, told) = goes();
+    let mut bed = Bed::new(before);
+    bed.publish(None);
+    bed.run_all();
+    bed.swap(ok());
+    bed.publish(None);
+    bed.run_all();
+    assert_eq!(bed.saw.lock().len(), 2);
+    assert_ne!(told.recv().unwrap(), std::thread::current().id());
+}
+
+#[test]
+fn no_delivery_waits_until_the_version_before_a_watched_one_has_gone() {
+    let mut bed = Bed::new(ok());
+    bed.terms = Some(TERMS);
+    bed.swap(ok());
+    let (before, told) = goes();
+    let mut bed = bed.restart_beside(ok(), before);
+    for _ in 0..=TERMS.events {
         bed.publish(None);
-        bed.run_all();
-        bed.terms = terms;
-        bed.swap(ok());
-        for _ in 0..events {
-            bed.publish(None);
-        }
-        bed.run_all();
-        assert_eq!(bed.saw.lock().len(), events as usize + 1);
-        assert_ne!(told.recv().unwrap(), std::thread::current().id());
     }
+    bed.run_all();
+    assert!(bed.subscriber.state.lock().probation.is_none());
+    assert_ne!(told.recv().unwrap(), std::thread::current().id());
 }
