@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::hash_table::{Entry as Slot, HashTable};
 use nerve_eventlog::{Micros, Offset};
 
 use crate::ingest::Identity;
@@ -42,8 +42,51 @@ pub enum Seen {
 #[derive(Debug)]
 pub struct Window {
     options: WindowOptions,
-    seen: HashMap<u128, (Offset, u64)>,
+    seen: HashTable<Place>,
     order: Remembered,
+}
+
+/// Where a name is remembered.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// So much of the name, that the table grows without looking at the names, which lie far apart.
+    low: u32,
+    number: Number,
+}
+
+/// Which of all entries that were ever remembered, modulo 2^32: more are never remembered at once.
+type Number = u32;
+
+impl Place {
+    fn new(name: u128, number: Number) -> Self {
+        Self {
+            low: low(name),
+            number,
+        }
+    }
+
+    fn hash(self) -> u64 {
+        hash(self.low)
+    }
+
+    fn is_of(self, name: u128, order: &Remembered) -> bool {
+        self.low == low(name) && order.get(self.number).identity.name == name
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a part of it is wanted")]
+fn low(name: u128) -> u32 {
+    name as u32
+}
+
+/// Names are keyed hashes themselves. The table takes its place from the lower bits, and what it looks at first from the upper ones.
+fn hash(low: u32) -> u64 {
+    u64::from(low) << 32 | u64::from(low)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "numbers go round")]
+fn number(at: usize) -> Number {
+    at as Number
 }
 
 /// An identity, and where it is.
@@ -61,6 +104,8 @@ pub struct Remembered {
     newest: Vec<Entry>,
     /// Entries forgotten at the front of the oldest part.
     forgotten: usize,
+    /// The number of the oldest part's first entry.
+    first: Number,
 }
 
 /// Entries of a full part.
@@ -77,11 +122,20 @@ impl Remembered {
             .map(|(at, part)| if at == 0 { &part[self.forgotten..] } else { part })
     }
 
-    fn oldest(&self) -> Option<&Entry> {
-        self.full
-            .front()
-            .map_or(&self.newest[..], |part| &part[..])
-            .get(self.forgotten)
+    fn oldest(&self) -> Option<(Number, &Entry)> {
+        let oldest = self.full.front().map_or(&self.newest[..], |part| &part[..]);
+        let number = self.first.wrapping_add(number(self.forgotten));
+        Some((number, oldest.get(self.forgotten)?))
+    }
+
+    /// The entry of this number, which is remembered.
+    fn get(&self, number: Number) -> &Entry {
+        let at = number.wrapping_sub(self.first) as usize;
+        let part = self
+            .full
+            .get(at / PART)
+            .map_or(&self.newest[..], |part| &part[..]);
+        &part[at % PART]
     }
 
     fn forget_oldest(&mut self) {
@@ -89,15 +143,19 @@ impl Remembered {
         if self.full.front().is_some_and(|part| part.len() == self.forgotten) {
             self.full.pop_front();
             self.forgotten = 0;
+            self.first = self.first.wrapping_add(number(PART));
         }
     }
 
-    fn push(&mut self, entry: Entry) {
+    /// Answers the entry's number.
+    fn push(&mut self, entry: Entry) -> Number {
+        let at = number(self.full.len() * PART + self.newest.len());
         self.newest.push(entry);
         if self.newest.len() == PART {
             let part = std::mem::replace(&mut self.newest, Vec::with_capacity(PART));
             self.full.push_back(Arc::new(part));
         }
+        self.first.wrapping_add(at)
     }
 
     /// The entries as a checkpoint keeps them.
@@ -118,7 +176,7 @@ impl Window {
     pub fn new(options: WindowOptions) -> Self {
         Self {
             options,
-            seen: HashMap::new(),
+            seen: HashTable::new(),
             order: Remembered::default(),
         }
     }
@@ -126,7 +184,7 @@ impl Window {
     /// The window that a checkpoint holds in `bytes`.
     pub fn from_bytes(options: WindowOptions, bytes: &[u8]) -> Self {
         let mut window = Self::new(options);
-        window.seen.reserve(bytes.len() / ENTRY);
+        window.seen.reserve(bytes.len() / ENTRY, |place| place.hash());
         let (words, _) = bytes.as_chunks::<8>();
         let (entries, _) = words.as_chunks::<{ ENTRY / 8 }>();
         for entry in entries {
@@ -144,10 +202,12 @@ impl Window {
 
     /// What is known of `identity`.
     pub fn look_up(&self, identity: Identity) -> Seen {
-        match self.seen.get(&identity.name) {
+        let is_it = |place: &Place| place.is_of(identity.name, &self.order);
+        let found = self.seen.find(hash(low(identity.name)), is_it);
+        match found.map(|place| self.order.get(place.number)) {
             None => Seen::Never,
-            Some((offset, content)) if *content == identity.content => Seen::Same(*offset),
-            Some((offset, _)) => Seen::Other(*offset),
+            Some(found) if found.identity.content == identity.content => Seen::Same(found.offset),
+            Some(found) => Seen::Other(found.offset),
         }
     }
 
@@ -162,24 +222,25 @@ impl Window {
 
     /// Remember that `identity` is at `offset`, appended at `time`, and forget what is too old.
     pub fn insert(&mut self, identity: Identity, offset: Offset, time: Micros) {
-        self.seen.insert(identity.name, (offset, identity.content));
-        self.order.push(Entry {
+        let number = self.order.push(Entry {
             identity,
             offset,
             time,
         });
+        let place = Place::new(identity.name, number);
+        let is_it = |place: &Place| place.is_of(identity.name, &self.order);
+        match self.seen.entry(place.hash(), is_it, |place| place.hash()) {
+            // It was published again since it was forgotten for its age.
+            Slot::Occupied(mut before) => *before.get_mut() = place,
+            Slot::Vacant(room) => drop(room.insert(place)),
+        }
         let longest = u64::try_from(self.options.time.as_micros()).unwrap_or(u64::MAX);
-        while let Some(oldest) = self.order.oldest().copied().filter(|oldest| {
+        while let Some((number, oldest)) = self.order.oldest().filter(|(_, oldest)| {
             self.seen.len() > self.options.count || time.0.saturating_sub(oldest.time.0) > longest
         }) {
-            let name = oldest.identity.name;
-            // It may have been published again since it was forgotten for its age.
-            if self
-                .seen
-                .get(&name)
-                .is_some_and(|(offset, _)| *offset == oldest.offset)
-            {
-                self.seen.remove(&name);
+            let hash = hash(low(oldest.identity.name));
+            if let Ok(place) = self.seen.find_entry(hash, |place| place.number == number) {
+                place.remove();
             }
             self.order.forget_oldest();
         }
@@ -235,5 +296,56 @@ mod tests {
         assert_eq!(again.look_up(identity(6999, 7)), Seen::Never);
         again.insert(identity(12_000, 7), Offset(1), Micros(0));
         assert_eq!(again.remembered().to_bytes(), window.remembered().to_bytes());
+    }
+
+    /// What the window is to answer, written down as plainly as it can be.
+    #[derive(Default)]
+    struct Plain(Vec<(u128, u64, Offset, Micros)>);
+
+    impl Plain {
+        fn look_up(&self, name: u128, content: u64) -> Seen {
+            let found = self.0.iter().rev().find(|(known, ..)| *known == name);
+            match found {
+                None => Seen::Never,
+                Some((_, known, offset, _)) if *known == content => Seen::Same(*offset),
+                Some((_, _, offset, _)) => Seen::Other(*offset),
+            }
+        }
+
+        fn insert(&mut self, new: (u128, u64, Offset, Micros), most: usize, longest: u64) {
+            self.0.push(new);
+            let names = |all: &[(u128, u64, Offset, Micros)]| {
+                let names: std::collections::BTreeSet<_> = all.iter().map(|(name, ..)| name).collect();
+                names.len()
+            };
+            while !self.0.is_empty() && (names(&self.0) > most || new.3.0 - self.0[0].3.0 > longest) {
+                self.0.remove(0);
+            }
+        }
+    }
+
+    #[test]
+    fn it_answers_what_a_plain_list_does_when_its_numbers_go_round_and_names_begin_alike() {
+        let mut dice = fastrand::Rng::with_seed(7);
+        for (most, longest) in [(40, 1000), (1000, 90), (5, 7), (0, 9)] {
+            let mut window = Window::new(WindowOptions {
+                count: most,
+                time: Duration::from_micros(longest),
+            });
+            window.order.first = Number::MAX - 300;
+            let mut plain = Plain::default();
+            for at in 0..10_000 {
+                let name = u128::from(dice.u64(..8)) << 32 | u128::from(dice.u64(..9));
+                let content = dice.u64(..2);
+                assert_eq!(
+                    window.look_up(identity(name, content)),
+                    plain.look_up(name, content)
+                );
+                let (offset, time) = (Offset(at), Micros(at * 2));
+                window.insert(identity(name, content), offset, time);
+                plain.insert((name, content, offset, time), most, longest);
+            }
+            assert!(window.order.first < 10_000, "its numbers went round");
+        }
     }
 }
