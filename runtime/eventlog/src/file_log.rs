@@ -345,7 +345,7 @@ impl Log for FileLog {
 
     fn read(&self, from: Offset, max_bytes: usize, reach: Reach) -> Result<Vec<Entry>, ReadError> {
         let from = from.max(Offset(1));
-        let to = {
+        let (to, hot) = {
             let state = self.shared.state.lock();
             if from < state.first {
                 return Err(ReadError::Gone {
@@ -360,11 +360,12 @@ impl Log for FileLog {
             if from > to {
                 return Ok(Vec::new());
             }
-            if from >= state.hot.first() {
-                return Ok(state.hot.read(from, to, max_bytes));
-            }
-            to
+            let is_hot = from >= state.hot.first();
+            (to, is_hot.then(|| state.hot.find(from, to, max_bytes)))
         };
+        if let Some(hot) = hot {
+            return Ok(hot.read());
+        }
         let mut entries = self
             .read_cold(from, max_bytes.max(1))
             .map_err(|cause| self.gone(from).unwrap_or(cause))?;

@@ -19,7 +19,7 @@ pub(crate) struct Hot {
     next: Offset,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct HotBatch {
     first: Offset,
     count: u32,
@@ -112,26 +112,25 @@ impl Hot {
         }
     }
 
-    /// Records from `from`, which is in memory, up to `to`: about `max_bytes`, at least one.
-    pub(crate) fn read(&self, from: Offset, to: Offset, max_bytes: usize) -> Vec<Entry> {
-        let (mut out, mut bytes) = (Vec::new(), 0);
+    /// What [`Found::read`] reads: the batches with the records from `from`, which is in memory, up to `to`, about `max_bytes` of them.
+    pub(crate) fn find(&self, from: Offset, to: Offset, max_bytes: usize) -> Found {
+        let (mut batches, mut bytes) = (Vec::new(), 0);
         for batch in self.batches.iter().skip(self.position(from)) {
-            let go_on = batch.entries(|offset, start, stop| {
-                if offset < from {
-                    return true;
-                }
-                if offset > to || (bytes >= max_bytes && !out.is_empty()) {
-                    return false;
-                }
-                bytes += stop - start;
-                out.push(batch.entry(offset, start, stop));
-                true
-            });
-            if !go_on {
+            if batch.first > to || (bytes >= max_bytes && !batches.is_empty()) {
                 break;
             }
+            // The first may end with what is asked for.
+            if !batches.is_empty() {
+                bytes += batch.end;
+            }
+            batches.push(batch.clone());
         }
-        out
+        Found {
+            batches,
+            from,
+            to,
+            max_bytes,
+        }
     }
 
     /// The records at `offsets`, ascending, all in memory.
@@ -162,5 +161,39 @@ impl Hot {
     /// The place of the batch that holds `offset`.
     fn position(&self, offset: Offset) -> usize {
         self.batches.partition_point(|batch| batch.last() < offset)
+    }
+}
+
+/// Batches that were found, and which of their records are wanted. To take them apart takes longer than to find them, and nobody
+/// need wait for it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    batches: Vec<HotBatch>,
+    from: Offset,
+    to: Offset,
+    max_bytes: usize,
+}
+
+impl Found {
+    /// The records: about `max_bytes`, at least one.
+    pub(crate) fn read(&self) -> Vec<Entry> {
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for batch in &self.batches {
+            let go_on = batch.entries(|offset, start, stop| {
+                if offset < self.from {
+                    return true;
+                }
+                if offset > self.to || (bytes >= self.max_bytes && !out.is_empty()) {
+                    return false;
+                }
+                bytes += stop - start;
+                out.push(batch.entry(offset, start, stop));
+                true
+            });
+            if !go_on {
+                break;
+            }
+        }
+        out
     }
 }
