@@ -8,6 +8,7 @@ mod call;
 mod deployment;
 mod freed;
 mod gap;
+mod gist;
 mod outcome;
 pub(crate) mod pack;
 mod quick;
@@ -28,6 +29,7 @@ pub use deployment::{
 };
 pub use freed::Freed;
 pub use gap::Gap;
+pub use gist::{EventGist, Gist, OutcomeGist};
 pub use outcome::{
     FailureClass, FailureRecord, Fired, KeptEvent, Level, Line, OpenReason, Opens, Outcome, TimerChange,
     TimerSet, Verdict, Watched, Write,

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Cause, Event, Outcome, Verdict, VersionId, Write};
+use super::{Cause, Event, EventGist, Outcome, OutcomeGist, Verdict, VersionId, Write};
 
 /// The event whose `fields` these are.
 pub(super) fn event(fields: &[u8]) -> Option<Event<'_>> {
@@ -25,6 +25,29 @@ pub(super) fn event(fields: &[u8]) -> Option<Event<'_>> {
         extensions: rest.exactly(0x90).map(|()| Vec::new())?,
     };
     rest.0.is_empty().then_some(event)
+}
+
+/// The gist of the event whose `fields` these are.
+pub(super) fn event_gist(fields: &[u8]) -> Option<EventGist<'_>> {
+    let mut rest = Fields(fields);
+    rest.exactly(0x9d)?;
+    rest.pass(1)?;
+    let (source, r#type) = (rest.text()?, rest.text()?);
+    rest.pass(6)?;
+    let cause = rest.maybe(|rest| {
+        rest.exactly(0x94)?;
+        rest.pass(1)?;
+        let cause = (rest.uint()?, rest.uint()?.try_into().ok()?);
+        rest.pass(1)?;
+        Some(cause)
+    })?;
+    rest.pass(3)?;
+    let gist = EventGist {
+        source,
+        r#type,
+        cause,
+    };
+    rest.0.is_empty().then_some(gist)
 }
 
 /// The outcome whose `fields` these are, where its event is done, and its plugin wrote no line and did nothing but emit and write.
@@ -62,6 +85,32 @@ pub(super) fn outcome(fields: &[u8]) -> Option<Outcome<'_>> {
         own: rest.flag()?,
     };
     rest.0.is_empty().then_some(outcome)
+}
+
+/// The gist of the outcome whose `fields` these are, where its event is done, and not in a rewind.
+pub(super) fn outcome_gist(fields: &[u8]) -> Option<OutcomeGist<'_>> {
+    let mut rest = Fields(fields);
+    rest.exactly(0xdc)?;
+    (rest.number()? == [0, 27]).then_some(())?;
+    let plugin = rest.text()?;
+    rest.pass(1)?;
+    let event = rest.uint()?;
+    rest.pass(2)?;
+    (rest.text()? == "done").then_some(())?;
+    rest.pass(4)?;
+    let took = rest.uint()?;
+    rest.pass(14)?;
+    rest.exactly(0xc0)?;
+    rest.pass(1)?;
+    let gist = OutcomeGist {
+        plugin,
+        event,
+        took,
+        retry: false,
+        dead: false,
+        historic: false,
+    };
+    rest.0.is_empty().then_some(gist)
 }
 
 /// What is left to read.
@@ -117,6 +166,29 @@ impl<'a> Fields<'a> {
             _ => return None,
         };
         std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    /// Go past so many values, whatever they are: mostly texts, numbers and short lists.
+    fn pass(&mut self, values: usize) -> Option<()> {
+        let mut left = values;
+        while left > 0 {
+            left -= 1;
+            let length = match self.byte()? {
+                0..0x80 | 0xc0 | 0xc2 | 0xc3 => continue,
+                list @ 0x90..0xa0 => {
+                    left += usize::from(list & 0x0f);
+                    continue;
+                }
+                text @ 0xa0..0xc0 => usize::from(text & 0x1f),
+                0xc4 | 0xd9 => u8::from_be_bytes(self.number()?).into(),
+                0xc5 | 0xda => u16::from_be_bytes(self.number()?).into(),
+                0xc6 => u32::from_be_bytes(self.number()?).try_into().ok()?,
+                number @ 0xcc..0xd0 => 1 << (number - 0xcc),
+                _ => return None,
+            };
+            self.take(length)?;
+        }
+        Some(())
     }
 
     #[inline]

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::{
-    Attribute, Cause, Event, FailureClass, FailureRecord, Level, Line, Outcome, Verdict, VersionId, Write,
-    pack, quick,
+    Attribute, Cause, Event, EventGist, FailureClass, FailureRecord, Gist, Kind, Level, Line, Outcome,
+    OutcomeGist, Verdict, VersionId, Write, pack, quick,
 };
 
 /// Everything that a record may be made of.
@@ -118,6 +118,10 @@ fn lists_and_maps_of_every_length_are_packed_as_by_the_library() {
     }
 }
 
+fn of_kind(kind: Kind, fields: &[u8]) -> Vec<u8> {
+    [&[kind as u8], fields].concat()
+}
+
 proptest! {
     #[test]
     fn what_is_packed_is_what_the_library_writes(part in part()) {
@@ -170,12 +174,21 @@ proptest! {
         let is_usual = values.len() < 16 && is_done && !says;
         let is_read = quick::outcome(&bytes).is_some();
         prop_assert!(is_read == is_usual || is_usual && !is_short);
+        let gist = OutcomeGist::from(&outcome);
+        let short = quick::outcome_gist(&bytes);
+        prop_assert!(short == Some(gist) || short.is_none() && (!is_usual || !is_short));
+        let record = of_kind(Kind::Outcome, &bytes);
+        prop_assert_eq!(Gist::of(&record).unwrap(), Gist::Outcome(gist));
         let at = at.index(bytes.len());
         for flip in [0, flipped] {
             bytes[at] ^= flip;
             let read = quick::outcome(&bytes);
             prop_assert!(read.is_none() || read == rmp_serde::from_slice(&bytes).ok());
             prop_assert!(quick::outcome(&bytes[..at]).is_none());
+            let whole: Option<Outcome<'_>> = rmp_serde::from_slice(&bytes).ok();
+            let gist = quick::outcome_gist(&bytes);
+            prop_assert!(gist.is_none() || whole.is_none_or(|whole| gist == Some((&whole).into())));
+            prop_assert!(quick::outcome_gist(&bytes[..at]).is_none());
         }
     }
 
@@ -206,12 +219,21 @@ proptest! {
         let mut bytes = rmp_serde::to_vec(&event).unwrap();
         let is_short = texts.iter().all(|text| text.len() < 65_536);
         prop_assert!(quick::event(&bytes).is_some() || !is_short || extended);
+        let gist = EventGist::from(&event);
+        let short = quick::event_gist(&bytes);
+        prop_assert!(short == Some(gist) || short.is_none() && (extended || !is_short));
+        let record = of_kind(Kind::Event, &bytes);
+        prop_assert_eq!(Gist::of(&record).unwrap(), Gist::Event(gist));
         let at = at.index(bytes.len());
         for flip in [0, flipped] {
             bytes[at] ^= flip;
             let read = quick::event(&bytes);
             prop_assert!(read.is_none() || read == rmp_serde::from_slice(&bytes).ok());
             prop_assert!(quick::event(&bytes[..at]).is_none());
+            let whole: Option<Event<'_>> = rmp_serde::from_slice(&bytes).ok();
+            let gist = quick::event_gist(&bytes);
+            prop_assert!(gist.is_none() || whole.is_none_or(|whole| gist == Some((&whole).into())));
+            prop_assert!(quick::event_gist(&bytes[..at]).is_none());
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Flow;
 use crate::delivery::settle::PLUGIN_SOURCE;
-use crate::log::record::{self, DeploymentAction, Event, Outcome, Record, Verdict};
+use crate::log::record::{self, DeploymentAction, EventGist, Gist, OutcomeGist, Record};
 
 /// Names of types and plugins that are counted, and ways between them.
 const MOST_NAMES: usize = 20_000;
@@ -138,14 +138,17 @@ impl Observed {
         for entry in entries {
             self.since.get_or_insert(entry.time);
             (self.through, self.time) = (entry.offset, entry.time);
-            match Record::decode(&entry.payload) {
-                Ok(Record::Event(event)) => self.see_event(entry, &event, &mut seen),
-                Ok(Record::Outcome(outcome)) => see_outcome(entry.time, &outcome, &mut seen),
-                Ok(Record::Deployment(deployment)) if deployment.action == DeploymentAction::Forgotten => {
-                    self.count(log, std::mem::take(&mut seen));
-                    self.forget(&deployment.plugin);
+            match Gist::of(&entry.payload) {
+                Ok(Gist::Event(event)) => self.see_event(entry, &event, &mut seen),
+                Ok(Gist::Outcome(outcome)) => see_outcome(entry.time, &outcome, &mut seen),
+                Ok(Gist::Other(record)) => {
+                    if let Record::Deployment(deployment) = *record
+                        && deployment.action == DeploymentAction::Forgotten
+                    {
+                        self.count(log, std::mem::take(&mut seen));
+                        self.forget(&deployment.plugin);
+                    }
                 }
-                Ok(_) => {}
                 Err(_) => self.missed += 1,
             }
         }
@@ -153,7 +156,7 @@ impl Observed {
         self.count(log, seen);
     }
 
-    fn see_event<'a>(&mut self, entry: &Entry, event: &Event<'a>, seen: &mut Vec<Seen<'a>>) {
+    fn see_event<'a>(&mut self, entry: &Entry, event: &EventGist<'a>, seen: &mut Vec<Seen<'a>>) {
         let Some(name) = self.id(event.r#type) else {
             self.beyond += 1;
             return;
@@ -172,11 +175,11 @@ impl Observed {
             Some(flow) => flow.add(entry.time),
             None => self.beyond += 1,
         }
-        if let (Some(plugin), Some(cause)) = (plugin, event.cause)
-            && cause.hops > 0
+        if let (Some(plugin), Some((cause, hops))) = (plugin, event.cause)
+            && hops > 0
         {
             seen.push(Seen {
-                event: Offset(cause.offset),
+                event: Offset(cause),
                 time: entry.time,
                 what: What::Emitted(plugin, name),
             });
@@ -307,15 +310,13 @@ fn place<K: Ord, V: Default>(counters: &mut BTreeMap<K, V>, key: K, has_room: bo
 }
 
 /// History that runs again says nothing of how a plugin fares.
-fn see_outcome<'a>(time: Micros, outcome: &Outcome<'a>, seen: &mut Vec<Seen<'a>>) {
-    if outcome.rewind.as_ref().is_some_and(|of| of.historic) {
+fn see_outcome<'a>(time: Micros, outcome: &OutcomeGist<'a>, seen: &mut Vec<Seen<'a>>) {
+    if outcome.historic {
         return;
     }
-    let retry = matches!(outcome.verdict, Verdict::Retry { .. });
-    let dead = matches!(outcome.verdict, Verdict::Dead { .. });
     seen.push(Seen {
-        event: outcome.event(),
+        event: Offset(outcome.event),
         time,
-        what: What::Delivered(outcome.plugin, retry, dead, outcome.took),
+        what: What::Delivered(outcome.plugin, outcome.retry, outcome.dead, outcome.took),
     });
 }
