@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use nerve_eventlog::storage::{Storage, StorageFile};
 use nerve_eventlog::{Known, LogId, Micros, Offset};
@@ -28,9 +29,6 @@ const FORMAT: u32 = 1;
 const FOLD: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"NERVECKP";
-
-/// Magic, format, version of the fold and the length of the body.
-const HEADER: usize = 24;
 
 /// Bytes of the hash at the end.
 const HASH: usize = 32;
@@ -109,22 +107,13 @@ impl Checkpoint<'_> {
     /// Write it into `storage`, read it back, and forget all but the last two.
     pub fn write(&self, storage: &dyn Storage) -> io::Result<()> {
         let name = name(self.through);
-        // The window is most of it: grown in steps, it would be copied at each.
-        let mut bytes = Vec::with_capacity(self.window.len() + (64 << 10));
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&FOLD.to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
-        rmp_serde::encode::write(&mut bytes, self).map_err(io::Error::other)?;
-        let body = (bytes.len() - HEADER) as u64;
-        bytes[16..HEADER].copy_from_slice(&body.to_le_bytes());
-        let hash = blake3::hash(&bytes);
-        bytes.extend_from_slice(hash.as_bytes());
+        let mut body = Length(0);
+        self.encode(&mut body)?;
         // One of this name is one that was cut off, or says the same.
         if storage.list()?.contains(&name) {
             storage.remove(&name)?;
         }
-        if let Err(cause) = write_whole(storage, &name, &bytes) {
+        if let Err(cause) = self.write_whole(storage, &name, body.0) {
             // On a full disk a part of one would only be in the way.
             storage.remove(&name).ok();
             return Err(cause);
@@ -133,6 +122,84 @@ impl Checkpoint<'_> {
             storage.remove(&self::name(old))?;
         }
         storage.sync_folder()
+    }
+
+    fn encode(&self, out: &mut impl Write) -> io::Result<()> {
+        rmp_serde::encode::write(out, self).map_err(io::Error::other)
+    }
+
+    /// Write its file, durable with its name, and read it back.
+    fn write_whole(&self, storage: &dyn Storage, name: &str, body: u64) -> io::Result<()> {
+        let mut pieces = Pieces::new(storage.create(name)?);
+        pieces.write_all(&MAGIC)?;
+        pieces.write_all(&FORMAT.to_le_bytes())?;
+        pieces.write_all(&FOLD.to_le_bytes())?;
+        pieces.write_all(&body.to_le_bytes())?;
+        self.encode(&mut pieces)?;
+        let hash = pieces.hash.finalize();
+        pieces.write_all(hash.as_bytes())?;
+        pieces.flush()?;
+        storage.sync_folder()?;
+        if hash_of(&*storage.open(name)?)? == (pieces.at, pieces.hash.finalize()) {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("{name} does not hold what was written")))
+        }
+    }
+}
+
+/// Counts what is written.
+struct Length(u64);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a file piece by piece: the window is most of a checkpoint, and none of it need be in memory once more.
+struct Pieces {
+    file: Arc<dyn StorageFile>,
+    at: u64,
+    piece: Vec<u8>,
+    /// Of all that was written.
+    hash: blake3::Hasher,
+}
+
+impl Pieces {
+    fn new(file: Arc<dyn StorageFile>) -> Self {
+        Self {
+            file,
+            at: 0,
+            piece: Vec::with_capacity(PIECE),
+            hash: blake3::Hasher::new(),
+        }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        let taken = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        self.hash.update(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    /// What was written is durable.
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(self.at, &self.piece)?;
+        self.file.sync()?;
+        self.at += self.piece.len() as u64;
+        self.piece.clear();
+        Ok(())
     }
 }
 
@@ -204,18 +271,16 @@ fn of_name(name: &str) -> Option<Offset> {
         .then(|| digits.parse().ok().map(Offset))?
 }
 
-/// Write a file, durable with its name, and read it back.
-fn write_whole(storage: &dyn Storage, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let file = storage.create(name)?;
-    for (at, piece) in (0..).step_by(PIECE).zip(bytes.chunks(PIECE)) {
-        file.write_at(at, piece)?;
-        file.sync()?;
-    }
-    storage.sync_folder()?;
-    if read_whole(&*storage.open(name)?)? == bytes {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("{name} does not hold what was written")))
+/// How long `file` is, and the hash of what it holds.
+fn hash_of(file: &dyn StorageFile) -> io::Result<(u64, blake3::Hash)> {
+    let (mut at, mut piece, mut hash) = (0, vec![0; PIECE], blake3::Hasher::new());
+    loop {
+        let read = file.read_at(at, &mut piece)?;
+        if read == 0 {
+            return Ok((at, hash.finalize()));
+        }
+        hash.update(&piece[..read]);
+        at += read as u64;
     }
 }
 

@@ -1,0 +1,119 @@
+//! Writing checkpoints, piece by piece.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+
+use nerve_eventlog::storage::{MemoryStorage, Storage, StorageFile};
+use nerve_eventlog::{Micros, Offset};
+
+use crate::ingest::IdentityKey;
+use crate::state::checkpoint::{self, Checkpoint};
+
+fn with_window(bytes: usize) -> Checkpoint<'static> {
+    let mut dice = fastrand::Rng::with_seed(bytes as u64);
+    Checkpoint {
+        log: serde_json::from_value(vec![7; 16].into()).unwrap(),
+        through: Offset(12),
+        time: Micros(12),
+        key: IdentityKey::random(),
+        window: std::iter::repeat_with(|| dice.u8(..)).take(bytes).collect(),
+        window_through: Offset(12),
+        schemas: std::collections::BTreeMap::new(),
+        plugins: std::collections::BTreeMap::new(),
+        observed: crate::trace::map::Observed::default(),
+    }
+}
+
+#[test]
+fn a_checkpoint_of_any_length_is_read_as_it_was_written() {
+    const PIECE: usize = 256 << 10;
+    let length_of = |window| {
+        let disk = MemoryStorage::default();
+        let made = with_window(window);
+        made.write(&disk).unwrap();
+        let bytes = checkpoint::read(&disk, made.through).unwrap();
+        let found = checkpoint::parse(&bytes).unwrap();
+        assert!(
+            found.window == made.window && found.through == made.through,
+            "{window}"
+        );
+        bytes.len()
+    };
+    // What stands around a window of this size.
+    let around = length_of(2 * PIECE) - 2 * PIECE;
+    // The hash at the end falls into the last piece, into the next, and between the two.
+    let ends = [0, 1, 16, 31, 32, 33, 40];
+    for end in ends {
+        assert_eq!(length_of(3 * PIECE + end - around), 3 * PIECE + end);
+    }
+    length_of(0);
+}
+
+#[test]
+fn a_checkpoint_that_reads_otherwise_than_it_was_written_is_refused_and_removed() {
+    let made = with_window(600_000);
+    for at in [0, 300_000, 600_000] {
+        let disk = Forgetful(MemoryStorage::default(), at);
+        let refused = made.write(&disk).unwrap_err().to_string();
+        assert!(refused.contains("does not hold what was written"), "{refused}");
+        assert!(disk.list().unwrap().is_empty());
+    }
+    let disk = Forgetful(MemoryStorage::default(), u64::MAX);
+    made.write(&disk).unwrap();
+}
+
+/// A disk that takes all and holds one byte otherwise.
+struct Forgetful(MemoryStorage, u64);
+
+struct ForgetfulFile(Arc<dyn StorageFile>, u64);
+
+impl Storage for Forgetful {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+    fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        self.0.lock()
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(Arc::new(ForgetfulFile(self.0.create(name)?, self.1)))
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.0.open(name)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn sync_folder(&self) -> io::Result<()> {
+        self.0.sync_folder()
+    }
+}
+
+impl StorageFile for ForgetfulFile {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(at, buffer)
+    }
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut bytes = bytes.to_vec();
+        let place = self.1.checked_sub(at).and_then(|at| usize::try_from(at).ok());
+        if let Some(byte) = place.and_then(|at| bytes.get_mut(at)) {
+            *byte = !*byte;
+        }
+        self.0.write_at(at, &bytes)
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
