@@ -223,33 +223,42 @@ impl<'a> Check<'a> {
         let mut required = 0;
         for _ in 0..count {
             let Some(name) = name(rest) else { return false };
-            required += usize::from(node.required.iter().any(|wanted| wanted == name));
-            if !self.property(node, name, rest) {
+            let named = node.names().get(name);
+            required += usize::from(named.is_some_and(|named| named.required));
+            let valid = if node.patterns.is_empty() {
+                // The usual case, without a list.
+                let id = named.and_then(|named| named.id).or(node.additional);
+                self.property(id, name, rest)
+            } else {
+                let data = *rest;
+                skip(1, rest).is_some()
+                    && node
+                        .property(&String::from_utf8_lossy(name))
+                        .all(|id| self.property(Some(id), name, &mut { data }))
+            };
+            if !valid {
                 return false;
             }
         }
-        if required == node.required.len() {
+        if required == node.names().required {
             return true;
         }
-        let has = |wanted: &String| pairs(count, inside).any(|(name, _)| name == wanted);
+        let has = |wanted: &String| pairs(count, inside).any(|(name, _)| name == wanted.as_bytes());
         match node.required.iter().find(|wanted| !has(wanted)) {
             Some(missing) => self.wrong(|| format!("{missing:?} is missing")),
             None => true,
         }
     }
 
-    fn property(&mut self, node: &'a Node, name: &str, rest: &mut &'a [u8]) -> bool {
-        let step = || format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        if node.patterns.is_empty() {
-            // The usual case, without a list.
-            let id = node.properties.get(name).copied().or(node.additional);
-            return match id {
-                Some(id) => self.below(step, id, rest),
-                None => skip(1, rest).is_some(),
-            };
-        }
-        let data = *rest;
-        skip(1, rest).is_some() && node.property(name).all(|id| self.below(step, id, &mut { data }))
+    fn property(&mut self, id: Option<Id>, name: &[u8], rest: &mut &'a [u8]) -> bool {
+        let Some(id) = id else {
+            return skip(1, rest).is_some();
+        };
+        let step = || {
+            let name = String::from_utf8_lossy(name);
+            format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+        };
+        self.below(step, id, rest)
     }
 
     fn choice(&mut self, of: &[Id], exactly_one: bool, kind: Kinds, data: &'a [u8]) -> bool {
@@ -280,7 +289,7 @@ impl<'a> Check<'a> {
             Value::Object(count) => count,
             _ => 0,
         };
-        let has = |name: &str| pairs(count, inside).any(|(other, _)| other == name);
+        let has = |name: &str| pairs(count, inside).any(|(other, _)| other == name.as_bytes());
         match (rare, value) {
             (Rare::Not(id), _) => {
                 !self.quietly(*id, data) || self.wrong(|| "it is what it must not be".into())
@@ -308,7 +317,8 @@ impl<'a> Check<'a> {
             }
             (Rare::Unique, Value::Array(count)) => self.unique(count, inside),
             (Rare::Names(id), Value::Object(_)) => pairs(count, inside).all(|(name, _)| {
-                let data = rmp_serde::to_vec(name).unwrap_or_default();
+                let name = String::from_utf8_lossy(name);
+                let data = rmp_serde::to_vec(&name).unwrap_or_default();
                 let mut of_name = Check {
                     schema: self.schema,
                     left: self.left,

@@ -6,7 +6,7 @@
 mod read;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::Value as Json;
@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub(super) patterns: Vec<(Regex, Id)>,
     pub(super) additional: Option<Id>,
     pub(super) required: Vec<String>,
+    /// Both of them by name, for whoever checks data.
+    names: Names,
     pub(super) property_count: Count,
     /// `allOf` and `$ref`.
     pub(super) all: Vec<Id>,
@@ -56,6 +58,55 @@ pub(super) struct Node {
     pub(super) rare: Vec<(Rare, Sameness)>,
     /// What two nodes with the same meaning share.
     pub(super) same: Sameness,
+}
+
+/// The properties that a node names, in the order of their names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    sorted: Vec<Named>,
+    /// How many of them must be there.
+    pub(super) required: usize,
+}
+
+/// A property that is named.
+#[derive(Debug)]
+pub(super) struct Named {
+    name: Box<str>,
+    /// What it is held to; `None` where nothing says.
+    pub(super) id: Option<Id>,
+    pub(super) required: bool,
+}
+
+/// So many names are compared one by one: most differ in length already.
+const FEW: usize = 8;
+
+impl Names {
+    fn of(properties: &BTreeMap<String, Id>, required: &[String]) -> Self {
+        let all: BTreeSet<&String> = properties.keys().chain(required).collect();
+        let sorted: Vec<_> = all
+            .into_iter()
+            .map(|name| Named {
+                name: name.as_str().into(),
+                id: properties.get(name).copied(),
+                required: required.contains(name),
+            })
+            .collect();
+        Self {
+            required: sorted.iter().filter(|named| named.required).count(),
+            sorted,
+        }
+    }
+
+    /// What is said of the property of this name.
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Named> {
+        if self.sorted.len() <= FEW {
+            return self.sorted.iter().find(|named| named.name.as_bytes() == name);
+        }
+        let at = self
+            .sorted
+            .binary_search_by(|named| named.name.as_bytes().cmp(name));
+        at.ok().map(|at| &self.sorted[at])
+    }
 }
 
 /// What is rarely written.
@@ -285,6 +336,11 @@ impl Node {
             && self.all.is_empty()
             && self.choices.is_empty()
             && self.rare.is_empty()
+    }
+
+    /// What it says of properties by their names.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The node that an item at `at` is held to.

@@ -146,11 +146,18 @@ pub(super) fn read<'a>(rest: &mut &'a [u8]) -> Option<Value<'a>> {
     })
 }
 
-/// The name of a property, which `rest` begins with.
-pub(super) fn name<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-    match read(rest)? {
-        Value::Text(name) => std::str::from_utf8(name).ok(),
-        _ => None,
+/// The name of a property, which `rest` begins with: a text, whose UTF-8 was checked where it entered.
+pub(super) fn name<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    match rest.split_first()? {
+        // Most are short.
+        (head @ 0xa0..=0xbf, behind) => {
+            *rest = behind;
+            take(rest, usize::from(head & 0x1f))
+        }
+        _ => match read(rest)? {
+            Value::Text(name) => Some(name),
+            _ => None,
+        },
     }
 }
 
@@ -204,7 +211,7 @@ pub(super) fn items(count: usize, mut rest: &[u8]) -> impl Iterator<Item = &[u8]
 }
 
 /// The names and values of an object of `count` pairs, whose first begins `rest`.
-pub(super) fn pairs(count: usize, mut rest: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+pub(super) fn pairs(count: usize, mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     (0..count).map_while(move |_| Some((name(&mut rest)?, split(&mut rest)?)))
 }
 
@@ -224,7 +231,10 @@ pub(super) fn equals(mut bytes: &[u8], wanted: &serde_json::Value) -> bool {
             count == b.len() && items(count, bytes).zip(b).all(|(a, b)| equals(a, b))
         }
         (Some(Value::Object(count)), Json::Object(b)) => {
-            let same = |(name, value): (&str, &[u8])| b.get(name).is_some_and(|b| equals(value, b));
+            let same = |(name, value): (&[u8], &[u8])| {
+                let wanted = std::str::from_utf8(name).ok().and_then(|name| b.get(name));
+                wanted.is_some_and(|wanted| equals(value, wanted))
+            };
             count == b.len() && pairs(count, bytes).all(same)
         }
         _ => false,

@@ -125,6 +125,18 @@ struct Walk<'a> {
     texts: Texts,
 }
 
+const TOO_EARLY: &str = "it ends too early";
+
+/// Whether `text` is ASCII, as most names and short values are: to check the UTF-8 of those costs several times as much.
+fn is_ascii(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let bits = words
+        .iter()
+        .fold(0, |bits, word| bits | u64::from_ne_bytes(*word));
+    let rest = rest.iter().fold(0, |bits, byte| bits | byte);
+    (bits & 0x8080_8080_8080_8080) == 0 && rest < 0x80
+}
+
 /// What is known of the bytes of texts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Texts {
@@ -165,7 +177,7 @@ impl<'a> Walk<'a> {
         if depth > DEEPEST {
             return Err("the value is nested deeper than 100 levels");
         }
-        let marker = self.skip(1)?[0];
+        let marker = self.marker()?;
         match marker {
             0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Ok(()),
             0xcc | 0xd0 => self.skip(1).map(drop),
@@ -198,7 +210,7 @@ impl<'a> Walk<'a> {
     fn pairs(&mut self, count: usize, depth: usize) -> Result<(), &'static str> {
         let mut keys = Keys::default();
         (0..count).try_for_each(|_| {
-            let marker = self.skip(1)?[0];
+            let marker = self.marker()?;
             if !matches!(marker, 0xa0..=0xbf | 0xd9..=0xdb) {
                 return Err("the key of a map is no text");
             }
@@ -216,7 +228,7 @@ impl<'a> Walk<'a> {
             short => usize::from(short & 0x1f),
         };
         let text = self.skip(length)?;
-        if self.texts == Texts::Any && std::str::from_utf8(text).is_err() {
+        if self.texts == Texts::Any && !is_ascii(text) && std::str::from_utf8(text).is_err() {
             return Err("a text is not UTF-8");
         }
         Ok(text)
@@ -230,10 +242,16 @@ impl<'a> Walk<'a> {
             .fold(0, |length, byte| length << 8 | usize::from(*byte)))
     }
 
+    fn marker(&mut self) -> Result<u8, &'static str> {
+        let marker = *self.bytes.get(self.at).ok_or(TOO_EARLY)?;
+        self.at += 1;
+        Ok(marker)
+    }
+
     fn skip(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
         let end = self.at.saturating_add(count);
         let Some(skipped) = self.bytes.get(self.at..end) else {
-            return Err("it ends too early");
+            return Err(TOO_EARLY);
         };
         self.at = end;
         Ok(skipped)

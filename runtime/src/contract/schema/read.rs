@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value as Json};
 
-use super::{Bound, Choice, Count, Id, Kinds, Node, Rare, Sameness, Schema};
+use super::{Bound, Choice, Count, Id, Kinds, Names, Node, Rare, Sameness, Schema};
 use crate::contract::value::Number;
 
 /// Nodes of a schema at most.
@@ -71,7 +71,10 @@ impl std::str::FromStr for Schema {
             depth: 0,
         };
         let root = reader.node(&json, "")?;
-        let nodes = reader.nodes;
+        let mut nodes = reader.nodes;
+        for node in &mut nodes {
+            node.names = Names::of(&node.properties, &node.required);
+        }
         if longest_way(&nodes).is_none() {
             let problem = "it refers to itself without end, or through too many others: a `$ref` back must lie within \
                            a property or an item";
