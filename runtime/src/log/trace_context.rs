@@ -41,7 +41,7 @@ impl TraceContext {
     /// The context in a `traceparent` of version 00.
     pub fn parse(text: &str) -> Option<Self> {
         let text: &[u8; LENGTH] = text.as_bytes().try_into().ok()?;
-        if text[..3] != *b"00-" || text[35] != b'-' || text[52] != b'-' {
+        if !has_hyphens(text) {
             return None;
         }
         let context = Self {
@@ -91,10 +91,17 @@ impl TraceContext {
 
     /// The `traceparent` of what comes from `span` in the trace of `parent`, which is a `traceparent`.
     pub fn child_of(parent: &str, span: u64) -> Option<String> {
-        Self::parse(parent)?;
-        let mut child = parent.as_bytes().to_vec();
-        digits(span, child.get_mut(36..52)?);
-        String::from_utf8(child).ok()
+        let mut child: [u8; LENGTH] = parent.as_bytes().try_into().ok()?;
+        let is_some = |number: &[u8]| number.iter().fold(0, |bits, digit| bits | (digit ^ b'0')) != 0;
+        let numbers = [&child[3..35], &child[36..52]];
+        let is_context = has_hyphens(&child)
+            && numbers.iter().all(|number| are_digits(number) && is_some(number))
+            && are_digits(&child[53..]);
+        if !is_context {
+            return None;
+        }
+        digits(span, &mut child[36..52]);
+        std::str::from_utf8(&child).ok().map(str::to_owned)
     }
 
     /// Append its `traceparent` to `out`.
@@ -107,6 +114,16 @@ impl TraceContext {
         digits(self.flags.into(), &mut text[53..]);
         out.push_str(std::str::from_utf8(&text).unwrap_or_default());
     }
+}
+
+fn has_hyphens(text: &[u8; LENGTH]) -> bool {
+    text[..3] == *b"00-" && text[35] == b'-' && text[52] == b'-'
+}
+
+/// Whether these are hexadecimal digits without capital letters: without a branch, so that many are looked at at once.
+fn are_digits(text: &[u8]) -> bool {
+    let is_digit = |byte: u8| byte.wrapping_sub(b'0') < 10 || byte.wrapping_sub(b'a') < 6;
+    text.iter().fold(true, |all, byte| all & is_digit(*byte))
 }
 
 /// The number in at most 16 hexadecimal digits, without capital letters.
