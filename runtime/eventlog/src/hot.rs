@@ -7,6 +7,9 @@ use bytes::Bytes;
 use crate::batch::{self, Entry};
 use crate::{Micros, Offset};
 
+/// Records for which room is made before it is known whether they are wanted.
+const MANY: usize = 1024;
+
 /// What a batch costs beside its bytes.
 const OVERHEAD: usize = 96;
 
@@ -177,7 +180,8 @@ pub(crate) struct Found {
 impl Found {
     /// The records: about `max_bytes`, at least one.
     pub(crate) fn read(&self) -> Vec<Entry> {
-        let (mut out, mut bytes) = (Vec::new(), 0);
+        let records: usize = self.batches.iter().map(|batch| batch.count as usize).sum();
+        let (mut out, mut bytes) = (Vec::with_capacity(records.min(MANY)), 0);
         for batch in &self.batches {
             let go_on = batch.entries(|offset, start, stop| {
                 if offset < self.from {

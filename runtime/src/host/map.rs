@@ -9,7 +9,10 @@ use crate::state::PluginState;
 use crate::trace::map::{Declared, Map, Wanted, draw};
 
 /// Records behind which the log is followed: nothing is done for the map while less happens.
-const FOLLOW_EVERY: u64 = 1000;
+const FOLLOW_EVERY: u64 = 4000;
+
+/// Chunks that are followed in a row: whoever asks for the map waits for no more.
+const IN_A_ROW: usize = 16;
 
 impl Host {
     /// The part of the map that is `wanted`. What it has of the log is followed to its durable end first.
@@ -48,6 +51,11 @@ impl Host {
     /// Follow the log for a chunk; whether there was one.
     fn follow(&self) -> bool {
         self.inner.observed.lock().step(&**self.log())
+    }
+
+    /// Follow the log for some chunks; whether there was one.
+    fn follow_some(&self) -> bool {
+        (0..IN_A_ROW).take_while(|_| self.follow()).count() > 0
     }
 }
 
@@ -91,7 +99,7 @@ pub(super) async fn keep(host: Host) {
         };
         let Ok(durable) = grown else { return };
         let following = host.clone();
-        match tokio::task::spawn_blocking(move || following.follow()).await {
+        match tokio::task::spawn_blocking(move || following.follow_some()).await {
             Ok(true) => {}
             // There is more, and nothing can be read of it: it is tried again when more has come.
             Ok(false) => {

@@ -17,11 +17,12 @@ use crate::log::record::{self, DeploymentAction, EventGist, Gist, OutcomeGist, R
 const MOST_NAMES: usize = 20_000;
 const MOST_WAYS: usize = 100_000;
 
-/// Events whose types are remembered.
-const REMEMBERED: usize = 65_536;
+/// Records of which it is remembered what they are: about as many as the hot window holds, so that who settles events late costs no more
+/// than who settles them at once.
+const REMEMBERED: usize = 1 << 20;
 
 /// Bytes of the log that are read at a time.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 64 << 10;
 
 /// How often in a row the same place is tried that the system refuses to read, before it is taken for damaged.
 const MOST_TRIES: u32 = 10;
@@ -56,10 +57,48 @@ pub struct Observed {
     #[serde(skip)]
     ids: HashMap<Box<str>, Id>,
     #[serde(skip)]
-    recent: VecDeque<(Offset, Id)>,
+    recent: Recent,
     /// How often the system has refused to read what comes next.
     #[serde(skip)]
     tries: u32,
+}
+
+/// The types of the last records.
+#[derive(Debug, Default, PartialEq)]
+struct Recent {
+    /// The offset of the first.
+    first: Offset,
+    /// Of each, one behind the other; [`NO_TYPE`] where it is no event.
+    types: VecDeque<Id>,
+}
+
+const NO_TYPE: Id = Id::MAX;
+
+/// A copy has none: it is made to be shown or kept, and who goes on with one looks into the log.
+impl Clone for Recent {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Recent {
+    /// Remember the type of the record at `offset`, which mostly follows the last one.
+    fn push(&mut self, offset: Offset, of: Option<Id>) {
+        if self.first.0 + self.types.len() as u64 != offset.0 {
+            self.types.clear();
+            self.first = offset;
+        } else if self.types.len() == REMEMBERED {
+            self.types.pop_front();
+            self.first = self.first.next();
+        }
+        self.types.push_back(of.unwrap_or(NO_TYPE));
+    }
+
+    /// The type of the event at `offset`, where it is one of the last.
+    fn get(&self, offset: Offset) -> Option<Id> {
+        let at = usize::try_from(offset.0.checked_sub(self.first.0)?).ok()?;
+        self.types.get(at).copied().filter(|of| *of != NO_TYPE)
+    }
 }
 
 /// Attempts of a plugin at events of a type.
@@ -138,8 +177,9 @@ impl Observed {
         for entry in entries {
             self.since.get_or_insert(entry.time);
             (self.through, self.time) = (entry.offset, entry.time);
+            let mut name = None;
             match Gist::of(&entry.payload) {
-                Ok(Gist::Event(event)) => self.see_event(entry, &event, &mut seen),
+                Ok(Gist::Event(event)) => name = self.see_event(entry, &event, &mut seen),
                 Ok(Gist::Outcome(outcome)) => see_outcome(entry.time, &outcome, &mut seen),
                 Ok(Gist::Other(record)) => {
                     if let Record::Deployment(deployment) = *record
@@ -151,27 +191,28 @@ impl Observed {
                 }
                 Err(_) => self.missed += 1,
             }
+            self.recent.push(entry.offset, name);
         }
         // The entries outlive what was seen in them.
         self.count(log, seen);
     }
 
-    fn see_event<'a>(&mut self, entry: &Entry, event: &EventGist<'a>, seen: &mut Vec<Seen<'a>>) {
-        let Some(name) = self.id(event.r#type) else {
-            self.beyond += 1;
-            return;
-        };
-        if self.recent.len() == REMEMBERED {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((entry.offset, name));
+    /// Answers its type, where that is counted.
+    fn see_event<'a>(
+        &mut self,
+        entry: &Entry,
+        event: &EventGist<'a>,
+        seen: &mut Vec<Seen<'a>>,
+    ) -> Option<Id> {
+        let name = self.id(event.r#type);
         let plugin = event.source.strip_prefix(PLUGIN_SOURCE);
-        let Some(by) = self.id(plugin.unwrap_or_default()) else {
+        let by = name.and_then(|_| self.id(plugin.unwrap_or_default()));
+        let (Some(of), Some(by)) = (name, by) else {
             self.beyond += 1;
-            return;
+            return name;
         };
         let has_room = self.has_room();
-        match place(&mut self.emits, (by, name), has_room) {
+        match place(&mut self.emits, (by, of), has_room) {
             Some(flow) => flow.add(entry.time),
             None => self.beyond += 1,
         }
@@ -181,9 +222,10 @@ impl Observed {
             seen.push(Seen {
                 event: Offset(cause),
                 time: entry.time,
-                what: What::Emitted(plugin, name),
+                what: What::Emitted(plugin, of),
             });
         }
+        name
     }
 
     /// Whether there is room for one way more.
@@ -221,9 +263,7 @@ impl Observed {
 
     /// The type of each event that was `seen`: those that are remembered, and the others read from `log` at once.
     fn types_of(&mut self, log: &dyn Log, seen: &[Seen<'_>]) -> Vec<Option<Id>> {
-        let mut near = 0;
-        let types = seen.iter().map(|one| self.remembered(one.event, &mut near));
-        let mut types: Vec<_> = types.collect();
+        let mut types: Vec<_> = seen.iter().map(|one| self.recent.get(one.event)).collect();
         if types.iter().all(Option::is_some) {
             return types;
         }
@@ -234,19 +274,6 @@ impl Observed {
             *of = of.or_else(|| read.get(&one.event).copied());
         }
         types
-    }
-
-    /// The type of the event at `offset`, where it is one of the last. Whoever settles events mostly does so in their order: it is
-    /// looked for behind where the one before was, which is `near`.
-    fn remembered(&self, offset: Offset, near: &mut usize) -> Option<Id> {
-        let is_there = |at: &usize| self.recent.get(*at).is_some_and(|(found, _)| *found == offset);
-        let anywhere = || {
-            self.recent
-                .binary_search_by_key(&offset, |(found, _)| *found)
-                .ok()
-        };
-        *near = (*near..*near + 4).find(is_there).or_else(anywhere)?;
-        Some(self.recent[*near].1)
     }
 
     /// The types of the events at these offsets of `log`.
