@@ -10,6 +10,9 @@ use crate::{Micros, Offset};
 /// Length of a batch's header.
 pub(crate) const HEADER: usize = 17;
 
+/// Bytes of memory that a batch keeps when it is cleared.
+const LITTLE: usize = 64 << 10;
+
 /// One record as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -68,6 +71,19 @@ impl Batch {
         let length = u32::try_from(self.bytes.len() - at - 4).expect("a record is shorter than 4 GiB");
         self.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
         self.count += 1;
+    }
+
+    /// Add the records of `other`, as they are.
+    pub fn append(&mut self, other: &Self) {
+        self.bytes.extend_from_slice(&other.bytes[HEADER..]);
+        self.count += other.count;
+    }
+
+    /// Forget its records, and keep the memory that they took, where that is little.
+    pub fn clear(&mut self) {
+        self.bytes.truncate(HEADER);
+        self.bytes.shrink_to(LITTLE);
+        self.count = 0;
     }
 
     /// Name the writer, so that a later append can be made on the condition that this is its last batch. At

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nerve_eventlog::{Clock, Entry, Log, Micros, Offset, ReadError};
+use nerve_eventlog::{Batch, Clock, Entry, Log, Micros, Offset, ReadError};
 
 use self::interrupted::Interrupted;
 use self::journal::LaneJournal;
@@ -100,6 +100,8 @@ pub struct Lane {
     /// Why that is not there, where it should be.
     missing: Option<Arc<str>>,
     entries: Vec<Entry>,
+    /// What the delivery under way emits; kept for its memory.
+    emitted: Batch,
     journal: Arc<dyn Journal>,
 }
 
@@ -267,6 +269,7 @@ impl Lane {
             before: None,
             missing: None,
             entries: Vec::new(),
+            emitted: Batch::new(),
             journal,
         }
     }
@@ -375,8 +378,7 @@ impl Lane {
         loop {
             let alone = under_way.runs_alone().then(|| subscriber.shared.lock());
             let (delivery, mut handled) = self.handle(entry, &event, &under_way);
-            let mut shared = alone.unwrap_or_else(|| subscriber.shared.lock());
-            if self.settle(subscriber, &mut shared, &mut under_way, &delivery, &mut handled)? {
+            if self.settle(subscriber, alone, &mut under_way, &delivery, &mut handled)? {
                 return Ok(());
             }
         }

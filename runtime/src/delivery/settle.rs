@@ -1,7 +1,7 @@
 //! 6 SETTLE: from what a handler did to the one batch that says so.
 //!
-//! Both steps are pure. [`decide`] knows the rules: done, retry at a time, or dead, with what the breaker makes
-//! of it. [`batch`] writes the outcome and, behind it, every emitted event.
+//! The steps are pure. [`emitted`] writes every emitted event, before anybody is asked to wait. [`decide`] knows the rules: done,
+//! retry at a time, or dead, with what the breaker makes of it. [`batch`] writes the outcome and puts what was emitted behind it.
 
 use std::fmt::Write as _;
 
@@ -179,22 +179,26 @@ pub fn refuse_effects(handled: &Handled, previous: &[Option<bytes::Bytes>], limi
     })
 }
 
-/// The batch of one delivery: `outcome`, and the events it emitted where it is done.
-pub fn batch(log: LogId, outcome: &mut Outcome<'_>, delivery: &Delivery<'_>, handled: &Handled) -> Batch {
-    let emits = if outcome.verdict == Verdict::Done && !mutes(delivery) {
-        &handled.effects.emits[..]
-    } else {
-        &[]
-    };
-    outcome.emitted = u32::try_from(emits.len()).unwrap_or(u32::MAX);
-    let size: usize = emits.iter().map(|emit| emit.data.len() + 256).sum();
-    let mut batch = Batch::with_capacity(size + 256);
+/// Add to `out` what `delivery` emits where it is done: that needs to know nothing of others.
+pub fn emitted(log: LogId, plugin: &str, delivery: &Delivery<'_>, handled: &Handled, out: &mut Batch) {
+    let emits = &handled.effects.emits;
+    if emits.is_empty() || handled.failure.is_some() || mutes(delivery) {
+        return;
+    }
+    let mut emitter = Emitter::new(log, plugin, delivery);
+    for (index, emit) in (0..).zip(emits) {
+        out.push_with(|out| emitter.encode(emit, index, delivery.event.hops() + 1, out));
+    }
+}
+
+/// The batch of one delivery: `outcome`, and the events that it `emitted` where it is done.
+pub fn batch(outcome: &mut Outcome<'_>, emitted: &Batch) -> Batch {
+    let emitted = Some(emitted).filter(|_| outcome.verdict == Verdict::Done);
+    outcome.emitted = emitted.map_or(0, |emitted| u32::try_from(emitted.len()).unwrap_or(u32::MAX));
+    let mut batch = Batch::with_capacity(emitted.map_or(0, Batch::size) + 256);
     batch.push_with(|out| Record::encode_outcome(outcome, out));
-    if !emits.is_empty() {
-        let mut emitter = Emitter::new(log, outcome.plugin, delivery);
-        for (index, emit) in (0..).zip(emits) {
-            batch.push_with(|out| emitter.encode(emit, index, delivery.event.hops() + 1, out));
-        }
+    if let Some(emitted) = emitted {
+        batch.append(emitted);
     }
     batch
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
+use parking_lot::MutexGuard;
 
 use super::interrupted::Interrupted;
 use super::{Lane, LaneError, Running, Shared, Side, UnderWay};
@@ -25,15 +26,20 @@ use crate::state::{KeyValues, OpenAttempt, PluginState};
 
 impl Lane {
     /// Settle `delivery`; whether it is settled. It is not where another lane has changed what it read: then
-    /// nothing came of it, and it is to be handled again.
+    /// nothing came of it, and it is to be handled again. What runs `alone` holds what the lanes share already; others take it when
+    /// they have written down what was emitted.
     pub(in crate::delivery) fn settle(
         &mut self,
         subscriber: &Subscriber,
-        shared: &mut Shared,
+        alone: Option<MutexGuard<'_, Shared>>,
         under_way: &mut UnderWay,
         delivery: &Delivery<'_>,
         handled: &mut Handled,
     ) -> Result<bool, LaneError> {
+        let log = self.log.id();
+        self.emitted.clear();
+        settle::emitted(log, &subscriber.name, delivery, handled, &mut self.emitted);
+        let mut shared = alone.unwrap_or_else(|| subscriber.shared.lock());
         let tried = self.tried(under_way, delivery.attempt);
         let running = under_way.side.of(&mut self.running, &mut self.before);
         let historic = under_way.turned.historic;
@@ -67,7 +73,7 @@ impl Lane {
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
         let parked = parked_from(ground.cursor, order_key);
-        let set = || settle::timers(self.log.id(), &subscriber.name, delivery, handled);
+        let set = || settle::timers(log, &subscriber.name, delivery, handled);
         let timers = (!failed && !is_muted).then(set).unwrap_or_default();
         let next_timer = state.timers.next();
         queue.end(under_way.hold);
@@ -110,7 +116,7 @@ impl Lane {
             rewind: under_way.replay(handled, is_muted && !failed),
             own: apart.is_some(),
         };
-        let batch = settle::batch(self.log.id(), &mut outcome, delivery, handled).writer(&subscriber.writer);
+        let batch = settle::batch(&mut outcome, &self.emitted).writer(&subscriber.writer);
         let condition = Condition {
             writer: &subscriber.writer,
             last: state.settled_at,

@@ -85,14 +85,8 @@ impl Stepped {
                     seed: ran.seed,
                     outside: Outside::default(),
                 };
-                let mut shared = subscriber.shared.lock();
-                let settled = bed.lanes[n].settle(
-                    &subscriber,
-                    &mut shared,
-                    &mut under_way,
-                    &delivery,
-                    &mut ran.handled,
-                );
+                let lane = &mut bed.lanes[n];
+                let settled = lane.settle(&subscriber, None, &mut under_way, &delivery, &mut ran.handled);
                 if !settled.unwrap() {
                     self.at[n] = At::Chose(entry, under_way);
                 }
