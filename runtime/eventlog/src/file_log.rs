@@ -29,7 +29,7 @@ use crate::storage::Storage;
 use crate::sync::{self, Writer};
 use crate::{
     AppendError, Appended, Batch, Bounds, Clock, Condition, DropError, Log, LogId, Micros, Offset, OpenError,
-    Poisoned, Reach, ReadError,
+    Poisoned, Reach, ReadError, Watcher,
 };
 
 /// How a log works.
@@ -64,8 +64,6 @@ impl Default for Options {
         }
     }
 }
-
-pub(crate) type Watcher = Box<dyn Fn(Result<Offset, Poisoned>) + Send + Sync>;
 
 /// What the appending, reading and syncing threads share.
 pub(crate) struct Shared {
@@ -470,11 +468,11 @@ impl Shared {
         self.tell(&Err(poisoned));
     }
 
-    pub(crate) fn tell(&self, durable: &Result<Offset, Poisoned>) {
-        self.watchers
-            .lock()
-            .iter()
-            .for_each(|watcher| watcher(durable.clone()));
+    /// Whether anybody waited for it.
+    pub(crate) fn tell(&self, durable: &Result<Offset, Poisoned>) -> bool {
+        let watchers = self.watchers.lock();
+        let waited = |any, watcher: &Watcher| watcher(durable.clone()) | any;
+        watchers.iter().fold(false, waited)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,6 +21,9 @@ const PREPARED: usize = 256 << 10;
 
 /// A frame larger than this is most of what a sync waits for, and prepares nothing.
 const SMALL: usize = PREPARED / 4;
+
+/// For how long appends gather that nobody waits for.
+const GATHER: Duration = Duration::from_micros(100);
 
 /// Writes frames at the end of the last segment.
 pub(crate) struct Writer {
@@ -217,11 +221,14 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
             state.hot.shrink(shared.options.hot_bytes, durable);
             !state.pending.is_empty()
         };
-        shared.progress.notify_all();
-        shared.tell(&Ok(durable));
+        let waited = shared.progress.notify_all() > 0;
+        let waited = shared.tell(&Ok(durable)) || waited;
         group.clear();
         if !more {
             writer.mark(shared)?;
+        }
+        if !waited && shared.options.durability == Durability::Os {
+            gather(shared);
         }
     }
     writer.sync()?;
@@ -232,6 +239,15 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
         other => other?,
     }
     writer.sync()
+}
+
+/// Let appends come for a moment, where nobody waited for the last ones. A write takes so little that each append would find the thread
+/// asleep, and to wake it takes who appends longer than to append.
+fn gather(shared: &Shared) {
+    let mut state = shared.state.lock();
+    if state.pending.is_empty() && !state.closing {
+        shared.work.wait_for(&mut state, GATHER);
+    }
 }
 
 /// Take what waits, up to a frame's worth; false once the log is closing and nothing waits.

@@ -72,6 +72,40 @@ fn records(count: u64) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn what_nobody_waits_for_is_written_all_the_same_also_at_os() {
+    for (durability, waited) in [
+        (Durability::Os, false),
+        (Durability::Os, true),
+        (Durability::Fsync, false),
+    ] {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+        let options = Options {
+            durability,
+            ..small()
+        };
+        let (log, _, _) = open(storage.clone(), options.clone()).unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        log.on_durable(Box::new(move |durable| {
+            told.send(durable.unwrap()).ok();
+            waited
+        }));
+        for n in 1..=500 {
+            let appended = log.append(batch(&[&record(n)]), None).unwrap();
+            // The thread is found busy, gathering and asleep.
+            if n % 3 == 0 {
+                while heard.recv().unwrap() < appended.last {}
+            }
+        }
+        while log.bounds().durable < Offset(500) {
+            heard.recv().unwrap();
+        }
+        log.close().unwrap();
+        drop(log);
+        assert_eq!(open(storage, options).unwrap().2, records(500), "{durability:?}");
+    }
+}
+
+#[test]
 fn every_storage_and_durability_conforms() {
     let folders: Vec<_> = (0..20).map(|_| tempfile::tempdir().unwrap()).collect();
     for durability in [Durability::Fsync, Durability::Os, Durability::Memory] {

@@ -134,15 +134,7 @@ impl Lane {
         if !historic {
             subscriber.notify_settled(queue.passed());
         }
-        match outcome.verdict {
-            Verdict::Retry { due, .. } => queue.park(order_key(), Micros(due)),
-            Verdict::Done | Verdict::Dead { .. } => queue.settled(event.key),
-        }
-        // This lane may be long at its next event: somebody has to wait for the retry.
-        if retried && queue.has_several() {
-            shared.wake(subscriber);
-        }
-        shared.ends(historic, delivery.offset);
+        shared.settled(subscriber, historic, delivery, &outcome.verdict);
         Ok(true)
     }
 }
@@ -178,10 +170,28 @@ impl Shared {
         queue.expect("what is settled was queued")
     }
 
-    /// The delivery of `event` is settled: what the other queue has of its key may run.
-    fn ends(&mut self, historic: bool, event: Offset) {
+    /// `delivery` is settled: it waits for its retry, or what both queues have of its key may run.
+    fn settled(
+        &mut self,
+        subscriber: &Subscriber,
+        historic: bool,
+        delivery: &Delivery<'_>,
+        verdict: &Verdict<'_>,
+    ) {
+        let key = delivery.event.key;
+        let queue = self.queue_of(historic);
+        match verdict {
+            Verdict::Retry { due, .. } => {
+                queue.park(OrderKey::of(key, delivery.offset), Micros(*due));
+                // This lane may be long at its next event: somebody has to wait for the retry.
+                if queue.has_several() {
+                    self.wake(subscriber);
+                }
+            }
+            Verdict::Done | Verdict::Dead { .. } => queue.settled(key),
+        }
         if let Some(history) = &mut self.history {
-            history.ends(historic, event);
+            history.ends(historic, delivery.offset);
         }
     }
 }
