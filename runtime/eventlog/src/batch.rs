@@ -73,6 +73,11 @@ impl Batch {
         self.count += 1;
     }
 
+    /// Make room for `bytes` more bytes of records.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     /// Add the records of `other`, as they are.
     pub fn append(&mut self, other: &Self) {
         self.bytes.extend_from_slice(&other.bytes[HEADER..]);

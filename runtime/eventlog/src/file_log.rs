@@ -29,7 +29,7 @@ use crate::storage::Storage;
 use crate::sync::{self, Writer};
 use crate::{
     AppendError, Appended, Batch, Bounds, Clock, Condition, DropError, Log, LogId, Micros, Offset, OpenError,
-    Poisoned, Reach, ReadError, Watcher,
+    Poisoned, Reach, ReadError,
 };
 
 /// How a log works.
@@ -65,6 +65,8 @@ impl Default for Options {
     }
 }
 
+pub(crate) type Watcher = Box<dyn Fn(Result<Offset, Poisoned>) + Send + Sync>;
+
 /// What the appending, reading and syncing threads share.
 pub(crate) struct Shared {
     pub(crate) id: LogId,
@@ -72,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) state: Mutex<State>,
+    /// Whether something waits to be written: for a look without the lock, under which it changes.
+    pub(crate) waits: AtomicBool,
     /// Signalled when there is something to sync.
     pub(crate) work: Condvar,
     /// Signalled when more is durable, or never will be.
@@ -182,6 +186,7 @@ impl FileLog {
             clock,
             storage,
             state: Mutex::new(state),
+            waits: AtomicBool::new(false),
             work: Condvar::new(),
             progress: Condvar::new(),
             segments: Mutex::new(found.segments),
@@ -333,6 +338,7 @@ impl Log for FileLog {
             state.hot.push(sealed.clone());
             state.undurable_bytes += sealed.len();
             state.pending.push_back((sealed, records));
+            self.shared.waits.store(true, Ordering::Relaxed);
             // One ring is enough: whoever appends before the thread is awake finds it rung for.
             if std::mem::take(&mut state.idle) {
                 self.shared.work.notify_one();
@@ -468,11 +474,11 @@ impl Shared {
         self.tell(&Err(poisoned));
     }
 
-    /// Whether anybody waited for it.
-    pub(crate) fn tell(&self, durable: &Result<Offset, Poisoned>) -> bool {
-        let watchers = self.watchers.lock();
-        let waited = |any, watcher: &Watcher| watcher(durable.clone()) | any;
-        watchers.iter().fold(false, waited)
+    pub(crate) fn tell(&self, durable: &Result<Offset, Poisoned>) {
+        self.watchers
+            .lock()
+            .iter()
+            .for_each(|watcher| watcher(durable.clone()));
     }
 }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::batch::{self, Entry};
 use crate::{Micros, Offset};
 
-/// Records for which room is made before it is known whether they are wanted.
-const MANY: usize = 1024;
+/// Bytes of a record that is a small one.
+const LITTLE: usize = 64;
 
 /// What a batch costs beside its bytes.
 const OVERHEAD: usize = 96;
@@ -181,7 +181,7 @@ impl Found {
     /// The records: about `max_bytes`, at least one.
     pub(crate) fn read(&self) -> Vec<Entry> {
         let records: usize = self.batches.iter().map(|batch| batch.count as usize).sum();
-        let (mut out, mut bytes) = (Vec::with_capacity(records.min(MANY)), 0);
+        let (mut out, mut bytes) = (Vec::with_capacity(records.min(self.max_bytes / LITTLE + 1)), 0);
         for batch in &self.batches {
             let go_on = batch.entries(|offset, start, stop| {
                 if offset < self.from {

@@ -42,7 +42,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use file_log::{Durability, FileLog, MemoryUse, Options, Scrubbed, SegmentInfo, Snapshot};
 pub use ids::{LogId, Micros, Offset};
 pub use log::{
-    AppendError, Appended, Bounds, Condition, DropError, Log, OpenError, Poisoned, Reach, ReadError, Watcher,
+    AppendError, Appended, Bounds, Condition, DropError, Log, OpenError, Poisoned, Reach, ReadError,
 };
 pub use recovery::{Known, Recovered, TornTail};
 

@@ -2,9 +2,6 @@
 
 use crate::{Batch, Entry, LogId, Micros, Offset};
 
-/// Told what is durable; answers whether anybody waited for it.
-pub type Watcher = Box<dyn Fn(Result<Offset, Poisoned>) -> bool + Send + Sync>;
-
 /// One total order of records.
 ///
 /// ```text
@@ -42,9 +39,8 @@ pub trait Log: Send + Sync {
     fn wait_durable(&self, through: Offset) -> Result<(), Poisoned>;
 
     /// Call `watcher` with the highest durable offset whenever it grows, and once when the log is poisoned. It is
-    /// called on the syncing thread and must not block, and answers whether anybody waited for it: where nobody does, appends that
-    /// come one by one may be written together a little later.
-    fn on_durable(&self, watcher: Watcher);
+    /// called on the syncing thread and must not block.
+    fn on_durable(&self, watcher: Box<dyn Fn(Result<Offset, Poisoned>) + Send + Sync>);
 
     /// Drop what lies below `offset`, in whole segments; answers the first offset that is left. Drops nothing while a
     /// copy is made.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -22,8 +22,8 @@ const PREPARED: usize = 256 << 10;
 /// A frame larger than this is most of what a sync waits for, and prepares nothing.
 const SMALL: usize = PREPARED / 4;
 
-/// For how long appends gather that nobody waits for.
-const GATHER: Duration = Duration::from_micros(100);
+/// How often the thread looks for more before it goes to sleep: for some 20 µs, where nobody else wants the processor.
+const LOOKS: u32 = 50;
 
 /// Writes frames at the end of the last segment.
 pub(crate) struct Writer {
@@ -221,14 +221,15 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
             state.hot.shrink(shared.options.hot_bytes, durable);
             !state.pending.is_empty()
         };
-        let waited = shared.progress.notify_all() > 0;
-        let waited = shared.tell(&Ok(durable)) || waited;
+        shared.progress.notify_all();
+        shared.tell(&Ok(durable));
         group.clear();
-        if !more {
-            writer.mark(shared)?;
-        }
-        if !waited && shared.options.durability == Durability::Os {
-            gather(shared);
+        if shared.options.durability == Durability::Fsync {
+            if !more {
+                writer.mark(shared)?;
+            }
+        } else {
+            stay_awake(shared);
         }
     }
     writer.sync()?;
@@ -241,12 +242,14 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
     writer.sync()
 }
 
-/// Let appends come for a moment, where nobody waited for the last ones. A write takes so little that each append would find the thread
-/// asleep, and to wake it takes who appends longer than to append.
-fn gather(shared: &Shared) {
-    let mut state = shared.state.lock();
-    if state.pending.is_empty() && !state.closing {
-        shared.work.wait_for(&mut state, GATHER);
+/// Look a few times whether more comes before going to sleep. A write takes so little that each append of a busy lane would find the
+/// thread asleep, and to wake it takes who appends longer than to append.
+fn stay_awake(shared: &Shared) {
+    for _ in 0..LOOKS {
+        if shared.waits.load(Ordering::Relaxed) {
+            return;
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -275,6 +278,7 @@ fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>) -> bo
         bytes += next.len();
         group.extend(state.pending.pop_front());
     }
+    shared.waits.store(!state.pending.is_empty(), Ordering::Relaxed);
     true
 }
 

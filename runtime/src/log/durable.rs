@@ -50,8 +50,8 @@ impl Durable {
         }
     }
 
-    /// A sync ended, or no other will; whether anybody waited for it.
-    pub(super) fn tell(&self, reached: Result<Offset, Stopped>) -> bool {
+    /// A sync ended, or no other will.
+    pub(super) fn tell(&self, reached: Result<Offset, Stopped>) {
         let woken = {
             let mut waiting = self.0.lock();
             let rest = match &reached {
@@ -61,9 +61,7 @@ impl Durable {
             waiting.reached = reached;
             std::mem::replace(&mut waiting.wakers, rest)
         };
-        let waited = !woken.is_empty();
         woken.into_values().for_each(Waker::wake);
-        waited
     }
 }
 
@@ -146,16 +144,15 @@ mod tests {
     fn those_alone_are_woken_whose_offset_is_reached() {
         let durable = Durable::new(Offset(3));
         let [mut four, mut seven, mut eight] = [4, 7, 8].map(|through| Waits::begin(&durable, through));
-        assert!(durable.tell(Ok(Offset(7))), "somebody waited");
+        durable.tell(Ok(Offset(7)));
         assert_eq!([four.woken(), seven.woken(), eight.woken()], [1, 1, 0]);
         assert_eq!(four.poll(), Poll::Ready(Ok(Offset(7))));
         assert_eq!(seven.poll(), Poll::Ready(Ok(Offset(7))));
         assert_eq!(eight.poll(), Poll::Pending, "asked again without being woken");
         durable.tell(Ok(Offset(8)));
-        assert!(!durable.tell(Ok(Offset(9))), "nobody did");
         assert_eq!(eight.woken(), 1, "once, however often it was asked");
-        assert_eq!(eight.poll(), Poll::Ready(Ok(Offset(9))));
-        assert_eq!(durable.now(), Ok(Offset(9)));
+        assert_eq!(eight.poll(), Poll::Ready(Ok(Offset(8))));
+        assert_eq!(durable.now(), Ok(Offset(8)));
     }
 
     #[test]

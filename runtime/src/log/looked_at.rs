@@ -2,7 +2,7 @@
 
 use nerve_eventlog::{
     AppendError, Appended, Batch, Bounds, Condition, DropError, Entry, Log, LogId, Offset, Poisoned, Reach,
-    ReadError, Watcher,
+    ReadError,
 };
 
 /// The log `of`, with `before` called before each read of it, with its first offset.
@@ -52,7 +52,7 @@ impl<L: Log> Log for LookedAt<'_, L> {
         self.of.wait_durable(through)
     }
 
-    fn on_durable(&self, watcher: Watcher) {
+    fn on_durable(&self, watcher: Box<dyn Fn(Result<Offset, Poisoned>) + Send + Sync>) {
         self.of.on_durable(watcher);
     }
 

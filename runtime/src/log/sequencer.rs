@@ -63,7 +63,7 @@ impl Sequencer {
         });
         // Not the sequencer: it has the log, whose last owner must not be its own syncing thread.
         log.on_durable(Box::new(move |state| {
-            durable.tell(state.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string())))
+            durable.tell(state.map_err(|poisoned| Stopped::Poisoned(poisoned.to_string())));
         }));
         sequencer
     }

@@ -127,7 +127,7 @@ fn invariant_07_a_sync_that_finds_the_disk_full_poisons_and_is_not_retried() {
         let poisoned = Arc::new(AtomicBool::new(false));
         let told = poisoned.clone();
         log.on_durable(Box::new(move |durable| {
-            told.fetch_or(durable.is_err(), Ordering::SeqCst)
+            told.fetch_or(durable.is_err(), Ordering::SeqCst);
         }));
         disk.fail_syncs_from(fails_at);
         let ended = || poisoned.load(Ordering::SeqCst) || disk.syncs() > fails_at;
