@@ -27,7 +27,7 @@ use super::history::History;
 use super::pace::SHARE;
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
-use super::settle;
+use super::settle::{self, Emitter};
 use super::subscriber::{Slot, Subscriber};
 use super::timer::{self, TimerLimits};
 use crate::host::Stopped;
@@ -100,6 +100,7 @@ pub struct Lane {
     /// Why that is not there, where it should be.
     missing: Option<Arc<str>>,
     entries: Vec<Entry>,
+    emitter: Emitter,
     /// What the delivery under way emits; kept for its memory.
     emitted: Batch,
     journal: Arc<dyn Journal>,
@@ -253,6 +254,7 @@ impl Lane {
         dice: fastrand::Rng,
     ) -> Self {
         let log = sequencer.log().clone();
+        let emitter = Emitter::new(log.id(), &subscriber.name);
         let journal = Arc::new(LaneJournal {
             subscriber: subscriber.clone(),
             sequencer: sequencer.clone(),
@@ -269,6 +271,7 @@ impl Lane {
             before: None,
             missing: None,
             entries: Vec::new(),
+            emitter,
             emitted: Batch::new(),
             journal,
         }

@@ -180,14 +180,15 @@ pub fn refuse_effects(handled: &Handled, previous: &[Option<bytes::Bytes>], limi
 }
 
 /// Add to `out` what `delivery` emits where it is done: that needs to know nothing of others.
-pub fn emitted(log: LogId, plugin: &str, delivery: &Delivery<'_>, handled: &Handled, out: &mut Batch) {
+pub fn emitted(emitter: &mut Emitter, delivery: &Delivery<'_>, handled: &Handled, out: &mut Batch) {
     let emits = &handled.effects.emits;
     if emits.is_empty() || handled.failure.is_some() || mutes(delivery) {
         return;
     }
-    let mut emitter = Emitter::new(log, plugin, delivery);
+    emitter.trace(delivery);
+    out.reserve(emits.iter().map(|emit| emit.data.len() + EFFECT_BYTES).sum());
     for (index, emit) in (0..).zip(emits) {
-        out.push_with(|out| emitter.encode(emit, index, delivery.event.hops() + 1, out));
+        out.push_with(|out| emitter.encode(delivery, emit, index, delivery.event.hops() + 1, out));
     }
 }
 
@@ -221,39 +222,53 @@ pub fn muted(handled: &Handled) -> Vec<Muted<'_>> {
     emits.chain(timers).collect()
 }
 
-/// Makes the records of the events that a delivery emits, now or by a timer.
-struct Emitter<'a> {
-    delivery: &'a Delivery<'a>,
+/// Makes the records of the events that the deliveries of a plugin emit, now or by a timer.
+pub struct Emitter {
     log: LogId,
     source: String,
     id: String,
-    traceparent: Option<String>,
+    /// Of what the delivery emits; empty where its event has none.
+    traceparent: String,
 }
 
-impl<'a> Emitter<'a> {
-    fn new(log: LogId, plugin: &'a str, delivery: &'a Delivery<'a>) -> Self {
-        let mut source = String::with_capacity(64);
-        source.push_str(PLUGIN_SOURCE);
-        source.push_str(plugin);
+impl Emitter {
+    /// Emits events of `plugin`.
+    pub fn new(log: LogId, plugin: &str) -> Self {
         Self {
-            delivery,
             log,
-            source,
-            id: String::with_capacity(32),
-            traceparent: traceparent(log, plugin, delivery),
+            source: [PLUGIN_SOURCE, plugin].concat(),
+            id: String::new(),
+            traceparent: String::new(),
         }
     }
 
-    /// Append the record of `emit` to `out`. It is the delivery's effect number `index`.
-    fn encode(&mut self, emit: &Emit, index: u32, hops: u32, out: &mut Vec<u8>) {
-        let (event, offset) = (self.delivery.event, self.delivery.offset.0);
+    /// What is emitted from here on has the trace of `delivery`'s event, and the delivery as its span.
+    fn trace(&mut self, delivery: &Delivery<'_>) {
+        self.traceparent.clear();
+        let Some(parent) = delivery.event.traceparent else {
+            return;
+        };
+        let span = DeliverySpan {
+            log: self.log.short(),
+            event: delivery.offset.0,
+            plugin: &self.source[PLUGIN_SOURCE.len()..],
+            attempt: delivery.attempt,
+            generation: delivery.rewind.map(|of| of.generation.0),
+            redriven: delivery.replay.then_some(delivery.started.0),
+        };
+        TraceContext::child_of(parent, span.id(), &mut self.traceparent);
+    }
+
+    /// Append the record of `emit` to `out`. It is effect number `index` of `delivery`.
+    fn encode(&mut self, delivery: &Delivery<'_>, emit: &Emit, index: u32, hops: u32, out: &mut Vec<u8>) {
+        let (event, offset) = (delivery.event, delivery.offset.0);
         self.id.clear();
         hex(self.log.short().into(), 8, &mut self.id);
         self.id.push('-');
         hex(offset, 1, &mut self.id);
         self.id.push('-');
         decimal(index, &mut self.id);
-        if let Some(of) = self.delivery.rewind {
+        if let Some(of) = delivery.rewind {
             write!(self.id, "-{:x}", of.generation.0).expect("a string takes everything");
         }
         let record = Event {
@@ -272,7 +287,7 @@ impl<'a> Emitter<'a> {
                 hops,
                 index,
             }),
-            traceparent: self.traceparent.as_deref(),
+            traceparent: Some(&*self.traceparent).filter(|own| !own.is_empty()),
             data_schema: None,
             extensions: Vec::new(),
         };
@@ -286,13 +301,13 @@ pub struct Timer<'a> {
     set: Option<(Micros, Vec<u8>)>,
 }
 
-/// The timers that a delivery of `plugin` sets and cancels. Their events are its effects behind those it emits.
-pub fn timers<'a>(log: LogId, plugin: &str, delivery: &Delivery<'_>, handled: &'a Handled) -> Vec<Timer<'a>> {
+/// The timers that a delivery sets and cancels. Their events are its effects behind those it emits.
+pub fn timers<'a>(emitter: &mut Emitter, delivery: &Delivery<'_>, handled: &'a Handled) -> Vec<Timer<'a>> {
     let timers = &handled.effects.timers;
     if timers.is_empty() {
         return Vec::new();
     }
-    let mut emitter = Emitter::new(log, plugin, delivery);
+    emitter.trace(delivery);
     let mut index = u32::try_from(handled.effects.emits.len()).unwrap_or(u32::MAX);
     timers
         .iter()
@@ -304,7 +319,7 @@ pub fn timers<'a>(log: LogId, plugin: &str, delivery: &Delivery<'_>, handled: &'
                     0
                 };
                 let mut event = Vec::with_capacity(set.emit.data.len() + 256);
-                emitter.encode(&set.emit, index, hops, &mut event);
+                emitter.encode(delivery, &set.emit, index, hops, &mut event);
                 index = index.saturating_add(1);
                 (set.due, event)
             });
@@ -327,20 +342,6 @@ pub fn timer_changes<'a>(timers: &'a [Timer<'_>]) -> Vec<TimerChange<'a>> {
 
 /// Sources that begin with this are plugins.
 pub const PLUGIN_SOURCE: &str = "nerve:";
-
-/// The `traceparent` of what a delivery of `plugin` emits: its event's trace, and the delivery as the span.
-fn traceparent(log: LogId, plugin: &str, delivery: &Delivery<'_>) -> Option<String> {
-    let parent = delivery.event.traceparent?;
-    let span = DeliverySpan {
-        log: log.short(),
-        event: delivery.offset.0,
-        plugin,
-        attempt: delivery.attempt,
-        generation: delivery.rewind.map(|of| of.generation.0),
-        redriven: delivery.replay.then_some(delivery.started.0),
-    };
-    TraceContext::child_of(parent, span.id())
-}
 
 /// Append `number` to `out`: what formats anything costs several times as much.
 fn decimal(number: u32, out: &mut String) {

@@ -36,9 +36,8 @@ impl Lane {
         delivery: &Delivery<'_>,
         handled: &mut Handled,
     ) -> Result<bool, LaneError> {
-        let log = self.log.id();
         self.emitted.clear();
-        settle::emitted(log, &subscriber.name, delivery, handled, &mut self.emitted);
+        settle::emitted(&mut self.emitter, delivery, handled, &mut self.emitted);
         let mut shared = alone.unwrap_or_else(|| subscriber.shared.lock());
         let tried = self.tried(under_way, delivery.attempt);
         let running = under_way.side.of(&mut self.running, &mut self.before);
@@ -73,7 +72,7 @@ impl Lane {
         let retried = matches!(verdict, Verdict::Retry { .. });
         let (failed, dead) = (verdict != Verdict::Done, matches!(verdict, Verdict::Dead { .. }));
         let parked = parked_from(ground.cursor, order_key);
-        let set = || settle::timers(log, &subscriber.name, delivery, handled);
+        let set = || settle::timers(&mut self.emitter, delivery, handled);
         let timers = (!failed && !is_muted).then(set).unwrap_or_default();
         let next_timer = state.timers.next();
         queue.end(under_way.hold);
@@ -117,6 +116,7 @@ impl Lane {
             own: apart.is_some(),
         };
         let batch = settle::batch(&mut outcome, &self.emitted).writer(&subscriber.writer);
+        self.emitted.clear();
         let condition = Condition {
             writer: &subscriber.writer,
             last: state.settled_at,
