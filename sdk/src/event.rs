@@ -44,10 +44,10 @@ pub trait Event: Schema + Serialize + DeserializeOwned {
         event_type == Self::TYPE
     }
 
-    /// Read the data of an event of type `event_type`. Data that can't be read is told with the field at fault.
+    /// Read the data of `event`. Data that can't be read is told with the field at fault.
     #[doc(hidden)]
-    fn read(_event_type: &str, data: &[u8]) -> Result<Self, String> {
-        read(data)
+    fn read(event: &RawEvent) -> Result<Self, String> {
+        read(event.data())
     }
 
     /// Declare that the older types that it upcasts are consumed.
@@ -110,7 +110,7 @@ impl<T: Event> Delivered<T> {
     /// Parse the data of `raw`. Data that is not a `T` is a reject that names the field.
     #[doc(hidden)]
     pub fn parse(raw: RawEvent) -> Result<Self, Failure> {
-        match T::read(raw.event_type(), raw.data()) {
+        match T::read(&raw) {
             Ok(data) => Ok(Self { data, raw }),
             Err(reason) => Err(unreadable(raw.event_type(), &reason).into()),
         }

@@ -83,11 +83,11 @@ fn upcasts(old: &syn::Type) -> TokenStream {
             event_type == Self::TYPE || #event::takes(event_type)
         }
 
-        fn read(event_type: &str, data: &[u8]) -> ::core::result::Result<Self, ::std::string::String> {
-            if #event::takes(event_type) {
-                return #event::read(event_type, data).map(<Self as ::nerve_sdk::Upcasts<#old>>::upcast);
+        fn read(event: &::nerve_sdk::RawEvent) -> ::core::result::Result<Self, ::std::string::String> {
+            if #event::takes(event.event_type()) {
+                return #event::read(event).map(<Self as ::nerve_sdk::Upcasts<#old>>::upcast);
             }
-            ::nerve_sdk::private::read::<Self>(data)
+            ::nerve_sdk::private::read::<Self>(event.data())
         }
 
         fn declare_older(manifest: &mut ::nerve_sdk::Manifest) {
