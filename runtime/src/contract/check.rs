@@ -223,7 +223,7 @@ impl<'a> Check<'a> {
         let mut required = 0;
         for _ in 0..count {
             let Some(name) = name(rest) else { return false };
-            let named = node.names().get(name);
+            let named = node.names.get(name);
             required += usize::from(named.is_some_and(|named| named.required));
             let valid = if node.patterns.is_empty() {
                 // The usual case, without a list.
@@ -240,7 +240,7 @@ impl<'a> Check<'a> {
                 return false;
             }
         }
-        if required == node.names().required {
+        if required == node.names.required {
             return true;
         }
         let has = |wanted: &String| pairs(count, inside).any(|(name, _)| name == wanted.as_bytes());

@@ -47,8 +47,8 @@ pub(super) struct Node {
     pub(super) patterns: Vec<(Regex, Id)>,
     pub(super) additional: Option<Id>,
     pub(super) required: Vec<String>,
-    /// Both of them by name, for whoever checks data.
-    names: Names,
+    /// `properties` and `required` together, for whoever checks data.
+    pub(super) names: Names,
     pub(super) property_count: Count,
     /// `allOf` and `$ref`.
     pub(super) all: Vec<Id>,
@@ -82,18 +82,16 @@ const FEW: usize = 8;
 
 impl Names {
     fn of(properties: &BTreeMap<String, Id>, required: &[String]) -> Self {
+        let must: BTreeSet<&String> = required.iter().collect();
         let all: BTreeSet<&String> = properties.keys().chain(required).collect();
-        let sorted: Vec<_> = all
-            .into_iter()
-            .map(|name| Named {
-                name: name.as_str().into(),
-                id: properties.get(name).copied(),
-                required: required.contains(name),
-            })
-            .collect();
+        let named = |name: &String| Named {
+            name: name.as_str().into(),
+            id: properties.get(name).copied(),
+            required: must.contains(name),
+        };
         Self {
-            required: sorted.iter().filter(|named| named.required).count(),
-            sorted,
+            sorted: all.into_iter().map(named).collect(),
+            required: must.len(),
         }
     }
 
@@ -336,11 +334,6 @@ impl Node {
             && self.all.is_empty()
             && self.choices.is_empty()
             && self.rare.is_empty()
-    }
-
-    /// What it says of properties by their names.
-    pub(super) fn names(&self) -> &Names {
-        &self.names
     }
 
     /// The node that an item at `at` is held to.

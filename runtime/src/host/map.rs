@@ -11,7 +11,7 @@ use crate::trace::map::{Declared, Map, Wanted, draw};
 /// Records behind which the log is followed: nothing is done for the map while less happens.
 const FOLLOW_EVERY: u64 = 4000;
 
-/// Chunks that are followed in a row: whoever asks for the map waits for no more.
+/// Chunks that are followed in a row, on one thread.
 const IN_A_ROW: usize = 16;
 
 impl Host {

@@ -127,16 +127,6 @@ struct Walk<'a> {
 
 const TOO_EARLY: &str = "it ends too early";
 
-/// Whether `text` is ASCII, as most names and short values are: to check the UTF-8 of those costs several times as much.
-fn is_ascii(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    let bits = words
-        .iter()
-        .fold(0, |bits, word| bits | u64::from_ne_bytes(*word));
-    let rest = rest.iter().fold(0, |bits, byte| bits | byte);
-    (bits & 0x8080_8080_8080_8080) == 0 && rest < 0x80
-}
-
 /// What is known of the bytes of texts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Texts {
@@ -228,7 +218,8 @@ impl<'a> Walk<'a> {
             short => usize::from(short & 0x1f),
         };
         let text = self.skip(length)?;
-        if self.texts == Texts::Any && !is_ascii(text) && std::str::from_utf8(text).is_err() {
+        // Most names and short values are ASCII, and to check the UTF-8 of those costs several times as much.
+        if self.texts == Texts::Any && !text.is_ascii() && std::str::from_utf8(text).is_err() {
             return Err("a text is not UTF-8");
         }
         Ok(text)
@@ -315,6 +306,9 @@ mod tests {
             b"\x01\x02",
             b"\xdd\xff\xff\xff\xff",
             b"\xa1\xff",
+            b"\xa9aaaaaaaa\xff",
+            b"\xa9aaaaaaa\xffa",
+            b"\xa5\xffaaaa",
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }

@@ -12,7 +12,7 @@ use crate::ingest::Identity;
 /// How much the window remembers. Beyond it, publishing an identity again makes a second event.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowOptions {
-    /// Identities at most; about 64 bytes each. Default 1,000,000.
+    /// Identities at most; about 67 bytes each. Default 1,000,000.
     pub count: usize,
     /// How long at most. Default one day.
     pub time: Duration,
@@ -230,7 +230,7 @@ impl Window {
         let place = Place::new(identity.name, number);
         let is_it = |place: &Place| place.is_of(identity.name, &self.order);
         match self.seen.entry(place.hash(), is_it, |place| place.hash()) {
-            // It was published again since it was forgotten for its age.
+            // It is remembered twice: the newer one counts.
             Slot::Occupied(mut before) => *before.get_mut() = place,
             Slot::Vacant(room) => drop(room.insert(place)),
         }

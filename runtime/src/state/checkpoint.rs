@@ -34,7 +34,7 @@ const MAGIC: [u8; 8] = *b"NERVECKP";
 const HASH: usize = 32;
 
 /// Bytes that are written before they are synced: the log syncs on the same disk, and would wait for all that is written.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -125,7 +125,7 @@ impl Checkpoint<'_> {
     }
 
     fn encode(&self, out: &mut impl Write) -> io::Result<()> {
-        rmp_serde::encode::write(out, self).map_err(io::Error::other)
+        rmp_serde::encode::write(out, self).map_err(said_by_the_system)
     }
 
     /// Write its file, durable with its name, and read it back.
@@ -146,6 +146,18 @@ impl Checkpoint<'_> {
             Err(io::Error::other(format!("{name} does not hold what was written")))
         }
     }
+}
+
+/// What the system said, which an encoder that could not write leaves out of what it says itself.
+fn said_by_the_system(error: rmp_serde::encode::Error) -> io::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return io::Error::new(io.kind(), io.to_string());
+        }
+        cause = inner.source();
+    }
+    io::Error::other(error)
 }
 
 /// Counts what is written.

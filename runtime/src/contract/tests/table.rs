@@ -351,3 +351,51 @@ fn a_schema_made_to_take_for_ever_does_not() {
         Verdict::Safe
     ));
 }
+
+#[test]
+fn properties_are_found_by_their_names_however_many_there_are() {
+    for many in [1, 2, 8, 9, 40] {
+        let name = |n: usize| format!("{}{n}", "x".repeat(n % 5));
+        let properties: serde_json::Map<String, Json> = (0..many)
+            .map(|n| {
+                (
+                    name(n),
+                    json!({"type": if n % 2 == 0 { "string" } else { "integer" }}),
+                )
+            })
+            .collect();
+        // One that is required is named nowhere else, and one is so twice.
+        let mut required: Vec<String> = (0..many).filter(|n| n % 3 == 0).map(name).collect();
+        required.extend(["other".into(), name(0)]);
+        let required: Vec<&str> = required.iter().map(|name| &**name).collect();
+        let schema = schema(&object(&properties.into(), &required));
+        let data = |leave: &str, wrong: &str| {
+            let value = |n: usize| match (n % 2 == 0) != (name(n) == wrong) {
+                true => json!("text"),
+                false => json!(n),
+            };
+            let all = (0..many).map(|n| (name(n), value(n)));
+            let all = all.chain([("other".to_owned(), json!(null)), ("more".to_owned(), json!([]))]);
+            let given: serde_json::Map<String, Json> = all.filter(|(name, _)| name != leave).collect();
+            crate::ingest::message_pack::from_json(Json::from(given).to_string().as_bytes()).unwrap()
+        };
+        assert_eq!(schema.check(&data("", "")), Checked::Valid, "{many}");
+        for n in 0..many {
+            let left_out = schema.check(&data(&name(n), ""));
+            assert_eq!(
+                left_out == Checked::Valid,
+                n % 3 != 0,
+                "{many}: without {}",
+                name(n)
+            );
+            let Checked::Broken(violation) = schema.check(&data("", &name(n))) else {
+                panic!("{many}: {} may be anything", name(n));
+            };
+            assert_eq!(violation.at, format!("/{}", name(n)));
+        }
+        let Checked::Broken(violation) = schema.check(&data("other", "")) else {
+            panic!("{many}: what is required is named nowhere else");
+        };
+        assert_eq!(violation.problem, "\"other\" is missing");
+    }
+}

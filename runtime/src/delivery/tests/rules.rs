@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nerve_eventlog::Offset;
 
-use crate::delivery::lane::Rest;
+use crate::delivery::lane::{Rest, event_of};
 
 use super::bed::{Bed, Script, failed};
 use super::probation::TERMS;
@@ -227,6 +227,14 @@ fn invariant_06_effects_that_fit_into_no_batch_fail_their_delivery_alone() {
     let reason = &state.dead[&Offset(2)].reason;
     assert!(reason.starts_with("limit batch_bytes: "), "{reason}");
     assert_eq!(state.counters, [1, 2, 1], "the other key went on");
+    drop(state);
+    let records: Vec<_> = bed.entries().collect();
+    let emitted = records.iter().filter_map(|entry| event_of(entry).ok());
+    let emitted: Vec<_> = emitted.filter(|event| event.r#type == "out.x").collect();
+    let [one] = &emitted[..] else {
+        panic!("{} events were emitted", emitted.len())
+    };
+    assert_eq!(one.cause.map(|cause| cause.offset), Some(3), "by the other key");
 }
 
 /// Tells on which thread it goes.

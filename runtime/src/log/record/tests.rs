@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Attribute, Cause, Event, EventGist, FailureClass, FailureRecord, Gist, Kind, Level, Line, Outcome,
-    OutcomeGist, Verdict, VersionId, Write, pack, quick,
+    OutcomeGist, Replay, Verdict, VersionId, Write, pack, quick,
 };
 
 /// Everything that a record may be made of.
@@ -169,6 +169,13 @@ proptest! {
             own: present[2],
             ..Outcome::default()
         };
+        for historic in [false, true] {
+            let rewind = Replay { generation: event, historic, fresh: false, muted: Vec::new() };
+            let outcome = Outcome { rewind: Some(rewind), ..outcome.clone() };
+            let bytes = of_kind(Kind::Outcome, &rmp_serde::to_vec(&outcome).unwrap());
+            let Gist::Outcome(gist) = Gist::of(&bytes).unwrap() else { panic!("{bytes:?}") };
+            prop_assert_eq!((gist.historic, gist.took), (historic, took));
+        }
         let mut bytes = rmp_serde::to_vec(&outcome).unwrap();
         let is_short = texts.iter().all(|text| text.len() < 65_536);
         let is_usual = values.len() < 16 && is_done && !says;

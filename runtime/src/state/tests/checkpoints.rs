@@ -4,11 +4,11 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
-use nerve_eventlog::storage::{MemoryStorage, Storage, StorageFile};
+use nerve_eventlog::storage::{FaultyStorage, MemoryStorage, Storage, StorageFile};
 use nerve_eventlog::{Micros, Offset};
 
 use crate::ingest::IdentityKey;
-use crate::state::checkpoint::{self, Checkpoint};
+use crate::state::checkpoint::{self, Checkpoint, PIECE};
 
 fn with_window(bytes: usize) -> Checkpoint<'static> {
     let mut dice = fastrand::Rng::with_seed(bytes as u64);
@@ -27,7 +27,6 @@ fn with_window(bytes: usize) -> Checkpoint<'static> {
 
 #[test]
 fn a_checkpoint_of_any_length_is_read_as_it_was_written() {
-    const PIECE: usize = 256 << 10;
     let length_of = |window| {
         let disk = MemoryStorage::default();
         let made = with_window(window);
@@ -61,6 +60,15 @@ fn a_checkpoint_that_reads_otherwise_than_it_was_written_is_refused_and_removed(
     }
     let disk = Forgetful(MemoryStorage::default(), u64::MAX);
     made.write(&disk).unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_finds_no_room_says_what_the_system_said_and_leaves_nothing() {
+    let disk = FaultyStorage::default();
+    disk.limit(400_000);
+    let full = with_window(600_000).write(&disk).unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
+    assert!(disk.list().unwrap().is_empty());
 }
 
 /// A disk that takes all and holds one byte otherwise.

@@ -347,3 +347,30 @@ fn see_outcome<'a>(time: Micros, outcome: &OutcomeGist<'a>, seen: &mut Vec<Seen<
         what: What::Delivered(outcome.plugin, outcome.retry, outcome.dead, outcome.took),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_types_of_the_last_records_are_remembered_and_no_more() {
+        let mut recent = Recent::default();
+        let of = |n: u64| (!n.is_multiple_of(3)).then(|| Id::try_from(n % 1000).unwrap());
+        let last = 7 + REMEMBERED as u64 + 5;
+        for n in 7..=last {
+            recent.push(Offset(n), of(n));
+        }
+        assert_eq!(recent.types.len(), REMEMBERED);
+        let first = last + 1 - REMEMBERED as u64;
+        for n in [first, first + 1, first + 2, last - 1, last] {
+            assert_eq!(recent.get(Offset(n)), of(n), "{n}");
+        }
+        for n in [0, first - 1, last + 1, u64::MAX] {
+            assert_eq!(recent.get(Offset(n)), None, "{n}");
+        }
+        // Behind a gap nothing is known of what was before it.
+        recent.push(Offset(last + 9), Some(1));
+        assert_eq!([last, last + 8].map(|n| recent.get(Offset(n))), [None, None]);
+        assert_eq!(recent.get(Offset(last + 9)), Some(1));
+    }
+}
