@@ -360,19 +360,22 @@ fn properties_are_found_by_their_names_however_many_there_are() {
             .map(|n| {
                 (
                     name(n),
-                    json!({"type": if n % 2 == 0 { "string" } else { "integer" }}),
+                    json!({"type": if n.is_multiple_of(2) { "string" } else { "integer" }}),
                 )
             })
             .collect();
         // One that is required is named nowhere else, and one is so twice.
-        let mut required: Vec<String> = (0..many).filter(|n| n % 3 == 0).map(name).collect();
+        let mut required: Vec<String> = (0..many).filter(|n| n.is_multiple_of(3)).map(name).collect();
         required.extend(["other".into(), name(0)]);
         let required: Vec<&str> = required.iter().map(|name| &**name).collect();
         let schema = schema(&object(&properties.into(), &required));
         let data = |leave: &str, wrong: &str| {
-            let value = |n: usize| match (n % 2 == 0) != (name(n) == wrong) {
-                true => json!("text"),
-                false => json!(n),
+            let value = |n: usize| {
+                if n.is_multiple_of(2) == (name(n) == wrong) {
+                    json!(n)
+                } else {
+                    json!("text")
+                }
             };
             let all = (0..many).map(|n| (name(n), value(n)));
             let all = all.chain([("other".to_owned(), json!(null)), ("more".to_owned(), json!([]))]);
