@@ -22,7 +22,7 @@ const PREPARED: usize = 256 << 10;
 /// A frame larger than this is most of what a sync waits for, and prepares nothing.
 const SMALL: usize = PREPARED / 4;
 
-/// How often the thread looks for more before it goes to sleep: for some 20 µs, where nobody else wants the processor.
+/// How often the thread looks for more before it goes to sleep: for some tens of microseconds, where nobody else wants the processor.
 const LOOKS: u32 = 50;
 
 /// Writes frames at the end of the last segment.

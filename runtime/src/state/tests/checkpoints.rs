@@ -58,7 +58,7 @@ fn a_checkpoint_that_reads_otherwise_than_it_was_written_is_refused_and_removed(
         assert!(refused.contains("does not hold what was written"), "{refused}");
         assert!(disk.list().unwrap().is_empty());
     }
-    let disk = Forgetful(MemoryStorage::default(), u64::MAX);
+    let disk = Forgetful(MemoryStorage::default(), usize::MAX);
     made.write(&disk).unwrap();
 }
 
@@ -71,10 +71,8 @@ fn a_checkpoint_that_finds_no_room_says_what_the_system_said_and_leaves_nothing(
     assert!(disk.list().unwrap().is_empty());
 }
 
-/// A disk that takes all and holds one byte otherwise.
-struct Forgetful(MemoryStorage, u64);
-
-struct ForgetfulFile(Arc<dyn StorageFile>, u64);
+/// A disk that takes all, and holds one byte otherwise when a file is opened.
+struct Forgetful(MemoryStorage, usize);
 
 impl Storage for Forgetful {
     fn place(&self) -> String {
@@ -87,9 +85,14 @@ impl Storage for Forgetful {
         self.0.list()
     }
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(Arc::new(ForgetfulFile(self.0.create(name)?, self.1)))
+        self.0.create(name)
     }
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let mut bytes = self.0.content(name).unwrap();
+        if let Some(byte) = bytes.get_mut(self.1) {
+            *byte = !*byte;
+        }
+        self.0.put(name, bytes);
         self.0.open(name)
     }
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -100,28 +103,5 @@ impl Storage for Forgetful {
     }
     fn sync_folder(&self) -> io::Result<()> {
         self.0.sync_folder()
-    }
-}
-
-impl StorageFile for ForgetfulFile {
-    fn length(&self) -> io::Result<u64> {
-        self.0.length()
-    }
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(at, buffer)
-    }
-    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut bytes = bytes.to_vec();
-        let place = self.1.checked_sub(at).and_then(|at| usize::try_from(at).ok());
-        if let Some(byte) = place.and_then(|at| bytes.get_mut(at)) {
-            *byte = !*byte;
-        }
-        self.0.write_at(at, &bytes)
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
     }
 }

@@ -34,7 +34,7 @@ const LOOK_BACK: u64 = 1_000_000;
 pub(super) type Id = u32;
 
 /// What was observed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Observed {
     /// Every record up to here was seen, or is counted as missed.
     pub through: Offset,
@@ -64,7 +64,7 @@ pub struct Observed {
 }
 
 /// The types of the last records.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 struct Recent {
     /// The offset of the first.
     first: Offset,
