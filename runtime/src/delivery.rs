@@ -2,7 +2,7 @@
 //!
 //! A [`lane`] works for one plugin, one delivery at a time: it chooses the next one ([`queue`]: retries that
 //! are due, events behind a parked key, redrives, fresh events), hands it to a [`handler`], lets [`settle`]
-//! decide what it came to, and appends the outcome with all effects in one batch. A plugin may have several
+//! decide what it came to, and appends the outcome with all effects in one batch, quick ones together with others. A plugin may have several
 //! lanes; they share the queue, and what one of them [`reads`] must still hold when it settles. What is
 //! remembered over a restart is the fold's [`cursor`].
 

@@ -3,6 +3,8 @@
 //! `count u32 | bytes u32 | time u64 | writer length u8`, then `count` records of `length u32 | payload`
 //! (`bytes` in all), then the writer's name. All integers are little-endian.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::{Micros, Offset};
@@ -30,6 +32,20 @@ pub struct Batch {
     bytes: Vec<u8>,
     count: u32,
     writer: Box<str>,
+}
+
+/// A place between two records of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    at: usize,
+    count: u32,
+}
+
+impl Mark {
+    /// How many records lie between it and `other`, a later one.
+    pub fn records_to(self, other: Self) -> u32 {
+        other.count - self.count
+    }
 }
 
 impl Default for Batch {
@@ -78,10 +94,22 @@ impl Batch {
         self.bytes.reserve(bytes);
     }
 
-    /// Add the records of `other`, as they are.
-    pub fn append(&mut self, other: &Self) {
-        self.bytes.extend_from_slice(&other.bytes[HEADER..]);
-        self.count += other.count;
+    /// Where the next record will stand.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            at: self.bytes.len(),
+            count: self.count,
+        }
+    }
+
+    /// Add the records of `other` between two marks of it, as they are.
+    ///
+    /// # Panics
+    /// When they are no marks of it, or not in their order.
+    pub fn append(&mut self, other: &Self, part: Range<Mark>) {
+        self.bytes
+            .extend_from_slice(&other.bytes[part.start.at..part.end.at]);
+        self.count += part.end.count - part.start.count;
     }
 
     /// Forget its records, and keep the memory that they took, where that is little.

@@ -37,7 +37,7 @@ mod survey;
 mod sync;
 pub mod verify;
 
-pub use batch::{Batch, Entry};
+pub use batch::{Batch, Entry, Mark};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use file_log::{Durability, FileLog, MemoryUse, Options, Scrubbed, SegmentInfo, Snapshot};
 pub use ids::{LogId, Micros, Offset};

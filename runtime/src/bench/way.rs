@@ -146,7 +146,8 @@ impl Way {
             Arc::new(SystemClock),
             stopping,
             dice,
-        );
+        )
+        .unhurried();
         Ok(Self {
             sequencer,
             subscriber,

@@ -76,6 +76,9 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// the delivery has read too.
     fn intend(&self, intent: Intent) -> Result<(), Stopped>;
 
+    /// The attempt runs for longer than a tick: whoever waits for it, and need not, is to go on.
+    fn takes_long(&self);
+
     /// What tells the receiver of call number `index` that it was made before: the same over retries, restarts and
     /// versions, and another one in each rewind, whose `generation` is 0 where there is none.
     fn idempotency_key(&self, event: Offset, generation: u64, index: u32) -> String;

@@ -5,13 +5,14 @@
 //!
 //! The lanes of a plugin share its queue. One step of a lane is to choose a delivery, to handle its event and to
 //! settle it; the queue is locked for the first and the last, so that what an outcome says of the cursor is true
-//! when it is appended, and free while handlers run.
+//! when it is appended, and free while handlers run. Quick deliveries are taken up, and settled, several at a time ([`stretch`]).
 
 mod choosing;
 mod historic;
 mod interrupted;
 mod journal;
 mod settling;
+mod stretch;
 mod taking_back;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use nerve_eventlog::{Batch, Clock, Entry, Log, Micros, Offset, ReadError};
 
 use self::interrupted::Interrupted;
 use self::journal::LaneJournal;
+use self::stretch::Stretch;
 use super::handler::{Delivery, Handled, Handler, Journal, Outside, Version};
 use super::history::History;
 use super::pace::SHARE;
@@ -104,6 +106,7 @@ pub struct Lane {
     /// What the delivery under way emits; kept for its memory.
     emitted: Batch,
     journal: Arc<dyn Journal>,
+    pub(super) stretch: Arc<Stretch>,
 }
 
 /// Which of the versions makes an attempt.
@@ -196,11 +199,29 @@ pub(super) struct UnderWay {
     interrupted: Option<Box<Interrupted>>,
     /// The state that it reads and writes, where that is not the plugin's.
     shadow: Option<Arc<KeyValues>>,
+    /// Whether others were taken up with it.
+    in_stretch: bool,
     /// The version for which it waits, since that has the key and does not load: nobody is asked.
     awaits: Option<VersionId>,
 }
 
 impl UnderWay {
+    /// An event's turn by the version that runs, on the plugin's own state.
+    fn new(turned: Turned, hold: Hold, settled_at: Option<Offset>) -> Self {
+        Self {
+            turned,
+            side: Side::Live,
+            hold,
+            probe: false,
+            settled_at,
+            conflicts: 0,
+            interrupted: None,
+            shadow: None,
+            in_stretch: false,
+            awaits: None,
+        }
+    }
+
     /// Whether no other lane may settle while its handler runs.
     pub(super) fn runs_alone(&self) -> bool {
         self.conflicts >= MOST_CONFLICTS
@@ -244,6 +265,13 @@ impl Shared {
 }
 
 impl Lane {
+    /// The same, whose stretches have all their events however long these take: what it does then depends on no clock.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        self.stretch.be_unhurried();
+        self
+    }
+
     /// Lane number `number` of `subscriber`. `dice` makes jitter and the seeds of the plugin's randomness.
     pub fn new(
         subscriber: Arc<Subscriber>,
@@ -255,7 +283,9 @@ impl Lane {
     ) -> Self {
         let log = sequencer.log().clone();
         let emitter = Emitter::new(log.id(), &subscriber.name);
+        let stretch = Arc::new(Stretch::new(&subscriber, &sequencer));
         let journal = Arc::new(LaneJournal {
+            stretch: stretch.clone(),
             subscriber: subscriber.clone(),
             sequencer: sequencer.clone(),
         });
@@ -274,6 +304,7 @@ impl Lane {
             emitter,
             emitted: Batch::new(),
             journal,
+            stretch,
         }
     }
 
@@ -309,7 +340,7 @@ impl Lane {
             }
             let done = self.choose(&subscriber).and_then(|choice| match choice {
                 Choice::Deliver(entry, under_way) => {
-                    self.deliver(&subscriber, &entry, under_way).map(|()| None)
+                    self.deliver_all(&subscriber, entry, under_way).map(|()| None)
                 }
                 Choice::Again => Ok(None),
                 Choice::Nothing(due) => Ok(Some(due)),
@@ -380,8 +411,8 @@ impl Lane {
         let event = event_of(entry)?;
         loop {
             let alone = under_way.runs_alone().then(|| subscriber.shared.lock());
-            let (delivery, mut handled) = self.handle(entry, &event, &under_way);
-            if self.settle(subscriber, alone, &mut under_way, &delivery, &mut handled)? {
+            let (delivery, handled) = self.handle(entry, &event, &under_way);
+            if self.end(subscriber, alone, entry, &mut under_way, &delivery, handled)? {
                 return Ok(());
             }
         }

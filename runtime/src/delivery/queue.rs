@@ -189,6 +189,19 @@ impl Queue {
         self.due.last().map(|(due, _)| *due)
     }
 
+    /// The next fresh event, where nothing else waits for its turn; and how many there are at most.
+    pub fn take_up(&mut self) -> Option<Entry> {
+        if self.stalled() > 0 {
+            return None;
+        }
+        self.fresh.pop_front()
+    }
+
+    /// How many events were taken from the log and had no turn yet.
+    pub fn fresh(&self) -> usize {
+        self.fresh.len()
+    }
+
     /// From where to take events from the log, when there are none left.
     pub fn wants_from(&self) -> Option<Offset> {
         self.fresh.is_empty().then_some(self.taken)
@@ -213,7 +226,7 @@ impl Queue {
     /// The event at `offset` with `key` has its turn as a fresh one: whether it may run, or waits behind its key,
     /// or was settled before the start. In any case it is passed.
     pub fn pass(&mut self, key: Option<&str>, offset: Offset) -> bool {
-        self.passed = offset;
+        self.passed = self.passed.max(offset);
         if !self.settled_above.is_empty() && self.settled_above.remove(&offset) {
             return false;
         }
@@ -224,6 +237,7 @@ impl Queue {
             Some(waiting) => {
                 waiting.events.push_back(offset);
                 self.crowd += usize::from(!waiting.parked);
+                self.holds.remove(&(offset, offset));
                 false
             }
             None => true,
@@ -233,6 +247,38 @@ impl Queue {
     /// The delivery of the fresh event at `offset` begins.
     pub fn begin_fresh(&mut self, key: Option<&str>, offset: Offset) -> Hold {
         self.begin(key, (offset, offset))
+    }
+
+    /// The delivery of the fresh event at `offset`, which was passed and may run, is to begin behind others that are under way:
+    /// where there is one lane, it needs a hold for that.
+    pub fn begin_ahead(&mut self, key: Option<&str>, offset: Offset) -> Hold {
+        let hold = (offset, offset);
+        self.begin(key, hold);
+        self.holds.insert(hold);
+        Some(hold)
+    }
+
+    /// Those of `ahead`, in order, which [`Self::begin_ahead`] was told of, do not begin: they have their turn again, before those
+    /// behind them.
+    pub fn give_back(
+        &mut self,
+        ahead: impl DoubleEndedIterator<Item = Entry> + ExactSizeIterator,
+        key: impl Fn(&Entry) -> Option<&str>,
+    ) {
+        self.under_way -= ahead.len();
+        if self.several {
+            // No two of them have one key, and others may have passed events behind them.
+            ahead.for_each(|entry| self.set_aside(key(&entry), entry.offset));
+            return;
+        }
+        // They keep their holds until they begin, or wait.
+        ahead.rev().for_each(|entry| self.fresh.push_front(entry));
+    }
+
+    /// The first of those that were given back and had no other turn.
+    fn first_back(&self) -> Option<Offset> {
+        let first = self.fresh.front().map(|entry| entry.offset);
+        first.filter(|first| *first <= self.passed)
     }
 
     /// The delivery of the dead letter of `event`, whose key has nothing waiting, begins.
@@ -260,7 +306,7 @@ impl Queue {
             return;
         };
         let waiting = self.waiting.entry_ref(key).or_default();
-        waiting.events.push_back(offset);
+        waiting.events.push_front(offset);
         waiting.hold = Some(hold);
         self.crowd += usize::from(!waiting.parked);
         self.ready.push_back(key.into());
@@ -281,7 +327,7 @@ impl Queue {
     fn begin(&mut self, key: Option<&str>, hold: (Offset, Offset)) -> Hold {
         self.under_way += 1;
         if !self.several {
-            return None;
+            return self.holds.contains(&hold).then_some(hold);
         }
         if let Some(key) = key {
             self.waiting.entry_ref(key).or_default();
@@ -309,10 +355,11 @@ impl Queue {
     }
 
     /// Whether the dead letter of `event` with `key` may be delivered: not while its key is parked or has a delivery
-    /// under way, and not before everything that was settled before the start is passed, since it is not known
+    /// under way, and not before everything that was settled before the start is passed, or given back, since it is not known
     /// until then which of its key's events are settled.
     pub fn may_redrive(&self, key: Option<&str>, event: Offset) -> bool {
         self.settled_above.is_empty()
+            && self.first_back().is_none()
             && !key.is_some_and(|key| self.waiting.contains_key(key))
             && !self.holds.iter().any(|(_, held)| *held == event)
     }
@@ -346,11 +393,13 @@ impl Queue {
             .map_or(0, |waiting| waiting.events.len())
     }
 
-    /// The first offset that an event waiting behind `key` has, or may have; after a start that is no less than what
+    /// The first offset that an event waiting behind the one at `event` with `key` has, or may have; after a start that is no less than what
     /// the cursor says of a parked key, for what was settled above the mark may not be passed yet.
-    pub fn waits_from(&self, key: Option<&str>) -> Offset {
-        key.and_then(|key| self.waiting.get(key)?.events.front().copied())
-            .unwrap_or(self.passed.next())
+    pub fn waits_from(&self, key: Option<&str>, event: Offset) -> Offset {
+        let waiting = key.and_then(|key| self.waiting.get(key)?.events.front().copied());
+        // Of those that were given back some may be of this key, but none before its event.
+        let first_back = || self.first_back().map(|first| first.max(event.next()));
+        waiting.or_else(first_back).unwrap_or(self.passed.next())
     }
 
     /// A delivery of `key` is to be tried again at `due`: the key is parked.
@@ -379,8 +428,9 @@ impl Queue {
             .into_iter()
             .map(|(due, key)| (due.min(now), key))
             .collect();
-        self.fresh.clear();
-        self.taken = self.passed;
+        let passed = self.passed;
+        self.fresh.retain(|entry| entry.offset <= passed);
+        self.taken = passed;
         self.several = several;
     }
 

@@ -40,6 +40,11 @@ struct Scan {
 }
 
 impl Reads {
+    /// Whether nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.scans.is_empty()
+    }
+
     /// The value of `key` in `state`.
     pub fn get(&mut self, state: &KeyValues, key: String) -> Option<Bytes> {
         let value = state.get(&key);

@@ -1,11 +1,12 @@
 //! 6 SETTLE: from what a handler did to the one batch that says so.
 //!
 //! The steps are pure. [`emitted`] writes every emitted event, before anybody is asked to wait. [`decide`] knows the rules: done,
-//! retry at a time, or dead, with what the breaker makes of it. [`batch`] writes the outcome and puts what was emitted behind it.
+//! retry at a time, or dead, with what the breaker makes of it. [`settled`] writes the outcome and puts what was emitted behind it.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
-use nerve_eventlog::{Batch, LogId, Micros};
+use nerve_eventlog::{Batch, LogId, Mark, Micros};
 
 use super::breaker::{Attempt, Breaker, Failed, Said};
 use super::cursor::Cursor;
@@ -179,29 +180,33 @@ pub fn refuse_effects(handled: &Handled, previous: &[Option<bytes::Bytes>], limi
     })
 }
 
-/// Add to `out` what `delivery` emits where it is done: that needs to know nothing of others.
-pub fn emitted(emitter: &mut Emitter, delivery: &Delivery<'_>, handled: &Handled, out: &mut Batch) {
-    let emits = &handled.effects.emits;
+/// Add to `out` what `delivery` emits where it is done, and answer where it stands: that needs to know nothing of others.
+pub fn emitted(
+    emitter: &mut Emitter,
+    delivery: &Delivery<'_>,
+    handled: &Handled,
+    out: &mut Batch,
+) -> Range<Mark> {
+    let (emits, start) = (&handled.effects.emits, out.mark());
     if emits.is_empty() || handled.failure.is_some() || mutes(delivery) {
-        return;
+        return start..start;
     }
     emitter.trace(delivery);
     out.reserve(emits.iter().map(|emit| emit.data.len() + EFFECT_BYTES).sum());
     for (index, emit) in (0..).zip(emits) {
         out.push_with(|out| emitter.encode(delivery, emit, index, delivery.event.hops() + 1, out));
     }
+    start..out.mark()
 }
 
-/// The batch of one delivery: `outcome`, and the events that it `emitted` where it is done.
-pub fn batch(outcome: &mut Outcome<'_>, emitted: &Batch) -> Batch {
-    let emitted = Some(emitted).filter(|_| outcome.verdict == Verdict::Done);
-    outcome.emitted = emitted.map_or(0, |emitted| u32::try_from(emitted.len()).unwrap_or(u32::MAX));
-    let mut batch = Batch::with_capacity(emitted.map_or(0, Batch::size) + 256);
-    batch.push_with(|out| Record::encode_outcome(outcome, out));
-    if let Some(emitted) = emitted {
-        batch.append(emitted);
+/// Add to `out` what one delivery settles: `outcome`, and where it is done the events that it emitted, a part of a batch.
+pub fn settled(outcome: &mut Outcome<'_>, (emitted, part): (&Batch, Range<Mark>), out: &mut Batch) {
+    let part = Some(part).filter(|_| outcome.verdict == Verdict::Done);
+    outcome.emitted = part.as_ref().map_or(0, |part| part.start.records_to(part.end));
+    out.push_with(|out| Record::encode_outcome(outcome, out));
+    if let Some(part) = part {
+        out.append(emitted, part);
     }
-    batch
 }
 
 /// Whether what the delivery emits and sets is muted.

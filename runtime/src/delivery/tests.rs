@@ -20,6 +20,7 @@ mod shares;
 mod simulation;
 mod stays_ahead;
 mod stepped;
+mod stretches;
 mod timers;
 mod undone;
 mod watch;

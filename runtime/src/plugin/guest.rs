@@ -13,7 +13,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 
 use self::resources::Taken;
 use super::emits::Emitted;
-use super::engine::Engine;
+use super::engine::{Engine, TICK};
 use super::loader::Loaded;
 use super::outgoing::Outgoing;
 use super::outside::Outside;
@@ -120,6 +120,15 @@ impl Guest {
         self.begun.elapsed().saturating_sub(self.waited) < self.limit
     }
 
+    /// A tick has gone by. Who began just before it is not told of.
+    fn takes_long(&mut self) {
+        let asked = Instant::now();
+        if asked.duration_since(self.begun) > TICK / 2 {
+            self.outside.takes_long();
+            self.waited += asked.elapsed();
+        }
+    }
+
     fn begin(&mut self, delivery: &Delivery<'_>, version: VersionId) {
         self.started = delivery.started;
         self.dice = fastrand::Rng::with_seed(delivery.seed);
@@ -157,8 +166,10 @@ pub(super) fn store(engine: &Engine, guest: Guest) -> Store<Guest> {
     store.set_max_component_handles(handles);
     store.limiter(|guest| guest);
     refuel(engine, &mut store);
-    store.epoch_deadline_callback(|context| {
-        if !context.data().has_time() {
+    store.epoch_deadline_callback(|mut context| {
+        let guest = context.data_mut();
+        guest.takes_long();
+        if !guest.has_time() {
             return Ok(UpdateDeadline::Interrupt);
         }
         // The system would let it run for several ticks more while others wait for the processor.
@@ -387,93 +398,4 @@ fn cut(reason: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use nerve_eventlog::Offset;
-
-    use super::*;
-    use crate::delivery::handler::Journal;
-    use crate::host::Stopped;
-    use crate::log::record::{Event, Intent};
-
-    #[test]
-    fn a_panic_in_a_host_function_is_the_failure_of_one_delivery() {
-        let engine = wasmtime::Engine::default();
-        let text = r#"(module (import "host" "f" (func $f)) (func (export "run") (call $f)))"#;
-        let module = wasmtime::Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
-        let mut linker = wasmtime::Linker::new(&engine);
-        linker
-            .func_wrap("host", "f", || -> () { panic!("a fault of the host") })
-            .unwrap();
-        let handled = caught(|| {
-            let mut store = Store::new(&engine, ());
-            let instance = linker.instantiate(&mut store, &module).unwrap();
-            let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
-            run.call(&mut store, ()).unwrap();
-            Handled::default()
-        });
-        assert_eq!(handled.failure.unwrap().class, FailureClass::Host);
-    }
-
-    #[derive(Debug)]
-    struct Nobody;
-
-    impl Journal for Nobody {
-        fn intend(&self, _: Intent) -> Result<(), Stopped> {
-            Ok(())
-        }
-        fn idempotency_key(&self, _: Offset, _: u64, _: u32) -> String {
-            String::new()
-        }
-        fn span(&self, _: &Intent, _: Micros) -> u64 {
-            0
-        }
-    }
-
-    #[test]
-    fn an_instance_that_waits_for_another_event_does_not_hold_the_log() {
-        let event = Event {
-            id: "e",
-            source: "s",
-            r#type: "in",
-            key: None,
-            subject: None,
-            time: None,
-            content_type: "",
-            data: &[],
-            correlation: None,
-            cause: None,
-            traceparent: None,
-            data_schema: None,
-            extensions: Vec::new(),
-        };
-        let journal: Arc<dyn Journal> = Arc::new(Nobody);
-        let delivery = Delivery {
-            offset: Offset(1),
-            recorded: Micros(0),
-            event: &event,
-            record: &[],
-            attempt: 1,
-            replay: false,
-            rewind: None,
-            historic: false,
-            started: Micros(0),
-            seed: 0,
-            outside: crate::delivery::handler::Outside {
-                journal: Some(&journal),
-                ..Default::default()
-            },
-        };
-        let settings = Arc::new(Settings::parse("").unwrap());
-        let mut guest = Guest::new(settings, false, Arc::default());
-        guest.begin(&delivery, VersionId::default());
-        assert_eq!(Arc::strong_count(&journal), 2);
-        guest.end();
-        assert_eq!(Arc::strong_count(&journal), 1);
-    }
-
-    #[test]
-    fn a_guests_words_are_escaped_and_cut() {
-        assert_eq!(cut("a\u{1b}[2Jb".into()), "a\\u{1b}[2Jb");
-        assert_eq!(cut("\u{202e}".repeat(10_000)).len(), LONGEST_REASON);
-    }
-}
+mod tests;

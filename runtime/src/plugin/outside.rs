@@ -67,6 +67,13 @@ impl Outside {
         self.journal.is_none()
     }
 
+    /// The attempt runs for longer than a tick.
+    pub(super) fn takes_long(&self) {
+        if let Some(journal) = &self.journal {
+            journal.takes_long();
+        }
+    }
+
     /// The trace context of a call: its event's trace, and the delivery as the span.
     pub(super) fn traceparent(&self, started: Micros) -> Option<String> {
         let (context, journal) = (self.context?, self.journal.as_ref()?);

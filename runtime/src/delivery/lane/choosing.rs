@@ -197,15 +197,8 @@ impl Lane {
         let probing = leave != Leave::Deliver;
         let under_way = |entry, turned, hold| {
             let under_way = UnderWay {
-                turned,
-                side: Side::Live,
-                hold,
                 probe: probing,
-                settled_at,
-                conflicts: 0,
-                interrupted: None,
-                shadow: None,
-                awaits: None,
+                ..UnderWay::new(turned, hold, settled_at)
             };
             Choice::Deliver(entry, under_way)
         };

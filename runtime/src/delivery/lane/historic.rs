@@ -3,7 +3,7 @@
 use nerve_eventlog::{Entry, Micros, Offset, Reach, ReadError};
 
 use super::choosing::{READ_BYTES, matches};
-use super::{Choice, Lane, LaneError, Shared, Side, Turned, UnderWay, event_of};
+use super::{Choice, Lane, LaneError, Shared, Turned, UnderWay, event_of};
 use crate::delivery::breaker::Leave;
 use crate::delivery::cursor::{Head, OrderKey};
 use crate::delivery::history::{History, end_rewind};
@@ -130,24 +130,19 @@ impl Lane {
         history.begins(true, entry.offset, event_of(&entry)?.key, now);
         let state = subscriber.state.lock();
         let rewinding = state.rewinding.as_deref();
+        let turned = Turned {
+            attempt: head.as_ref().map_or(1, |head| head.attempt + 1),
+            free: head.map_or(0, |head| head.free),
+            replay: true,
+            historic: true,
+            rewind: rewinding.map(|rewinding| rewinding.of(entry.offset)),
+        };
         let under_way = UnderWay {
-            turned: Turned {
-                attempt: head.as_ref().map_or(1, |head| head.attempt + 1),
-                free: head.map_or(0, |head| head.free),
-                replay: true,
-                historic: true,
-                rewind: rewinding.map(|rewinding| rewinding.of(entry.offset)),
-            },
-            side: Side::Live,
-            hold,
             probe,
-            settled_at: state.settled_at,
-            conflicts: 0,
-            interrupted: None,
-            awaits: None,
             shadow: rewinding
                 .filter(|rewinding| rewinding.order.fresh)
                 .map(|rewinding| rewinding.shadow.clone()),
+            ..UnderWay::new(turned, hold, state.settled_at)
         };
         Ok(Choice::Deliver(entry, under_way))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 
+use super::stretch::Stretch;
 use crate::delivery::handler::Journal;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
@@ -15,6 +16,7 @@ use crate::log::trace_context::DeliverySpan;
 /// Appends intents for one plugin. It takes the plugin's state for the append alone, and waits for the disk holding
 /// nothing: only the plugin's own gate is held meanwhile, by the lane that delivers.
 pub(super) struct LaneJournal {
+    pub(super) stretch: Arc<Stretch>,
     pub(super) subscriber: Arc<Subscriber>,
     pub(super) sequencer: Arc<Sequencer>,
 }
@@ -29,6 +31,8 @@ impl fmt::Debug for LaneJournal {
 
 impl Journal for LaneJournal {
     fn intend(&self, mut intent: Intent) -> Result<(), Stopped> {
+        // What was handled before is settled before anybody hears of this.
+        self.stretch.break_up()?;
         intent.plugin = self.subscriber.name.to_string();
         let record = Record::Intent(Box::new(intent));
         let mut batch = Batch::new().writer(&self.subscriber.writer);
@@ -57,6 +61,11 @@ impl Journal for LaneJournal {
                 Err(refused) => return Err(stopped(&refused)),
             }
         }
+    }
+
+    fn takes_long(&self) {
+        // A log that is poisoned is so for the next append, too.
+        self.stretch.break_up().ok();
     }
 
     fn idempotency_key(&self, event: Offset, generation: u64, index: u32) -> String {

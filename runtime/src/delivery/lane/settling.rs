@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
+use nerve_eventlog::{AppendError, Appended, Batch, Condition, Micros, Offset};
 use parking_lot::MutexGuard;
 
 use super::interrupted::Interrupted;
@@ -12,7 +12,6 @@ use super::{Lane, LaneError, Running, Shared, Side, UnderWay};
 use crate::delivery::breaker::{Attempt, Breaker};
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::handler::{Delivery, Failure, Handled};
-use crate::delivery::pace::Pace;
 use crate::delivery::probation::Probation;
 use crate::delivery::queue::Queue;
 use crate::delivery::settle::{self, Decision};
@@ -24,11 +23,14 @@ use crate::log::sequencer::{Sequencer, stopped};
 use crate::log::turns::LARGE;
 use crate::state::{KeyValues, OpenAttempt, PluginState};
 
+/// Bytes of an ordinary outcome.
+pub(super) const OUTCOME_BYTES: usize = 256;
+
 impl Lane {
     /// Settle `delivery`; whether it is settled. It is not where another lane has changed what it read: then
     /// nothing came of it, and it is to be handled again. What runs `alone` holds what the lanes share already; others take it when
     /// they have written down what was emitted.
-    pub(in crate::delivery) fn settle(
+    pub(super) fn settle(
         &mut self,
         subscriber: &Subscriber,
         alone: Option<MutexGuard<'_, Shared>>,
@@ -37,7 +39,7 @@ impl Lane {
         handled: &mut Handled,
     ) -> Result<bool, LaneError> {
         self.emitted.clear();
-        settle::emitted(&mut self.emitter, delivery, handled, &mut self.emitted);
+        let emitted = settle::emitted(&mut self.emitter, delivery, handled, &mut self.emitted);
         let mut shared = alone.unwrap_or_else(|| subscriber.shared.lock());
         let tried = self.tried(under_way, delivery.attempt);
         let running = under_way.side.of(&mut self.running, &mut self.before);
@@ -66,6 +68,10 @@ impl Lane {
             handled.failure = Some(failure);
             running.handler_on(under_way.shadow.as_ref()).discard();
         }
+        if handled.failure.is_some() {
+            // It may make others wait that were taken up with it.
+            self.stretch.give_back(queue);
+        }
         let handled = &*handled;
         let decision = running.decide(&ground, state.probation.as_ref(), handled, &attempt, tried);
         let verdict = decision.verdict;
@@ -77,7 +83,9 @@ impl Lane {
         let next_timer = state.timers.next();
         queue.end(under_way.hold);
         let waits = retried || queue.behind(event.key) > 0;
-        let waits_from = queue.waits_from(event.key).max(parked.unwrap_or_default());
+        let waits_from = queue
+            .waits_from(event.key, delivery.offset)
+            .max(parked.unwrap_or_default());
         let mut outcome = Outcome {
             plugin: &subscriber.name,
             version: under_way.awaits.unwrap_or_else(|| running.handler.version()),
@@ -115,15 +123,12 @@ impl Lane {
             rewind: under_way.replay(handled, is_muted && !failed),
             own: apart.is_some(),
         };
-        let batch = settle::batch(&mut outcome, &self.emitted).writer(&subscriber.writer);
+        let mut batch = Batch::with_capacity(self.emitted.size() + OUTCOME_BYTES);
+        settle::settled(&mut outcome, (&self.emitted, emitted), &mut batch);
         self.emitted.clear();
-        let condition = Condition {
-            writer: &subscriber.writer,
-            last: state.settled_at,
-        };
         let emits = handled.effects.emits.iter().take(outcome.emitted as usize);
         let types = (1..).zip(emits.map(|emit| &*emit.r#type));
-        let appended = append(&self.sequencer, &subscriber.pace, batch, condition, &types)?;
+        let appended = append(&self.sequencer, subscriber, &state, batch, &types)?;
         state.apply_outcome(appended.first, appended.time, &outcome);
         subscriber.note_outcome(&state, handled.took, self.before.is_some());
         if !timers.is_empty() && state.timers.next() != next_timer {
@@ -164,7 +169,7 @@ enum Tried {
 
 impl Shared {
     /// The queue of live deliveries, or of historic ones.
-    fn queue_of(&mut self, historic: bool) -> &mut Queue {
+    pub(super) fn queue_of(&mut self, historic: bool) -> &mut Queue {
         let history = self.history.as_mut().filter(|_| historic);
         let queue = history.map_or(self.queue.as_mut(), |history| Some(&mut history.queue));
         queue.expect("what is settled was queued")
@@ -311,7 +316,7 @@ impl Running {
 }
 
 /// From where on the events of a parked key wait; `None` where the key is not parked.
-fn parked_from(cursor: &Cursor, key: impl FnOnce() -> OrderKey) -> Option<Offset> {
+pub(super) fn parked_from(cursor: &Cursor, key: impl FnOnce() -> OrderKey) -> Option<Offset> {
     if cursor.parked.is_empty() {
         return None;
     }
@@ -343,15 +348,20 @@ fn previous(key_values: &KeyValues, handled: &Handled) -> Vec<Option<Bytes>> {
     writes.map(|(key, _)| key_values.get(key)).collect()
 }
 
-/// Append a settled delivery, a large one in its turn. Waits while too much waits for the disk: what was handled must not be
+/// Append what `subscriber` settled, whose `state` is locked, a large batch in its turn. Waits while too much waits for the disk: what was handled must not be
 /// refused.
-fn append<'a>(
+pub(super) fn append<'a>(
     sequencer: &Sequencer,
-    pace: &Pace,
-    mut batch: Batch,
-    condition: Condition<'_>,
+    subscriber: &Subscriber,
+    state: &PluginState,
+    batch: Batch,
     events: &(impl Iterator<Item = (u64, &'a str)> + Clone),
-) -> Result<nerve_eventlog::Appended, LaneError> {
+) -> Result<Appended, Stopped> {
+    let condition = Condition {
+        writer: &subscriber.writer,
+        last: state.settled_at,
+    };
+    let mut batch = batch.writer(&subscriber.writer);
     let poisoned = |poisoned: nerve_eventlog::Poisoned| Stopped::Poisoned(poisoned.to_string());
     let bytes = batch.size();
     let turn = if bytes > LARGE {
@@ -363,7 +373,7 @@ fn append<'a>(
     loop {
         match sequencer.append(batch, Some(condition), events.clone()) {
             Ok(appended) => {
-                pace.appended(appended.last, bytes);
+                subscriber.pace.appended(appended.last, bytes);
                 if let Some(turn) = turn {
                     turn.appended(appended.last);
                 }
@@ -374,7 +384,7 @@ fn append<'a>(
                 let next = sequencer.log().bounds().next_durable();
                 sequencer.log().wait_durable(next).map_err(poisoned)?;
             }
-            Err(refused) => return Err(stopped(&refused).into()),
+            Err(refused) => return Err(stopped(&refused)),
         }
     }
 }

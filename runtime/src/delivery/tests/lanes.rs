@@ -26,6 +26,9 @@ fn adds(seed: u64) -> Script {
             2 => failed(FailureClass::Reject),
             _ => Handled::default(),
         };
+        if dice.bool() {
+            return handled;
+        }
         let key = format!("count/{}", dice.u32(..3));
         let count = handled
             .reads
@@ -75,22 +78,26 @@ fn simulate(seed: u64, script: &Script) -> (Bed, BTreeMap<u64, Option<String>>) 
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut published = BTreeMap::new();
     let mut bed = Bed::with_lanes(script.clone(), POLICY, dice.usize(1..=4));
-    let mut lanes = Stepped::new(&bed, seed);
+    let mut lanes = Stepped::new(&bed, seed).in_stretches();
     for _ in 0..dice.usize(50..400) {
         match dice.u32(..40) {
             0..10 => {
                 let key = (dice.u32(..5) > 0).then(|| format!("k{}", dice.u32(..4)));
                 published.insert(bed.publish(key.as_deref()), key);
             }
-            10..34 => {
+            10..33 => {
                 let n = dice.usize(..4);
                 lanes.step(&mut bed, n);
+            }
+            33 => {
+                let n = dice.usize(..bed.lanes.len());
+                lanes.takes_long(&bed, n);
             }
             34 => bed.clock.set(Micros(bed.now() + dice.u64(..30_000))),
             35 => {
                 // Whatever was under way is lost with the process.
                 bed = bed.restart(script.clone());
-                lanes = Stepped::new(&bed, seed);
+                lanes = Stepped::new(&bed, seed).in_stretches();
             }
             36 => {
                 lanes.settle_all(&mut bed);
@@ -191,6 +198,10 @@ fn check(bed: &Bed, published: &BTreeMap<u64, Option<String>>, script: &Script, 
     assert_eq!(ended, published, "seed {seed}: every event came to an end");
     let (folded, live) = (bed.fold(), bed.subscriber.state.lock());
     assert_eq!(folded.cursor, live.cursor, "seed {seed}");
+    assert!(
+        folded.cursor.above.is_empty(),
+        "seed {seed}: something holds the mark"
+    );
     assert!(live.cursor.parked.is_empty(), "seed {seed}");
     assert_eq!(
         live.key_values.scan("", None, 100),

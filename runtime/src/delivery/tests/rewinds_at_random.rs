@@ -9,11 +9,11 @@ use nerve_eventlog::{Micros, Offset};
 
 use super::bed::{Bed, POLICY, Script, failed};
 use super::stepped::Stepped;
-use crate::delivery::handler::{Effects, Emit, Handled};
+use crate::delivery::handler::{Emit, Handled};
 use crate::log::record::{FailureClass, Mute, OperatorAction, Outcome, Record, Rewind, RewindEnd, Verdict};
 use crate::state::KeyValues;
 
-/// Which attempts fail, decided by a hash; the others write down their event under its key, and emit now and then.
+/// Which attempts fail, decided by a hash; of the others half write down their event under its key, and half emit.
 fn script(seed: u64) -> Script {
     Arc::new(move |delivery, state| {
         let mut dice = fastrand::Rng::with_seed(
@@ -26,10 +26,6 @@ fn script(seed: u64) -> Script {
             3 => return failed(FailureClass::Reject),
             _ => {}
         }
-        let mut reads = crate::delivery::reads::Reads::default();
-        let key: Box<str> = delivery.event.key.unwrap_or("-").into();
-        let before = reads.get(state, key.to_string()).unwrap_or_default();
-        let grown = [&before[..], format!("{} ", delivery.offset).as_bytes()].concat();
         let emit = Emit {
             r#type: "out.x".into(),
             key: None,
@@ -37,15 +33,18 @@ fn script(seed: u64) -> Script {
             content_type: None,
             data: vec![0xc0],
         };
-        Handled {
-            effects: Effects {
-                timers: vec![],
-                emits: if dice.bool() { vec![emit] } else { vec![] },
-                writes: vec![(key, Some(grown.into()))],
-            },
-            reads,
-            ..Handled::default()
+        let mut handled = Handled::default();
+        if dice.bool() {
+            handled.effects.emits.push(emit);
         }
+        if dice.bool() {
+            return handled;
+        }
+        let key: Box<str> = delivery.event.key.unwrap_or("-").into();
+        let before = handled.reads.get(state, key.to_string()).unwrap_or_default();
+        let grown = [&before[..], format!("{} ", delivery.offset).as_bytes()].concat();
+        handled.effects.writes.push((key, Some(grown.into())));
+        handled
     })
 }
 
@@ -190,7 +189,7 @@ fn live(seed: u64) -> (Bed, BTreeMap<u64, Option<String>>) {
     let mut published = BTreeMap::new();
     let lanes = dice.usize(1..5);
     let mut bed = Bed::with_lanes(script(seed), POLICY, lanes);
-    let mut stepped = Stepped::new(&bed, seed);
+    let mut stepped = Stepped::new(&bed, seed).in_stretches();
     for _ in 0..dice.usize(40..200) {
         match dice.u32(..40) {
             0..14 => {
@@ -205,7 +204,7 @@ fn live(seed: u64) -> (Bed, BTreeMap<u64, Option<String>>) {
             33 => {
                 // What is under way is lost.
                 bed = bed.restart(script(seed));
-                stepped = Stepped::new(&bed, seed);
+                stepped = Stepped::new(&bed, seed).in_stretches();
             }
             34 => {
                 stepped.settle_all(&mut bed);

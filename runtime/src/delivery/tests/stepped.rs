@@ -15,6 +15,8 @@ enum At {
     Chose(Entry, UnderWay),
     /// Its handler ran, and nothing is settled.
     Ran(Entry, UnderWay, Box<Ran>),
+    /// All that it took up was handled, and some of it is not settled.
+    Handled,
 }
 
 struct Ran {
@@ -31,6 +33,8 @@ struct Ran {
 pub(super) struct Stepped {
     seed: u64,
     at: Vec<At>,
+    /// Whether they take up several events at a time.
+    in_stretches: bool,
     /// When the next retry is due, as the last lane that came to rest says.
     due: Option<Micros>,
 }
@@ -42,6 +46,15 @@ impl Stepped {
             seed,
             at: bed.lanes.iter().map(|_| At::Rest).collect(),
             due: None,
+            in_stretches: false,
+        }
+    }
+
+    /// The same, taking up several events at a time.
+    pub(super) fn in_stretches(self) -> Self {
+        Self {
+            in_stretches: true,
+            ..self
         }
     }
 
@@ -70,7 +83,11 @@ impl Stepped {
                 }
                 true
             }
-            At::Ran(entry, mut under_way, mut ran) => {
+            At::Handled => {
+                bed.lanes[n].stretch.settle().unwrap();
+                true
+            }
+            At::Ran(entry, mut under_way, ran) => {
                 let event = event_of(&entry).unwrap();
                 let delivery = Delivery {
                     offset: entry.offset,
@@ -86,12 +103,25 @@ impl Stepped {
                     outside: Outside::default(),
                 };
                 let lane = &mut bed.lanes[n];
-                let settled = lane.settle(&subscriber, None, &mut under_way, &delivery, &mut ran.handled);
-                if !settled.unwrap() {
-                    self.at[n] = At::Chose(entry, under_way);
-                }
+                let ended = lane.end(&subscriber, None, &entry, &mut under_way, &delivery, ran.handled);
+                self.at[n] = if !ended.unwrap() {
+                    At::Chose(entry, under_way)
+                } else if let Some((entry, under_way)) = lane.stretch.next() {
+                    At::Chose(entry, under_way)
+                } else if self.in_stretches {
+                    At::Handled
+                } else {
+                    At::Rest
+                };
                 true
             }
+        }
+    }
+
+    /// Whatever lane `n` is at takes long.
+    pub(super) fn takes_long(&self, bed: &Bed, n: usize) {
+        if !matches!(self.at[n], At::Chose(_, ref under_way) if under_way.runs_alone()) {
+            bed.lanes[n].stretch.break_up().unwrap();
         }
     }
 
@@ -109,7 +139,10 @@ impl Stepped {
         }
         let open = subscriber.state.lock().breaker.open().is_some();
         match bed.lanes[n].choose(&subscriber).unwrap() {
-            Choice::Deliver(entry, under_way) => {
+            Choice::Deliver(entry, mut under_way) => {
+                if self.in_stretches {
+                    bed.lanes[n].take_up(&subscriber, &mut under_way).unwrap();
+                }
                 let key = order_key(&entry);
                 assert!(
                     self.under_way().all(|other| order_key(other) != key),
@@ -133,7 +166,7 @@ impl Stepped {
     /// The events under way.
     pub(super) fn under_way(&self) -> impl Iterator<Item = &Entry> {
         self.at.iter().filter_map(|at| match at {
-            At::Rest => None,
+            At::Rest | At::Handled => None,
             At::Chose(entry, _) | At::Ran(entry, ..) => Some(entry),
         })
     }

@@ -1,0 +1,383 @@
+//! A stretch: fresh events that a lane takes up together, and whose outcomes it appends together.
+//!
+//! To choose a delivery and to settle it takes locks that all lanes of a plugin, and in the end all plugins, share, and a quick handler
+//! takes no longer than they do. A lane whose handlers are quick therefore takes up several events at a time, each with a hold of its own
+//! on the low-water mark, and appends what came of them in one batch. Nothing that is decided of a delivery changes: only those wait for others
+//! of which nothing is to be decided ([`Quick`]), and in the batch each has its outcome with its effects behind it, as in one of its own.
+//!
+//! Nobody waits for a stretch longer than for one delivery. It is broken up, which settles what was handled and gives back what has not
+//! begun, when a handler runs through a tick, before anything is called outside, and after a failure.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nerve_eventlog::{Batch, Entry, Mark, Offset};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::settling::{OUTCOME_BYTES, append, parked_from};
+use super::{Lane, LaneError, Running, Shared, Side, Turned, UnderWay, event_of};
+use crate::delivery::cursor::{Cursor, OrderKey};
+use crate::delivery::handler::{Delivery, Handled};
+use crate::delivery::queue::{Hold, Queue};
+use crate::delivery::settle;
+use crate::delivery::subscriber::Subscriber;
+use crate::host::Stopped;
+use crate::log::record::{Outcome, VersionId};
+use crate::log::sequencer::Sequencer;
+
+/// Events of a stretch at most.
+const MOST: usize = 32;
+
+/// For how long the handlers of a stretch may run until what they did is settled: a tenth of a tick.
+const LONGEST: Duration = Duration::from_micros(200);
+
+/// Bytes that the events of a stretch may emit until they are settled.
+const EMITTED: usize = 32 << 10;
+
+/// What one lane has taken up and not settled. Only the lane's thread comes here; within a guest's call too, which is why it has a lock.
+pub(in crate::delivery) struct Stretch {
+    subscriber: Arc<Subscriber>,
+    sequencer: Arc<Sequencer>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// For how long handlers may run until what they did is settled.
+    longest: Duration,
+    /// Deliveries that have not begun, in order.
+    ahead: VecDeque<(Entry, UnderWay)>,
+    /// Deliveries that wait to be settled, in order.
+    handled: Vec<Quick>,
+    /// What those emit, one behind the other.
+    emitted: Batch,
+    /// For how long their handlers ran.
+    took: Duration,
+    /// How many deliveries the next stretch may have: what fits where each takes as long as the last one.
+    next: usize,
+}
+
+/// A delivery that was handled, and of which nothing is to be decided: the first one of its event, by the version that runs, on
+/// the plugin's own state; it is done, wrote nothing, set no timer and called nobody. Where there are several lanes, it read nothing either.
+struct Quick {
+    event: Offset,
+    key: Option<Bytes>,
+    hold: Hold,
+    version: VersionId,
+    started: u64,
+    seed: Option<u64>,
+    /// Where what it emits stands.
+    emitted: Range<Mark>,
+    handled: Handled,
+}
+
+impl Stretch {
+    pub(super) fn new(subscriber: &Arc<Subscriber>, sequencer: &Arc<Sequencer>) -> Self {
+        Self {
+            subscriber: subscriber.clone(),
+            sequencer: sequencer.clone(),
+            inner: Mutex::new(Inner {
+                longest: LONGEST,
+                ahead: VecDeque::new(),
+                handled: Vec::new(),
+                emitted: Batch::new(),
+                took: Duration::ZERO,
+                next: 1,
+            }),
+        }
+    }
+
+    /// Have all events in a stretch that there may be, however long they take.
+    pub(super) fn be_unhurried(&self) {
+        self.inner.lock().longest = Duration::MAX;
+    }
+
+    /// The next delivery that was taken up.
+    pub(in crate::delivery) fn next(&self) -> Option<(Entry, UnderWay)> {
+        self.inner.lock().ahead.pop_front()
+    }
+
+    /// Settle what was handled, and give back what has not begun.
+    pub(in crate::delivery) fn break_up(&self) -> Result<(), Stopped> {
+        self.settle()?;
+        if self.has_more() {
+            let mut shared = self.subscriber.shared.lock();
+            self.give_back(shared.queue_of(false));
+            shared.wake(&self.subscriber);
+        }
+        Ok(())
+    }
+
+    /// Whether there are deliveries that have not begun.
+    fn has_more(&self) -> bool {
+        !self.inner.lock().ahead.is_empty()
+    }
+
+    /// Give back to `queue` what has not begun.
+    pub(super) fn give_back(&self, queue: &mut Queue) {
+        let ahead = std::mem::take(&mut self.inner.lock().ahead);
+        queue.give_back(ahead.into_iter().map(|(entry, _)| entry), |entry| {
+            event_of(entry).expect("it was read when it was taken up").key
+        });
+    }
+
+    /// Settle what was handled.
+    pub(in crate::delivery) fn settle(&self) -> Result<(), Stopped> {
+        let inner = &mut *self.inner.lock();
+        if inner.handled.is_empty() {
+            return Ok(());
+        }
+        let settled = self.append(&inner.handled, &inner.emitted);
+        inner.handled.clear();
+        inner.emitted.clear();
+        inner.took = Duration::ZERO;
+        settled
+    }
+
+    /// Append what came of `all`, and let the fold and the queue follow.
+    fn append(&self, all: &[Quick], emitted: &Batch) -> Result<(), Stopped> {
+        let subscriber = &*self.subscriber;
+        let mut shared = subscriber.shared.lock();
+        let queue = shared.queue_of(false);
+        let mut state = subscriber.state.lock();
+        let mut batch = Batch::with_capacity(emitted.size() + all.len() * OUTCOME_BYTES);
+        let mut outcomes = Vec::with_capacity(all.len());
+        for quick in all {
+            queue.end(quick.hold);
+            let (at, key) = (batch.len() as u64, quick.key());
+            let mut outcome = quick.outcome(&subscriber.name, key, queue, &state.cursor);
+            settle::settled(&mut outcome, (emitted, quick.emitted.clone()), &mut batch);
+            outcomes.push((at, key, outcome));
+        }
+        let events = outcomes.iter().zip(all).flat_map(|((at, ..), quick)| {
+            let emits = quick.handled.effects.emits.iter();
+            (at + 1..).zip(emits.map(|emit| &*emit.r#type))
+        });
+        let appended = append(&self.sequencer, subscriber, &state, batch, &events)?;
+        for ((at, key, outcome), quick) in outcomes.iter().zip(all) {
+            queue.settled(*key);
+            state.apply_outcome(Offset(appended.first.0 + at), appended.time, outcome);
+            subscriber.note_outcome(&state, quick.handled.took, false);
+        }
+        drop(state);
+        subscriber.notify_settled(queue.passed());
+        Ok(())
+    }
+
+    /// A delivery ran for so long: what waited for it need not wait for the next one, too.
+    fn ran(&self, took: Duration) -> Result<(), Stopped> {
+        let (is_long, is_full) = {
+            let mut inner = self.inner.lock();
+            let fits = inner.longest.as_nanos() / took.as_nanos().max(1);
+            inner.next = usize::try_from(fits).map_or(MOST, |fits| fits.min(MOST));
+            inner.took += took;
+            let is_full = inner.took > inner.longest || inner.emitted.size() > EMITTED;
+            (took > inner.longest, is_full)
+        };
+        if is_long {
+            self.break_up()
+        } else if is_full {
+            self.settle()
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Quick {
+    fn key(&self) -> Option<&str> {
+        let key = self.key.as_deref();
+        key.map(|key| str::from_utf8(key).expect("it was text when it was read"))
+    }
+
+    /// The outcome of the event, which has this `key`, where `queue` knows that the delivery is over, and `cursor` does not yet.
+    fn outcome<'a>(
+        &'a self,
+        plugin: &'a str,
+        key: Option<&'a str>,
+        queue: &Queue,
+        cursor: &Cursor,
+    ) -> Outcome<'a> {
+        let waits = queue.behind(key) > 0;
+        let parked = parked_from(cursor, || OrderKey::of(key, self.event));
+        let waits_from = queue.waits_from(key, self.event).max(parked.unwrap_or_default());
+        Outcome {
+            plugin,
+            version: self.version,
+            event: self.event.0,
+            attempt: 1,
+            key: key.filter(|_| parked.is_some() || waits),
+            cleared: !waits,
+            low_water: queue.low().0,
+            started: self.started,
+            took: u64::try_from(self.handled.took.as_micros()).unwrap_or(u64::MAX),
+            seed: self.seed,
+            lines: settle::lines(&self.handled),
+            lines_lost: self.handled.lines_lost,
+            waits_from: waits.then_some(waits_from.0),
+            ..Outcome::default()
+        }
+    }
+}
+
+impl Lane {
+    /// Deliver `entry`, and what is taken up behind it.
+    pub(super) fn deliver_all(
+        &mut self,
+        subscriber: &Subscriber,
+        entry: Entry,
+        mut under_way: UnderWay,
+    ) -> Result<(), LaneError> {
+        self.take_up(subscriber, &mut under_way)?;
+        let mut next = Some((entry, under_way));
+        while let Some((entry, under_way)) = next {
+            self.deliver(subscriber, &entry, under_way)?;
+            if self.stopping.load(Ordering::Relaxed) {
+                self.stretch.break_up()?;
+            }
+            next = self.stretch.next();
+        }
+        Ok(self.stretch.settle()?)
+    }
+
+    /// What was `handled` is settled, now or with others of its stretch; or not, where it is to be handled again.
+    pub(in crate::delivery) fn end(
+        &mut self,
+        subscriber: &Subscriber,
+        alone: Option<MutexGuard<'_, Shared>>,
+        entry: &Entry,
+        under_way: &mut UnderWay,
+        delivery: &Delivery<'_>,
+        mut handled: Handled,
+    ) -> Result<bool, LaneError> {
+        let took = handled.took;
+        if self.is_quick(under_way, &handled) {
+            self.settle_later(entry, delivery, under_way, handled);
+        } else {
+            self.stretch.settle()?;
+            if !self.settle(subscriber, alone, under_way, delivery, &mut handled)? {
+                // In the end it may run alone.
+                self.stretch.break_up()?;
+                return Ok(false);
+            }
+        }
+        self.stretch.ran(took)?;
+        Ok(true)
+    }
+
+    /// Take up what is to be delivered behind `first`, which was chosen, where it and they are ordinary deliveries of a plugin without
+    /// trouble.
+    pub(in crate::delivery) fn take_up(
+        &self,
+        subscriber: &Subscriber,
+        first: &mut UnderWay,
+    ) -> Result<(), LaneError> {
+        let inner = &mut *self.stretch.inner.lock();
+        let Some(running) = self
+            .running
+            .as_ref()
+            .filter(|_| inner.next > 1 && first.is_ordinary())
+        else {
+            return Ok(());
+        };
+        let shared = &mut *subscriber.shared.lock();
+        let (untroubled, settled_at, above) = {
+            let state = subscriber.state.lock();
+            let untroubled = state.breaker.open().is_none()
+                && state.probation.is_none()
+                && state.rewinding.is_none()
+                && state.again.is_none()
+                && state.own.is_none()
+                && state.redrive.is_empty();
+            (untroubled, state.settled_at, state.cursor.above.len())
+        };
+        let untroubled = untroubled && shared.history.is_none() && shared.interrupted.is_empty();
+        let queue = shared.queue_of(false);
+        if !untroubled || !queue.may_run_ahead(above) {
+            return Ok(());
+        }
+        // The other lanes have their part.
+        let most = (queue.fresh() + 1).div_ceil(running.lanes).min(inner.next);
+        while inner.ahead.len() + 1 < most
+            && let Some(entry) = queue.take_up()
+        {
+            let event = queue.minds_keys().then(|| event_of(&entry)).transpose()?;
+            let key = event.and_then(|event| event.key);
+            if queue.pass(key, entry.offset) {
+                let hold = queue.begin_ahead(key, entry.offset);
+                let under_way = UnderWay {
+                    in_stretch: true,
+                    ..UnderWay::new(Turned::FIRST, hold, settled_at)
+                };
+                inner.ahead.push_back((entry, under_way));
+            }
+        }
+        first.in_stretch = !inner.ahead.is_empty();
+        Ok(())
+    }
+
+    /// Whether nothing is to be decided of what was `handled`, so that it can be settled with others of its stretch.
+    fn is_quick(&self, under_way: &UnderWay, handled: &Handled) -> bool {
+        let effects = &handled.effects;
+        let fits = |running: &Running| {
+            let limit = running.batch_bytes.min(EMITTED);
+            (running.lanes == 1 || handled.reads.is_empty())
+                && settle::refuse_effects(handled, &[], limit).is_none()
+        };
+        under_way.in_stretch
+            && under_way.is_ordinary()
+            && handled.failure.is_none()
+            && effects.writes.is_empty()
+            && effects.timers.is_empty()
+            && handled.calls.is_empty()
+            && self.running.as_ref().is_some_and(fits)
+    }
+
+    /// The delivery of `entry` is settled with others of its stretch.
+    fn settle_later(
+        &mut self,
+        entry: &Entry,
+        delivery: &Delivery<'_>,
+        under_way: &UnderWay,
+        handled: Handled,
+    ) {
+        let running = under_way.side.of(&mut self.running, &mut self.before);
+        let inner = &mut *self.stretch.inner.lock();
+        let emitted = settle::emitted(&mut self.emitter, delivery, &handled, &mut inner.emitted);
+        let key = delivery.event.key;
+        inner.handled.push(Quick {
+            event: delivery.offset,
+            key: key.map(|key| entry.payload.slice_ref(key.as_bytes())),
+            hold: under_way.hold,
+            version: running.handler.version(),
+            started: delivery.started.0,
+            seed: handled.used_seed.then_some(delivery.seed),
+            emitted,
+            handled,
+        });
+    }
+}
+
+impl UnderWay {
+    /// Whether it is the first delivery of a fresh event, by the version that runs and on the plugin's own state.
+    fn is_ordinary(&self) -> bool {
+        let Turned {
+            attempt,
+            free,
+            replay,
+            historic,
+            rewind,
+        } = self.turned;
+        (attempt, free, replay, historic) == (1, 0, false, false)
+            && rewind.is_none()
+            && self.side == Side::Live
+            && !self.probe
+            && self.conflicts == 0
+            && self.interrupted.is_none()
+            && self.shadow.is_none()
+            && self.awaits.is_none()
+    }
+}
