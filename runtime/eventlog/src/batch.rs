@@ -42,6 +42,11 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// How many bytes lie between it and `other`, a later one.
+    pub fn bytes_to(self, other: Self) -> usize {
+        other.at - self.at
+    }
+
     /// How many records lie between it and `other`, a later one.
     pub fn records_to(self, other: Self) -> u32 {
         other.count - self.count

@@ -1,11 +1,11 @@
 //! 4 DELIVER: one lane of one plugin.
 //!
 //! A lane delivers one event at a time, on a thread that the system can preempt, for as long as there is
-//! something to deliver; then it rests. Between two events it lets go of the gate, where a swap may come in.
+//! something to deliver; then it rests. A swap may come in between two events, or two stretches of quick ones.
 //!
 //! The lanes of a plugin share its queue. One step of a lane is to choose a delivery, to handle its event and to
 //! settle it; the queue is locked for the first and the last, so that what an outcome says of the cursor is true
-//! when it is appended, and free while handlers run. Quick deliveries are taken up, and settled, several at a time ([`stretch`]).
+//! when it is appended, and free while handlers run. Quick deliveries are taken up, and settled, several at a time (`stretch.rs`).
 
 mod choosing;
 mod historic;
@@ -389,6 +389,7 @@ impl Lane {
             |version: &Arc<dyn Version>| Running::new(version, slot.generation, state.clone(), exchanges);
         let version = slot.version.as_ref();
         let version = version.filter(|version| self.number < version.lanes());
+        self.stretch.begin_anew();
         let_go([
             std::mem::replace(&mut self.running, version.map(running)),
             std::mem::replace(&mut self.before, slot.before.as_ref().map(running)),
@@ -470,6 +471,7 @@ impl Lane {
                 running.exchanges = exchanges;
                 running.apart = None;
                 running.handler.discard();
+                self.stretch.begin_anew();
             }
         }
     }

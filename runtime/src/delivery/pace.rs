@@ -1,7 +1,7 @@
 //! How far a plugin may run ahead of the disk.
 //!
 //! Appends reach the disk in their order, so whoever appends behind a flood waits until the flood is written. A plugin
-//! therefore waits, between two events, while more than its share of what it appended is not durable: what stands before
+//! therefore waits, between two deliveries, while more than its share of what it appended is not durable: what stands before
 //! another's append is then one share, and not all that memory can hold.
 
 use std::collections::VecDeque;
@@ -53,7 +53,6 @@ impl Pace {
     }
 
     /// Whether more than `share` bytes of what was appended are not durable.
-    #[cfg(test)]
     pub fn is_ahead(&self, log: &dyn Log, share: usize) -> bool {
         self.oldest_of_too_much(log, share).is_some()
     }

@@ -6,13 +6,15 @@
 //!
 //! # The low-water mark of several lanes
 //! What an outcome says of the cursor must be enough to make this queue again. For each event that was looked at
-//! there are three cases:
+//! there are four cases:
 //! - It is being delivered as a fresh one: the mark stays below it ([`Queue::low`]).
 //! - It waits, and its key is parked in the fold: the mark may pass it, for `waits_from` says that it waits.
 //! - It waits behind an event that is being delivered, and its key is not parked in the fold. Where that event is a
 //!   fresh one, the mark is below both. Where it is a dead letter that is delivered again, it lies far behind, so
 //!   the mark is held where it was when the delivery began. When either is settled the key is parked, or nothing
 //!   waits behind it: this case ends with the delivery.
+//! - It was taken up behind one that is being delivered, and has not begun, or was given back: it has a hold until it begins
+//!   or waits, and the mark stays below it.
 //!
 //! While a rewind runs there is a second queue of this kind, and an event may have to wait for what the other one
 //! delivers ([`Queue::set_aside`]). Nothing of its key is under way or parked here, so the mark stays below it until the
@@ -73,7 +75,7 @@ pub struct Queue {
     fresh: VecDeque<Entry>,
     /// The last offset taken from the log.
     taken: Offset,
-    /// The last offset that was delivered or waits.
+    /// The last offset that was delivered or waits, or was taken up to be delivered.
     passed: Offset,
     /// Whether the last turn was a fresh event's: fresh events and those behind parked keys take turns.
     fresh_last: bool,
@@ -189,12 +191,17 @@ impl Queue {
         self.due.last().map(|(due, _)| *due)
     }
 
-    /// The next fresh event, where nothing else waits for its turn; and how many there are at most.
+    /// The next fresh event, where nothing else waits for its turn.
     pub fn take_up(&mut self) -> Option<Entry> {
         if self.stalled() > 0 {
             return None;
         }
         self.fresh.pop_front()
+    }
+
+    /// One that was taken up and had no turn has it next.
+    pub fn put_back(&mut self, entry: Entry) {
+        self.fresh.push_front(entry);
     }
 
     /// How many events were taken from the log and had no turn yet.
@@ -252,10 +259,8 @@ impl Queue {
     /// The delivery of the fresh event at `offset`, which was passed and may run, is to begin behind others that are under way:
     /// where there is one lane, it needs a hold for that.
     pub fn begin_ahead(&mut self, key: Option<&str>, offset: Offset) -> Hold {
-        let hold = (offset, offset);
-        self.begin(key, hold);
-        self.holds.insert(hold);
-        Some(hold)
+        self.holds.insert((offset, offset));
+        self.begin_fresh(key, offset)
     }
 
     /// Those of `ahead`, in order, which [`Self::begin_ahead`] was told of, do not begin: they have their turn again, before those
@@ -422,15 +427,23 @@ impl Queue {
     }
 
     /// Another version runs, in several lanes or in one: every retry is due at `now`, and events are taken from
-    /// the log again, for it may subscribe to others. No delivery is under way.
-    pub fn swapped(&mut self, now: Micros, several: bool) {
+    /// the log again, for it may subscribe to others; of those that were given back the `wanted` stay. No delivery is under way.
+    pub fn swapped(&mut self, now: Micros, several: bool, wanted: impl Fn(&Entry) -> bool) {
         self.due = std::mem::take(&mut self.due)
             .into_iter()
             .map(|(due, key)| (due.min(now), key))
             .collect();
-        let passed = self.passed;
-        self.fresh.retain(|entry| entry.offset <= passed);
-        self.taken = passed;
+        for entry in std::mem::take(&mut self.fresh) {
+            if entry.offset > self.passed {
+                break;
+            }
+            if wanted(&entry) {
+                self.fresh.push_back(entry);
+            } else {
+                self.holds.remove(&(entry.offset, entry.offset));
+            }
+        }
+        self.taken = self.passed;
         self.several = several;
     }
 

@@ -30,7 +30,7 @@ pub struct Subscriber {
     pub id: SubscriberId,
     /// Rung when there may be something to deliver.
     pub bell: Bell,
-    /// Read by each lane while it delivers an event: whoever writes it stands between two events.
+    /// Read by each lane while it delivers an event, or a stretch of quick ones: whoever writes it stands between two events.
     pub(super) gate: RwLock<Slot>,
     /// What its lanes share.
     pub(super) shared: Mutex<Shared>,

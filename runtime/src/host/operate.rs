@@ -51,7 +51,8 @@ impl Host {
         Ok(())
     }
 
-    /// Deliver nothing to the plugin until it is resumed. The delivery under way is settled.
+    /// Deliver nothing to the plugin until it is resumed. The delivery under way is settled, and what its
+    /// lane took up with it.
     pub async fn pause_plugin(&self, name: &str) -> Result<PluginStatus, AskError> {
         let subscriber = self.subscriber(name)?;
         self.append(&subscriber, &mut subscriber.state.lock(), OperatorAction::Pause)?;

@@ -47,9 +47,10 @@ impl Lane {
         }
         if let Some(queue) = &mut shared.queue {
             if shared.generation != generation {
-                queue.swapped(now, lanes > 1);
+                let subscription = subscriber.state.lock().subscription.clone();
+                queue.swapped(now, lanes > 1, |entry| wanted(entry, &subscription));
                 if let Some(history) = &mut shared.history {
-                    history.queue.swapped(now, true);
+                    history.queue.swapped(now, true, |_| false);
                 }
             }
         } else {

@@ -13,8 +13,8 @@ use crate::log::record::{Intent, Record};
 use crate::log::sequencer::{Sequencer, stopped};
 use crate::log::trace_context::DeliverySpan;
 
-/// Appends intents for one plugin. It takes the plugin's state for the append alone, and waits for the disk holding
-/// nothing: only the plugin's own gate is held meanwhile, by the lane that delivers.
+/// Appends intents for one plugin, after the outcomes of what its lane handled before. It takes the plugin's state for the append alone, and
+/// waits for the disk holding nothing: only the plugin's own gate is held meanwhile, by the lane that delivers.
 pub(super) struct LaneJournal {
     pub(super) stretch: Arc<Stretch>,
     pub(super) subscriber: Arc<Subscriber>,

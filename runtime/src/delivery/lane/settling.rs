@@ -175,6 +175,14 @@ impl Shared {
         queue.expect("what is settled was queued")
     }
 
+    /// Something was settled, and this lane may be long at its next event: what may run now is for whoever rests.
+    pub(super) fn wake_for_freed(&self, subscriber: &Subscriber) {
+        let queue = self.queue.as_ref().filter(|queue| queue.has_several());
+        if queue.is_some_and(|queue| queue.stalled() > 0) {
+            self.wake(subscriber);
+        }
+    }
+
     /// `delivery` is settled: it waits for its retry, or what both queues have of its key may run.
     fn settled(
         &mut self,
@@ -193,7 +201,10 @@ impl Shared {
                     self.wake(subscriber);
                 }
             }
-            Verdict::Done | Verdict::Dead { .. } => queue.settled(key),
+            Verdict::Done | Verdict::Dead { .. } => {
+                queue.settled(key);
+                self.wake_for_freed(subscriber);
+            }
         }
         if let Some(history) = &mut self.history {
             history.ends(historic, delivery.offset);

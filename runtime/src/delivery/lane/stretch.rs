@@ -6,7 +6,8 @@
 //! of which nothing is to be decided ([`Quick`]), and in the batch each has its outcome with its effects behind it, as in one of its own.
 //!
 //! Nobody waits for a stretch longer than for one delivery. It is broken up, which settles what was handled and gives back what has not
-//! begun, when a handler runs through a tick, before anything is called outside, and after a failure.
+//! begun, when a tick finds a handler that runs for long, before anything is called outside, after a failure, and where the plugin is its
+//! share ahead of the disk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -22,12 +23,14 @@ use super::settling::{OUTCOME_BYTES, append, parked_from};
 use super::{Lane, LaneError, Running, Shared, Side, Turned, UnderWay, event_of};
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::handler::{Delivery, Handled};
+use crate::delivery::pace::SHARE;
 use crate::delivery::queue::{Hold, Queue};
 use crate::delivery::settle;
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{Outcome, VersionId};
 use crate::log::sequencer::Sequencer;
+use crate::log::turns::LARGE;
 
 /// Events of a stretch at most.
 const MOST: usize = 32;
@@ -35,8 +38,8 @@ const MOST: usize = 32;
 /// For how long the handlers of a stretch may run until what they did is settled: a tenth of a tick.
 const LONGEST: Duration = Duration::from_micros(200);
 
-/// Bytes that the events of a stretch may emit until they are settled.
-const EMITTED: usize = 32 << 10;
+/// Bytes of outcomes and effects from which on a stretch is settled: with those of one more delivery they wait for no turn yet.
+const BYTES: usize = LARGE / 2;
 
 /// What one lane has taken up and not settled. Only the lane's thread comes here; within a guest's call too, which is why it has a lock.
 pub(in crate::delivery) struct Stretch {
@@ -54,10 +57,14 @@ struct Inner {
     handled: Vec<Quick>,
     /// What those emit, one behind the other.
     emitted: Batch,
+    /// Bytes that they append, about.
+    bytes: usize,
     /// For how long their handlers ran.
     took: Duration,
     /// How many deliveries the next stretch may have: what fits where each takes as long as the last one.
-    next: usize,
+    most: usize,
+    /// Why nothing can be settled any more.
+    failed: Option<Stopped>,
 }
 
 /// A delivery that was handled, and of which nothing is to be decided: the first one of its event, by the version that runs, on
@@ -84,8 +91,10 @@ impl Stretch {
                 ahead: VecDeque::new(),
                 handled: Vec::new(),
                 emitted: Batch::new(),
+                bytes: 0,
                 took: Duration::ZERO,
-                next: 1,
+                most: 1,
+                failed: None,
             }),
         }
     }
@@ -93,6 +102,11 @@ impl Stretch {
     /// Have all events in a stretch that there may be, however long they take.
     pub(super) fn be_unhurried(&self) {
         self.inner.lock().longest = Duration::MAX;
+    }
+
+    /// Another version runs, or on another state: how long it takes is not known.
+    pub(super) fn begin_anew(&self) {
+        self.inner.lock().most = 1;
     }
 
     /// The next delivery that was taken up.
@@ -127,14 +141,19 @@ impl Stretch {
     /// Settle what was handled.
     pub(in crate::delivery) fn settle(&self) -> Result<(), Stopped> {
         let inner = &mut *self.inner.lock();
+        if let Some(failed) = &inner.failed {
+            return Err(failed.clone());
+        }
         if inner.handled.is_empty() {
             return Ok(());
         }
-        let settled = self.append(&inner.handled, &inner.emitted);
+        // Nobody goes on behind what could not be settled, whatever became of it.
+        inner.failed = Some(Stopped::Poisoned("what was handled was not settled".into()));
+        inner.failed = self.append(&inner.handled, &inner.emitted).err();
         inner.handled.clear();
         inner.emitted.clear();
-        inner.took = Duration::ZERO;
-        settled
+        (inner.bytes, inner.took) = (0, Duration::ZERO);
+        inner.failed.clone().map_or(Ok(()), Err)
     }
 
     /// Append what came of `all`, and let the fold and the queue follow.
@@ -164,6 +183,7 @@ impl Stretch {
         }
         drop(state);
         subscriber.notify_settled(queue.passed());
+        shared.wake_for_freed(subscriber);
         Ok(())
     }
 
@@ -172,9 +192,8 @@ impl Stretch {
         let (is_long, is_full) = {
             let mut inner = self.inner.lock();
             let fits = inner.longest.as_nanos() / took.as_nanos().max(1);
-            inner.next = usize::try_from(fits).map_or(MOST, |fits| fits.min(MOST));
-            inner.took += took;
-            let is_full = inner.took > inner.longest || inner.emitted.size() > EMITTED;
+            inner.most = usize::try_from(fits).map_or(MOST, |fits| fits.min(MOST));
+            let is_full = inner.took > inner.longest || inner.bytes > BYTES;
             (took > inner.longest, is_full)
         };
         if is_long {
@@ -231,11 +250,15 @@ impl Lane {
         entry: Entry,
         mut under_way: UnderWay,
     ) -> Result<(), LaneError> {
-        self.take_up(subscriber, &mut under_way)?;
+        self.take_up(subscriber, &mut under_way);
         let mut next = Some((entry, under_way));
         while let Some((entry, under_way)) = next {
-            self.deliver(subscriber, &entry, under_way)?;
-            if self.stopping.load(Ordering::Relaxed) {
+            if let Err(trouble) = self.deliver(subscriber, &entry, under_way) {
+                // What was handled before is not to blame for it.
+                self.stretch.settle().ok();
+                return Err(trouble);
+            }
+            if self.stopping.load(Ordering::Relaxed) || subscriber.pace.is_ahead(&*self.log, SHARE) {
                 self.stretch.break_up()?;
             }
             next = self.stretch.next();
@@ -270,18 +293,11 @@ impl Lane {
 
     /// Take up what is to be delivered behind `first`, which was chosen, where it and they are ordinary deliveries of a plugin without
     /// trouble.
-    pub(in crate::delivery) fn take_up(
-        &self,
-        subscriber: &Subscriber,
-        first: &mut UnderWay,
-    ) -> Result<(), LaneError> {
+    pub(in crate::delivery) fn take_up(&self, subscriber: &Subscriber, first: &mut UnderWay) {
         let inner = &mut *self.stretch.inner.lock();
-        let Some(running) = self
-            .running
-            .as_ref()
-            .filter(|_| inner.next > 1 && first.is_ordinary())
-        else {
-            return Ok(());
+        let may_be = inner.most > 1 && first.is_ordinary();
+        let Some(running) = self.running.as_ref().filter(|_| may_be) else {
+            return;
         };
         let shared = &mut *subscriber.shared.lock();
         let (untroubled, settled_at, above) = {
@@ -297,14 +313,18 @@ impl Lane {
         let untroubled = untroubled && shared.history.is_none() && shared.interrupted.is_empty();
         let queue = shared.queue_of(false);
         if !untroubled || !queue.may_run_ahead(above) {
-            return Ok(());
+            return;
         }
         // The other lanes have their part.
-        let most = (queue.fresh() + 1).div_ceil(running.lanes).min(inner.next);
+        let most = (queue.fresh() + 1).div_ceil(running.lanes).min(inner.most);
         while inner.ahead.len() + 1 < most
             && let Some(entry) = queue.take_up()
         {
-            let event = queue.minds_keys().then(|| event_of(&entry)).transpose()?;
+            let Ok(event) = queue.minds_keys().then(|| event_of(&entry)).transpose() else {
+                // Whoever chooses it says why it can't be read.
+                queue.put_back(entry);
+                break;
+            };
             let key = event.and_then(|event| event.key);
             if queue.pass(key, entry.offset) {
                 let hold = queue.begin_ahead(key, entry.offset);
@@ -316,14 +336,13 @@ impl Lane {
             }
         }
         first.in_stretch = !inner.ahead.is_empty();
-        Ok(())
     }
 
     /// Whether nothing is to be decided of what was `handled`, so that it can be settled with others of its stretch.
     fn is_quick(&self, under_way: &UnderWay, handled: &Handled) -> bool {
         let effects = &handled.effects;
         let fits = |running: &Running| {
-            let limit = running.batch_bytes.min(EMITTED);
+            let limit = running.batch_bytes.min(BYTES);
             (running.lanes == 1 || handled.reads.is_empty())
                 && settle::refuse_effects(handled, &[], limit).is_none()
         };
@@ -348,6 +367,9 @@ impl Lane {
         let inner = &mut *self.stretch.inner.lock();
         let emitted = settle::emitted(&mut self.emitter, delivery, &handled, &mut inner.emitted);
         let key = delivery.event.key;
+        let lines = handled.lines.iter().map(|line| line.text.len());
+        inner.bytes += OUTCOME_BYTES + emitted.start.bytes_to(emitted.end) + lines.sum::<usize>();
+        inner.took += handled.took;
         inner.handled.push(Quick {
             event: delivery.offset,
             key: key.map(|key| entry.payload.slice_ref(key.as_bytes())),

@@ -91,7 +91,7 @@ fn simulate(seed: u64, script: &Script) -> (Bed, BTreeMap<u64, Option<String>>) 
             }
             33 => {
                 let n = dice.usize(..bed.lanes.len());
-                lanes.takes_long(&bed, n);
+                bed.lanes[n].stretch.break_up().unwrap();
             }
             34 => bed.clock.set(Micros(bed.now() + dice.u64(..30_000))),
             35 => {

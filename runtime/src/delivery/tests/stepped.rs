@@ -118,13 +118,6 @@ impl Stepped {
         }
     }
 
-    /// Whatever lane `n` is at takes long.
-    pub(super) fn takes_long(&self, bed: &Bed, n: usize) {
-        if !matches!(self.at[n], At::Chose(_, ref under_way) if under_way.runs_alone()) {
-            bed.lanes[n].stretch.break_up().unwrap();
-        }
-    }
-
     /// Let lane `n` take so many steps.
     pub(super) fn steps(&mut self, bed: &mut Bed, n: usize, times: usize) {
         for _ in 0..times {
@@ -141,7 +134,7 @@ impl Stepped {
         match bed.lanes[n].choose(&subscriber).unwrap() {
             Choice::Deliver(entry, mut under_way) => {
                 if self.in_stretches {
-                    bed.lanes[n].take_up(&subscriber, &mut under_way).unwrap();
+                    bed.lanes[n].take_up(&subscriber, &mut under_way);
                 }
                 let key = order_key(&entry);
                 assert!(

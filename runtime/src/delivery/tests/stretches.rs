@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use super::bed::{Bed, POLICY, Script, failed};
 use super::stepped::Stepped;
-use crate::delivery::handler::{Delivery, Emit, Handled};
+use crate::delivery::handler::{Delivery, Emit, Handled, LogLine};
 use crate::delivery::subscriber::Subscriber;
-use crate::log::record::{FailureClass, Intent, Record, Verdict};
+use crate::log::record::{FailureClass, Intent, Level, Record, Verdict};
 
 /// A bed in which `count` events of `keys` are published, and how many were settled each time that a handler began.
 fn settled_before(
@@ -59,6 +59,11 @@ fn outcomes(bed: &Bed) -> Vec<(u64, char)> {
         }
     }
     outcomes
+}
+
+/// Whether some began before those before them were settled.
+fn in_stretches(settled: &[u64]) -> bool {
+    settled.windows(2).any(|two| two[0] == two[1])
 }
 
 fn emit() -> Emit {
@@ -130,6 +135,7 @@ fn quick_ones_before_a_slow_one_wait_for_no_other() {
         ..Handled::default()
     });
     assert_eq!(settled.len(), 20);
+    assert!(in_stretches(&settled));
     let slow = settled.iter().position(|settled| *settled > 1).unwrap();
     assert_eq!(
         settled[slow], slow as u64,
@@ -159,12 +165,13 @@ fn what_writes_is_settled_before_the_next_one_reads() {
 
 #[test]
 fn what_a_failed_event_makes_wait_waits_though_it_was_taken_up_with_it() {
-    let (bed, _) = settled_before(12, 3, |delivery| {
+    let (bed, settled) = settled_before(12, 3, |delivery| {
         if delivery.event.id.ends_with("-5") && delivery.attempt == 1 {
             return failed(FailureClass::Trap);
         }
         Handled::default()
     });
+    assert!(in_stretches(&settled));
     let outcomes = outcomes(&bed);
     let of_key: Vec<_> = outcomes.iter().filter(|(event, _)| event % 3 == 2).collect();
     assert_eq!(of_key, [&(2, 'd'), &(5, 'r'), &(5, 'd'), &(8, 'd'), &(11, 'd')]);
@@ -173,7 +180,7 @@ fn what_a_failed_event_makes_wait_waits_though_it_was_taken_up_with_it() {
 
 #[test]
 fn what_was_handled_before_is_settled_before_anything_is_called() {
-    let (bed, _) = settled_before(10, 3, |delivery| {
+    let (bed, settled) = settled_before(10, 3, |delivery| {
         if delivery.event.id.ends_with("-6") {
             let journal = delivery.outside.journal.unwrap();
             let intent = Intent {
@@ -185,6 +192,7 @@ fn what_was_handled_before_is_settled_before_anything_is_called() {
         }
         Handled::default()
     });
+    assert!(in_stretches(&settled));
     let outcomes = outcomes(&bed);
     let expected: Vec<_> = (0..6).map(|n| (n, 'd')).collect();
     assert_eq!(outcomes[..6], expected, "those before");
@@ -206,7 +214,7 @@ fn what_was_taken_up_behind_one_that_takes_long_is_anybodys() {
     lanes.steps(&mut bed, 1, 9);
     assert_eq!(bed.subscriber.state.lock().counters[0], 3);
     assert!(!lanes.step(&mut bed, 1), "nothing is left for it");
-    lanes.takes_long(&bed, 0);
+    bed.lanes[0].stretch.break_up().unwrap();
     lanes.steps(&mut bed, 1, 4);
     assert_eq!(keys(&bed), ["before", "a", "c", "d", "b"]);
     assert_eq!(bed.subscriber.state.lock().counters[0], 4);
@@ -236,4 +244,69 @@ fn what_was_taken_up_behind_one_that_took_long_is_anybodys() {
 
 fn keys(bed: &Bed) -> Vec<String> {
     bed.saw.lock().iter().filter_map(|saw| saw.key.clone()).collect()
+}
+
+#[test]
+fn what_waited_behind_a_settled_one_is_for_a_lane_that_rests() {
+    let mut bed = Bed::with_lanes(Arc::new(|_, _| Handled::default()), POLICY, 2);
+    let mut lanes = Stepped::new(&bed, 0).in_stretches();
+    bed.publish(Some("before"));
+    lanes.steps(&mut bed, 0, 4);
+    for key in ["a", "b", "a"] {
+        bed.publish(Some(key));
+    }
+    // The first lane has the first two. The third waits behind the first, and the other lane rests.
+    lanes.steps(&mut bed, 0, 3);
+    assert!(!lanes.step(&mut bed, 1));
+    let rung = || std::pin::pin!(bed.subscriber.bell.notified()).as_mut().enable();
+    rung();
+    assert!(!rung());
+    bed.lanes[0].stretch.break_up().unwrap();
+    assert!(rung(), "the first is settled, and the second takes long");
+    assert!(lanes.step(&mut bed, 1));
+    assert_eq!(lanes.under_way().count(), 2);
+}
+
+#[test]
+fn what_was_given_back_is_delivered_to_the_next_version_where_that_wants_it() {
+    let fails: Script = Arc::new(|delivery, _| match delivery.event.id {
+        "fails" => failed(FailureClass::Reject),
+        _ => Handled::default(),
+    });
+    // A subscription that was not there before begins at the swap.
+    for (subscribes, wanted) in [("in.>", &["y", "x"][..]), ("in.x", &[])] {
+        let mut bed = Bed::new(fails.clone());
+        let mut lanes = Stepped::new(&bed, 0).in_stretches();
+        bed.publish(None);
+        lanes.steps(&mut bed, 0, 4);
+        bed.publish_as("fails", "in.x", None);
+        bed.publish_of("in.y", Some("y"));
+        bed.publish_of("in.x", Some("x"));
+        lanes.steps(&mut bed, 0, 3);
+        assert_eq!(keys(&bed), [""; 0], "they were given back");
+        bed.subscribes = subscribes;
+        bed.swap(fails.clone());
+        bed.run_all();
+        assert_eq!(keys(&bed), wanted);
+        let last = bed.publish(None);
+        bed.run_all();
+        let cursor = bed.fold().cursor;
+        assert_eq!((cursor.low.0, cursor.above.len()), (last, 0), "{subscribes}");
+    }
+}
+
+#[test]
+fn what_logs_much_is_settled_before_it_would_wait_for_its_turn() {
+    let text: Box<str> = "x".repeat(4000).into();
+    let (_, settled) = settled_before(33, 3, move |_| Handled {
+        lines: vec![LogLine {
+            level: Level::Info,
+            text: text.clone(),
+        }],
+        ..Handled::default()
+    });
+    assert!(in_stretches(&settled));
+    for (at, settled) in (0..).zip(settled) {
+        assert!(at - settled <= 8, "{at} began with {settled} settled");
+    }
 }
