@@ -14,6 +14,9 @@ use crate::ingest::{
     Acceptor, Invalid, MOST_ATTRIBUTES, NewEvent, ValidEvent, message_pack, too_many_extensions,
 };
 
+/// As many attributes as most events have, and its data.
+const OFTEN: usize = 12;
+
 /// What was stated of an event.
 #[derive(Debug, Default)]
 pub(super) struct Attributes<'a> {
@@ -47,7 +50,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Attributes<'a>, M::Error> {
                 let mut out = Attributes::default();
-                let mut seen: Vec<Cow<'a, str>> = Vec::new();
+                let mut seen: Vec<Cow<'a, str>> = Vec::with_capacity(OFTEN);
                 while let Some(Text(name)) = map.next_key()? {
                     if out.wrong.is_some() {
                         map.next_value::<IgnoredAny>()?;

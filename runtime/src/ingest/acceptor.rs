@@ -312,23 +312,22 @@ fn extension_name(name: &str) -> Result<(), Invalid> {
 }
 
 fn text(attribute: &str, text: &str, longest: usize) -> Result<(), Invalid> {
-    let hint = format!("write 1 to {longest} bytes without control characters");
+    let invalid = |problem: String| {
+        let hint = format!("write 1 to {longest} bytes without control characters");
+        Err(Invalid::new(attribute, problem, hint))
+    };
     if text.is_empty() {
-        return Err(Invalid::new(attribute, "is missing or empty", hint));
+        return invalid("is missing or empty".into());
     }
     if text.len() > longest {
-        return Err(Invalid::new(
-            attribute,
-            format!("is longer than {longest} bytes"),
-            hint,
-        ));
+        return invalid(format!("is longer than {longest} bytes"));
     }
     // Most are plain ASCII, which is seen many bytes at a time.
     let is_plain = text
         .bytes()
         .fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte));
     if !is_plain && text.chars().any(char::is_control) {
-        return Err(Invalid::new(attribute, "has a control character", hint));
+        return invalid("has a control character".into());
     }
     Ok(())
 }

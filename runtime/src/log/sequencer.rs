@@ -282,7 +282,7 @@ fn known(window: &Window, events: &[ValidEvent]) -> Result<Vec<Option<Known>>, P
         source_name: events[index].source.to_string(),
         offset,
     };
-    let mut here = hashbrown::HashMap::new();
+    let mut here = hashbrown::HashMap::with_capacity(events.len());
     let mut out = Vec::with_capacity(events.len());
     for (index, event) in events.iter().enumerate() {
         out.push(match seen(window, event) {
