@@ -14,7 +14,7 @@ use crate::ingest::{
     Acceptor, Invalid, MOST_ATTRIBUTES, NewEvent, ValidEvent, message_pack, too_many_extensions,
 };
 
-/// As many attributes as most events have, and its data.
+/// As many attributes as most events have, their data among them.
 const OFTEN: usize = 12;
 
 /// What was stated of an event.

@@ -76,7 +76,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// the delivery has read too.
     fn intend(&self, intent: Intent) -> Result<(), Stopped>;
 
-    /// The attempt runs for longer than a tick: whoever waits for it, and need not, is to go on.
+    /// A tick finds that the attempt runs for long: whoever waits for it, and need not, is to go on.
     fn takes_long(&self);
 
     /// What tells the receiver of call number `index` that it was made before: the same over retries, restarts and

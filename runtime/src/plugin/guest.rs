@@ -120,7 +120,7 @@ impl Guest {
         self.begun.elapsed().saturating_sub(self.waited) < self.limit
     }
 
-    /// A tick has gone by. Who began just before it is not told of.
+    /// A tick has gone by: whoever runs for half of one says so. What it waits for meanwhile is no time of its own.
     fn takes_long(&mut self) {
         let asked = Instant::now();
         if asked.duration_since(self.begun) > TICK / 2 {

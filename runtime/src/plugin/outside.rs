@@ -67,7 +67,7 @@ impl Outside {
         self.journal.is_none()
     }
 
-    /// The attempt runs for longer than a tick.
+    /// A tick finds that the attempt runs for long.
     pub(super) fn takes_long(&self) {
         if let Some(journal) = &self.journal {
             journal.takes_long();

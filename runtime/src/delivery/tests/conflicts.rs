@@ -12,7 +12,7 @@ use crate::delivery::handler::{Effects, Handled};
 use crate::log::record::{FailureClass, OperatorAction, Outcome, Record};
 
 /// Counts all events in one place.
-fn counts() -> Script {
+pub(super) fn counts() -> Script {
     Arc::new(|_, state| {
         let mut handled = Handled::default();
         let count = handled

@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::bed::{Bed, POLICY, Script, failed};
+use super::conflicts::counts;
 use super::stepped::Stepped;
 use crate::delivery::handler::{Delivery, Emit, Handled, LogLine};
 use crate::delivery::subscriber::Subscriber;
@@ -145,16 +146,7 @@ fn quick_ones_before_a_slow_one_wait_for_no_other() {
 
 #[test]
 fn what_writes_is_settled_before_the_next_one_reads() {
-    let script: Script = Arc::new(|_, state| {
-        let mut handled = Handled::default();
-        let count = handled
-            .reads
-            .get(state, "n".into())
-            .map_or(0, |bytes| bytes.len());
-        handled.effects.writes = vec![("n".into(), Some(vec![0; count + 1].into()))];
-        handled
-    });
-    let mut bed = Bed::new(script);
+    let mut bed = Bed::new(counts());
     for _ in 0..40 {
         bed.publish(None);
     }
