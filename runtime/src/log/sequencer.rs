@@ -1,14 +1,17 @@
 //! Puts records into the one total order.
 //!
 //! Whoever appends, publishers, lanes, deployments and operators alike, goes through the [`Sequencer`]: under
-//! one short lock a batch gets its offsets, its identities enter the window and its events the type index, in
-//! the same order; then the subscribers are woken. Nothing is encoded and nobody waits for the disk in there.
+//! one short lock a batch gets its offsets and its events enter the type index, in the same order; then the
+//! subscribers are woken. Nothing is encoded and nobody waits for the disk in there.
+//!
+//! Identities are the publishers' alone. Looking them up and remembering them takes longer than appending, so publishers
+//! come one after the other through a lock of their own, around that one, and no lane waits for what they do in it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nerve_eventlog::{AppendError, Appended, Batch, Condition, Log, Offset, Poisoned};
+use nerve_eventlog::{AppendError, Appended, Batch, Condition, Log, Micros, Offset, Poisoned};
 use parking_lot::Mutex;
 
 use super::durable::Durable;
@@ -31,7 +34,10 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
 /// The one place where records enter the log.
 pub struct Sequencer {
     log: Arc<dyn Log>,
-    order: Mutex<Order>,
+    /// Held by a publisher while it appends: what it publishes is remembered before the next one looks. Comes before `index`.
+    window: Mutex<Window>,
+    /// Held by whoever appends.
+    index: Mutex<TypeIndex>,
     turns: Turns,
     durable: Arc<Durable>,
     appends: AtomicU64,
@@ -54,7 +60,8 @@ impl Sequencer {
         let durable = Arc::new(Durable::new(log.bounds().durable));
         let sequencer = Arc::new(Self {
             log: log.clone(),
-            order: Mutex::new(order),
+            window: Mutex::new(order.window),
+            index: Mutex::new(order.index),
             turns: Turns::default(),
             durable: durable.clone(),
             appends: AtomicU64::new(0),
@@ -97,19 +104,13 @@ impl Sequencer {
     /// with the first one's offset.
     pub fn publish(&self, events: &[ValidEvent]) -> Result<Vec<Published>, PublishError> {
         let mut batch = batch_of(events.iter());
-        let mut order = self.order.lock();
-        let known = known(&order.window, events)?;
+        let mut window = self.window.lock();
+        let known = known(&window, events)?;
+        let fresh = || events.iter().zip(&known).filter(|(_, known)| known.is_none());
         if known.iter().any(Option::is_some) {
-            batch = batch_of(
-                events
-                    .iter()
-                    .zip(&known)
-                    .filter(|(_, known)| known.is_none())
-                    .map(|(e, _)| e),
-            );
+            batch = batch_of(fresh().map(|(event, _)| event));
         }
-        let mut next = Offset(0);
-        let mut time = nerve_eventlog::Micros(0);
+        let (mut next, mut time) = (Offset(0), Micros(0));
         if !batch.is_empty() {
             // What was published before is answered all the same: its publisher could not know that it was kept.
             if self.log.short_of_room() {
@@ -118,9 +119,9 @@ impl Sequencer {
                     retry_after: RETRY_WHEN_FULL,
                 });
             }
+            let types = (0..).zip(fresh().map(|(event, _)| &*event.r#type));
             let appended = self
-                .log
-                .append(batch, None)
+                .append(batch, None, types)
                 .map_err(|refused| self.publish_error(refused))?;
             (next, time) = (appended.first, appended.time);
         }
@@ -138,8 +139,7 @@ impl Sequencer {
                 None => {
                     let offset = next;
                     next = next.next();
-                    order.window.insert(event.identity, offset, time);
-                    order.index.push_and_ring(&event.r#type, offset);
+                    window.insert(event.identity, offset, time);
                     Published {
                         offset,
                         duplicate: false,
@@ -147,7 +147,6 @@ impl Sequencer {
                 }
             });
         }
-        self.forget_now_and_then(&mut order);
         Ok(published)
     }
 
@@ -159,12 +158,14 @@ impl Sequencer {
         condition: Option<Condition<'_>>,
         events: impl Iterator<Item = (u64, &'a str)>,
     ) -> Result<Appended, AppendError<Batch>> {
-        let mut order = self.order.lock();
+        let mut index = self.index.lock();
         let appended = self.log.append(batch, condition)?;
         for (place, name) in events {
-            order.index.push_and_ring(name, Offset(appended.first.0 + place));
+            index.push_and_ring(name, Offset(appended.first.0 + place));
         }
-        self.forget_now_and_then(&mut order);
+        if self.appends.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
+            index.forget_below(self.log.bounds().hot_first);
+        }
         Ok(appended)
     }
 
@@ -195,38 +196,38 @@ impl Sequencer {
 
     /// The identities that are remembered, and the last record when they were looked at.
     pub fn remembered(&self) -> (Remembered, Offset) {
-        let order = self.order.lock();
-        (order.window.remembered(), self.log.bounds().last)
+        let window = self.window.lock();
+        (window.remembered(), self.log.bounds().last)
     }
 
     /// Register a subscriber.
     pub fn add_subscriber(&self, bell: Bell) -> SubscriberId {
-        self.order.lock().index.add(bell)
+        self.index.lock().add(bell)
     }
 
     /// Replace what a subscriber subscribes to.
     pub fn subscribe(&self, id: SubscriberId, subscription: Subscription) {
-        self.order.lock().index.subscribe(id, subscription);
+        self.index.lock().subscribe(id, subscription);
     }
 
     /// The next offsets behind `after` for a subscriber.
     pub fn next(&self, id: SubscriberId, after: Offset, limit: usize) -> Next {
-        self.order.lock().index.next(id, after, limit)
+        self.index.lock().next(id, after, limit)
     }
 
     /// The newest offsets of type `name` in the hot window, at most `limit`, ascending.
     pub fn newest(&self, name: &str, limit: usize) -> Vec<Offset> {
-        self.order.lock().index.newest(name, limit)
+        self.index.lock().newest(name, limit)
     }
 
     /// Whether the event was published before.
     pub fn is_known(&self, event: &ValidEvent) -> bool {
-        matches!(seen(&self.order.lock().window, event), Seen::Same(_))
+        matches!(seen(&self.window.lock(), event), Seen::Same(_))
     }
 
     /// How many offsets in the hot window lie behind `after` and match.
     pub fn count(&self, subscription: &Subscription, after: Offset) -> usize {
-        self.order.lock().index.count(subscription, after)
+        self.index.lock().count(subscription, after)
     }
 
     fn publish_error(&self, refused: AppendError<Batch>) -> PublishError {
@@ -240,12 +241,6 @@ impl Sequencer {
             }
             AppendError::Size { bytes, limit, .. } => PublishError::Size { bytes, limit },
             other => PublishError::Stopped(stopped(&other)),
-        }
-    }
-
-    fn forget_now_and_then(&self, order: &mut Order) {
-        if self.appends.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
-            order.index.forget_below(self.log.bounds().hot_first);
         }
     }
 }
@@ -306,4 +301,77 @@ fn batch_of<'a>(events: impl Iterator<Item = &'a ValidEvent> + Clone) -> Batch {
     let mut batch = Batch::with_capacity(events.clone().map(|event| event.record.len() + 8).sum());
     events.for_each(|event| batch.push(&event.record));
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use nerve_eventlog::storage::MemoryStorage;
+    use nerve_eventlog::{FileLog, Options, SystemClock};
+
+    use super::super::window::WindowOptions;
+    use super::*;
+    use crate::ingest::{Acceptor, Limits, NewEvent};
+
+    fn sequencer() -> Arc<Sequencer> {
+        let (storage, clock) = (Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
+        let (log, _) = FileLog::open(storage, Options::default(), clock, None, &mut |_| {}).unwrap();
+        let order = Order {
+            index: TypeIndex::default(),
+            window: Window::new(WindowOptions::default()),
+        };
+        Sequencer::new(&(Arc::new(log) as Arc<dyn Log>), order)
+    }
+
+    fn event(id: &str) -> ValidEvent {
+        let acceptor = Acceptor::new(Limits::default());
+        let event = NewEvent {
+            id,
+            source: "tests",
+            r#type: "a.b",
+            content_type: "application/json",
+            data: &[1],
+            ..NewEvent::default()
+        };
+        acceptor.event(&event).unwrap()
+    }
+
+    #[test]
+    fn who_appends_and_who_reads_wait_for_no_publisher() {
+        let sequencer = sequencer();
+        let id = sequencer.add_subscriber(Bell::default());
+        let publishing = sequencer.window.lock();
+        let mut batch = Batch::new();
+        batch.push(b"r");
+        let appended = sequencer
+            .append(batch, None, std::iter::once((0, "a.b")))
+            .unwrap();
+        assert_eq!(appended.first, Offset(1));
+        assert_eq!(sequencer.newest("a.b", 9), [Offset(1)]);
+        assert_eq!(sequencer.next(id, Offset(0), 9), Next::Hot(Vec::new()));
+        drop(publishing);
+        assert_eq!(sequencer.publish(&[event("1")]).unwrap()[0].offset, Offset(2));
+    }
+
+    #[test]
+    fn of_those_who_publish_the_same_at_once_one_is_the_first() {
+        let sequencer = sequencer();
+        for n in 0..200 {
+            let events = [event(&format!("{n}a")), event(&format!("{n}b"))];
+            let all: Vec<_> = std::thread::scope(|scope| {
+                let publishers = [(); 3].map(|()| scope.spawn(|| sequencer.publish(&events).unwrap()));
+                publishers.map(|one| one.join().unwrap()).into_iter().collect()
+            });
+            let firsts = all
+                .iter()
+                .filter(|one| one.iter().all(|of| !of.duplicate))
+                .count();
+            let again = all.iter().filter(|one| one.iter().all(|of| of.duplicate)).count();
+            assert_eq!((firsts, again), (1, 2));
+            let offsets = |one: &[Published]| one.iter().map(|of| of.offset).collect::<Vec<_>>();
+            assert!(all.iter().all(|one| offsets(one) == offsets(&all[0])), "{all:?}");
+            let (remembered, last) = sequencer.remembered();
+            assert_eq!(last, all[0][1].offset);
+            assert_eq!(remembered.to_bytes().len() as u64, 40 * last.0);
+        }
+    }
 }
