@@ -12,6 +12,7 @@ pub mod handler;
 pub mod history;
 pub mod kept;
 pub mod lane;
+mod opened;
 pub mod pace;
 pub mod probation;
 pub mod queue;

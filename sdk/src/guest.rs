@@ -28,12 +28,19 @@ pub fn handle<P: Plugin>(event: RawEvent) -> Result<(), bindings::Failure> {
     })
 }
 
-/// Answer `handle` for an event in one piece.
+/// Answer `handle` for an event in one piece, and for those that follow within the call.
 ///
 /// # Panics
-/// Where it is cut off, which no host does.
+/// Where one is cut off, which no host does.
 pub fn handle_packed<P: Plugin>(event: Vec<u8>) -> Result<(), bindings::Failure> {
-    handle::<P>(RawEvent::unpack(event).expect("the host hands over whole events"))
+    let mut next = Some(event);
+    while let Some(event) = next {
+        let event = RawEvent::unpack(event).expect("the host hands over whole events");
+        let more = event.has_more();
+        handle::<P>(event)?;
+        next = more.then(host::next).flatten();
+    }
+    Ok(())
 }
 
 /// A context for one delivery.

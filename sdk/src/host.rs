@@ -2,7 +2,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use crate::testing::fake::{
-    config, emit, http_send, log, now, random_bytes, random_u64, state_delete, state_get, state_scan,
+    config, emit, http_send, log, next, now, random_bytes, random_u64, state_delete, state_get, state_scan,
     state_set, timer_cancel, timer_set,
 };
 #[cfg(target_arch = "wasm32")]
@@ -11,7 +11,7 @@ pub(crate) use wasm::*;
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use crate::bindings::generated::nerve::plugin::{
-        clock, config, events, http, log, random, state, timers,
+        clock, config, events, http, log, random, series, state, timers,
     };
     use crate::context::{Moment, RawEmit};
     use crate::error::{EmitError, StateError};
@@ -108,6 +108,10 @@ mod wasm {
 
     pub(crate) fn now() -> u64 {
         clock::now()
+    }
+
+    pub(crate) fn next() -> Option<Vec<u8>> {
+        series::next()
     }
 
     pub(crate) fn random_u64() -> u64 {

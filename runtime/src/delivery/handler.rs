@@ -79,6 +79,22 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// A tick finds that the attempt runs for long: whoever waits for it, and need not, is to go on.
     fn takes_long(&self);
 
+    /// Whether another delivery may follow within the same call of a guest.
+    fn may_go_on(&self) -> bool {
+        false
+    }
+
+    /// The delivery under way came to `handled`, which is no failure. Hand the next one, whose event has at most `most` bytes of data, to
+    /// `begin`: from then on it is the one under way. Gives `handled` back where that is to be settled by itself, or none follows.
+    fn go_on(
+        &self,
+        handled: Handled,
+        _most: usize,
+        _begin: &mut dyn FnMut(&Delivery<'_>),
+    ) -> Option<Handled> {
+        Some(handled)
+    }
+
     /// What tells the receiver of call number `index` that it was made before: the same over retries, restarts and
     /// versions, and another one in each rewind, whose `generation` is 0 where there is none.
     fn idempotency_key(&self, event: Offset, generation: u64, index: u32) -> String;
@@ -191,8 +207,14 @@ pub trait Handler: Send {
     /// The version that runs.
     fn version(&self) -> VersionId;
 
-    /// Run one attempt. Never panics for what a guest does: that is a [`Failure`].
+    /// Run one attempt. Never panics for what a guest does: that is a [`Failure`]. Where it went on ([`Journal::go_on`]), what it
+    /// answers is of the last delivery that began.
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled;
+
+    /// Whether it asks for more, where that may be had.
+    fn goes_on(&self) -> bool {
+        false
+    }
 
     /// Forget whatever it kept in memory since the last event: what it did then is not to be.
     fn discard(&mut self);
@@ -235,4 +257,46 @@ pub trait Version: Send + Sync {
 
     /// A handler for one lane, reading `state`.
     fn handler(&self, state: Arc<KeyValues>) -> Box<dyn Handler>;
+}
+
+/// What a guest does that goes on: `one` delivery after the other, as long as more follow.
+#[cfg(test)]
+pub(crate) fn in_series(delivery: &Delivery<'_>, mut one: impl FnMut(&Delivery<'_>) -> Handled) -> Handled {
+    let mut handled = one(delivery);
+    let Some(journal) = delivery.outside.journal else {
+        return handled;
+    };
+    while handled.failure.is_none() {
+        let mut next = None;
+        let back = journal.go_on(handled, usize::MAX, &mut |delivery| {
+            let (offset, recorded) = (delivery.offset, delivery.recorded);
+            let (started, seed) = (delivery.started, delivery.seed);
+            next = Some((offset, recorded, delivery.record.to_vec(), started, seed));
+        });
+        if let Some(last) = back {
+            return last;
+        }
+        let (offset, recorded, record, started, seed) = next.expect("it was begun");
+        let event = crate::log::record::event(&record).unwrap().unwrap();
+        let outside = Outside {
+            journal: Some(journal),
+            ..Outside::default()
+        };
+        let (event, record) = (&event, &record[..]);
+        let (attempt, replay, rewind, historic) = (1, false, None, false);
+        handled = one(&Delivery {
+            offset,
+            recorded,
+            event,
+            record,
+            attempt,
+            replay,
+            rewind,
+            historic,
+            started,
+            seed,
+            outside,
+        });
+    }
+    handled
 }

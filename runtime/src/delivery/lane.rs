@@ -5,12 +5,15 @@
 //!
 //! The lanes of a plugin share its queue. One step of a lane is to choose a delivery, to handle its event and to
 //! settle it; the queue is locked for the first and the last, so that what an outcome says of the cursor is true
-//! when it is appended, and free while handlers run. Quick deliveries are taken up, and settled, several at a time (`stretch.rs`).
+//! when it is appended, and free while handlers run. Quick deliveries are taken up, and settled, several at a time (`stretch.rs`), and a guest may make
+//! them within one call (`series.rs`).
 
 mod choosing;
+mod handling;
 mod historic;
 mod interrupted;
 mod journal;
+mod series;
 mod settling;
 mod stretch;
 mod taking_back;
@@ -24,12 +27,12 @@ use nerve_eventlog::{Batch, Clock, Entry, Log, Micros, Offset, ReadError};
 use self::interrupted::Interrupted;
 use self::journal::LaneJournal;
 use self::stretch::Stretch;
-use super::handler::{Delivery, Handled, Handler, Journal, Outside, Version};
+use super::handler::{Handler, Journal, Version};
 use super::history::History;
 use super::pace::SHARE;
 use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
-use super::settle::{self, Emitter};
+use super::settle::Emitter;
 use super::subscriber::{Slot, Subscriber};
 use super::timer::{self, TimerLimits};
 use crate::host::Stopped;
@@ -279,11 +282,17 @@ impl Lane {
         sequencer: Arc<Sequencer>,
         clock: Arc<dyn Clock>,
         stopping: Arc<AtomicBool>,
-        dice: fastrand::Rng,
+        mut dice: fastrand::Rng,
     ) -> Self {
         let log = sequencer.log().clone();
         let emitter = Emitter::new(log.id(), &subscriber.name);
-        let stretch = Arc::new(Stretch::new(&subscriber, &sequencer));
+        let stretch = Arc::new(Stretch::new(
+            &subscriber,
+            &sequencer,
+            &clock,
+            &stopping,
+            dice.fork(),
+        ));
         let journal = Arc::new(LaneJournal {
             stretch: stretch.clone(),
             subscriber: subscriber.clone(),
@@ -402,67 +411,6 @@ impl Lane {
         self.running.is_some()
     }
 
-    /// Hand one event to the handler and settle what comes of it; again, while what it read is changed by others.
-    fn deliver(
-        &mut self,
-        subscriber: &Subscriber,
-        entry: &Entry,
-        mut under_way: UnderWay,
-    ) -> Result<(), LaneError> {
-        let event = event_of(entry)?;
-        loop {
-            let alone = under_way.runs_alone().then(|| subscriber.shared.lock());
-            let (delivery, handled) = self.handle(entry, &event, &under_way);
-            if self.end(subscriber, alone, entry, &mut under_way, &delivery, handled)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Run the handler.
-    pub(super) fn handle<'a>(
-        &mut self,
-        entry: &'a Entry,
-        event: &'a Event<'a>,
-        under_way: &UnderWay,
-    ) -> (Delivery<'a>, Handled) {
-        let running = under_way.side.of(&mut self.running, &mut self.before);
-        let interrupted = under_way.interrupted.as_deref();
-        let (started, seed) = match interrupted {
-            Some(before) => (before.started, before.seed),
-            None => (self.clock.now(), self.dice.u64(..)),
-        };
-        let delivery = Delivery {
-            offset: entry.offset,
-            recorded: entry.time,
-            event,
-            record: &entry.payload,
-            attempt: under_way.turned.attempt,
-            replay: under_way.turned.replay,
-            rewind: under_way.turned.rewind,
-            historic: under_way.turned.historic,
-            started,
-            seed,
-            outside: Outside::default(),
-        };
-        if let Some(version) = under_way.awaits {
-            return (delivery, settle::awaited(version, self.missing.as_deref()));
-        }
-        let calls = delivery.rewind.is_none_or(|of| !of.mute.http);
-        let longest = running.hops;
-        let runs = running.handler_on(under_way.shadow.as_ref());
-        let handled = settle::looped(event, longest).unwrap_or_else(|| {
-            runs.handle(&Delivery {
-                outside: Outside {
-                    journal: Some(&self.journal).filter(|_| calls),
-                    ..interrupted.map(Interrupted::outside).unwrap_or_default()
-                },
-                ..delivery
-            })
-        });
-        (delivery, handled)
-    }
-
     /// What guests remember may stem from a state that was exchanged since.
     fn follow_exchange(&mut self, exchanges: u64) {
         let running = [self.running.as_mut(), self.before.as_mut()];
@@ -478,18 +426,6 @@ impl Lane {
 
     fn bit(&self) -> u64 {
         1 << self.number
-    }
-}
-
-impl Running {
-    /// The handler on the plugin's state, or on `shadow`.
-    fn handler_on(&mut self, shadow: Option<&Arc<KeyValues>>) -> &mut dyn Handler {
-        let Some(shadow) = shadow else {
-            return &mut *self.handler;
-        };
-        let apart = self.apart.take().filter(|(on, _)| Arc::ptr_eq(on, shadow));
-        let apart = apart.unwrap_or_else(|| (shadow.clone(), self.version.handler(shadow.clone())));
-        &mut *self.apart.insert(apart).1
     }
 }
 

@@ -16,6 +16,7 @@ mod rewind;
 mod rewind_table;
 mod rewinds_at_random;
 mod rules;
+mod series;
 mod shares;
 mod simulation;
 mod stays_ahead;

@@ -19,11 +19,11 @@ use super::outgoing::Outgoing;
 use super::outside::Outside;
 use super::promised::Promised;
 use super::settings::{Isolation, Settings};
-use super::v1::Instance;
 use super::v1::log::escaped;
 use super::v1::nerve::plugin::types;
+use super::v1::{self, Instance};
 use super::wasi::Output;
-use crate::delivery::handler::{Delivery, Failure, Handled, Handler, SetTimer};
+use crate::delivery::handler::{self, Delivery, Failure, Handled, Handler, SetTimer};
 use crate::ingest::message_pack;
 use crate::log::record::{FailureClass, Level, VersionId};
 use crate::log::trace_context::TraceContext;
@@ -50,6 +50,10 @@ pub struct Guest {
     /// What it promised of the events it emits.
     pub(super) promised: Arc<Promised>,
     pub(super) outside: Outside,
+    /// The version that makes the delivery.
+    version: VersionId,
+    /// From when on what the delivery takes is counted: the instance may have to be made for it.
+    counted: Instant,
     /// When it was made or the delivery began, and how long it waited for others since.
     begun: Instant,
     pub(super) waited: Duration,
@@ -78,6 +82,8 @@ impl Guest {
             outgoing: None,
             promised: Arc::default(),
             outside: Outside::default(),
+            version: VersionId::default(),
+            counted: Instant::now(),
             begun: Instant::now(),
             waited: Duration::ZERO,
             limit,
@@ -137,7 +143,9 @@ impl Guest {
             let context = delivery.event.traceparent;
             self.outside.context = context.and_then(TraceContext::parse);
         }
+        self.version = version;
         (self.begun, self.waited) = (Instant::now(), Duration::ZERO);
+        self.counted = self.begun;
         (self.written_bytes, self.emitted, self.calls) = (0, Emitted::default(), 0);
     }
 
@@ -148,7 +156,34 @@ impl Guest {
         let effects = &mut self.handled.effects;
         effects.writes.extend(std::mem::take(&mut self.writes));
         effects.timers.extend(std::mem::take(&mut self.timers));
+        self.handled.took = self.counted.elapsed();
         std::mem::take(&mut self.handled)
+    }
+
+    /// The delivery is handled: the event of the next one, in one piece, where there is one that may follow within this call.
+    pub(super) fn go_on(&mut self) -> Option<Vec<u8>> {
+        let is_plain = self.hit.is_none() && self.writes.is_empty() && self.timers.is_empty();
+        let journal = self.outside.journal.take_if(|_| is_plain)?;
+        self.end_output();
+        self.handled.took = self.counted.elapsed();
+        let (handled, most) = (
+            std::mem::take(&mut self.handled),
+            self.settings.limits.event_bytes,
+        );
+        let (version, mut piece) = (self.version, Vec::new());
+        let back = journal.go_on(handled, most, &mut |delivery| {
+            let outside = handler::Outside {
+                journal: Some(&journal),
+                ..handler::Outside::default()
+            };
+            self.begin(&Delivery { outside, ..*delivery }, version);
+            v1::pack(&event(delivery, delivery.event.data), true, &mut piece);
+        });
+        if let Some(handled) = back {
+            (self.handled, self.outside.journal) = (handled, Some(journal));
+            return None;
+        }
+        Some(piece)
     }
 }
 
@@ -240,11 +275,12 @@ impl WasmHandler {
             Some(instance) => instance,
             None => match self.loaded.instantiate(self.state.clone()) {
                 Ok(instance) => Box::new(instance),
-                Err((mut store, cause)) => return self.failed(&mut store, &cause, begun),
+                Err((mut store, cause)) => return self.failed(&mut store, &cause),
             },
         };
         let (store, instance) = &mut *kept;
         store.data_mut().begin(delivery, self.loaded.version);
+        store.data_mut().counted = begun;
         store.set_epoch_deadline(GIVES_WAY);
         refuel(&self.loaded.engine, store);
         let text;
@@ -255,25 +291,25 @@ impl WasmHandler {
                     &text[..]
                 }
                 Err(cause) => {
-                    return self.failed(store, &wasmtime::Error::msg(cause.to_string()), begun);
+                    return self.failed(store, &wasmtime::Error::msg(cause.to_string()));
                 }
             }
         } else {
             delivery.event.data
         };
-        let event = event(delivery, data);
-        let called = instance.handle(store, event);
+        let journal = delivery.outside.journal.filter(|_| self.goes_on());
+        let more = journal.is_some_and(|journal| journal.may_go_on());
+        let called = instance.handle(store, event(delivery, data), more);
         drop(running);
         if self.loaded.engine.counts_fuel() {
             self.count(store);
         }
         let answer = match called {
             Ok(answer) => answer,
-            Err(cause) => return self.failed(store, &cause, begun),
+            Err(cause) => return self.failed(store, &cause),
         };
         let guest = store.data_mut();
         let mut handled = guest.end();
-        handled.took = begun.elapsed();
         handled.failure = match (guest.hit.take(), answer) {
             (Some((class, reason)), _) => Some(Failure::new(class, reason)),
             (None, Ok(())) => None,
@@ -286,10 +322,9 @@ impl WasmHandler {
     }
 
     /// The guest ended by a trap or a limit.
-    fn failed(&self, store: &mut Store<Guest>, cause: &wasmtime::Error, begun: Instant) -> Handled {
+    fn failed(&self, store: &mut Store<Guest>, cause: &wasmtime::Error) -> Handled {
         let guest = store.data_mut();
         let mut handled = guest.end();
-        handled.took = begun.elapsed();
         let panicked = handled
             .lines
             .iter()
@@ -333,6 +368,14 @@ impl Handler for WasmHandler {
 
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
         caught(|| self.run(delivery))
+    }
+
+    fn goes_on(&self) -> bool {
+        let loaded = &self.loaded;
+        loaded.linked.goes_on()
+            && !loaded.manifest.json
+            && loaded.settings.isolation == Isolation::Reuse
+            && !loaded.engine.counts_fuel()
     }
 }
 

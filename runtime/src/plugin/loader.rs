@@ -50,7 +50,7 @@ pub struct Checked {
     /// What it promises of the events it emits.
     pub(super) promised: Arc<Promised>,
     pub(super) engine: Engine,
-    linked: Linked,
+    pub(super) linked: Linked,
 }
 
 impl Deref for Loaded {

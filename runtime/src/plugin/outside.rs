@@ -16,7 +16,7 @@ pub(super) struct Outside {
     /// The request behind them whose intent is durable already.
     asked: Option<Hash>,
     /// Where intents go; `None` where nobody may be called.
-    journal: Option<Arc<dyn Journal>>,
+    pub(super) journal: Option<Arc<dyn Journal>>,
     /// A rewind mutes calls: one that has no recorded answer is denied.
     pub(super) muted: bool,
     /// The attempt, as its intents name it.

@@ -3,3 +3,4 @@
 mod fuzz;
 mod page;
 mod probation;
+mod series;

@@ -8,6 +8,7 @@ mod instance;
 pub(crate) mod log;
 mod packed;
 mod random;
+mod series;
 mod state;
 mod timers;
 
@@ -29,6 +30,7 @@ mod bindings {
 pub use bindings::*;
 
 pub(super) use self::instance::{Instance, Linked};
+pub(super) use self::packed::pack;
 
 impl nerve::plugin::types::Host for Guest {}
 
@@ -36,8 +38,8 @@ impl nerve::plugin::types::Host for Guest {}
 pub const VERSION: &str = "1.0.0";
 
 /// The interfaces of the world that a guest may import.
-pub const IMPORTS: [&str; 9] = [
-    "types", "events", "state", "timers", "log", "clock", "random", "config", "http",
+pub const IMPORTS: [&str; 10] = [
+    "types", "events", "state", "timers", "log", "clock", "random", "config", "http", "series",
 ];
 
 /// The interface that a guest must export.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use nerve_eventlog::Micros;
 
-use crate::delivery::handler::{Delivery, Effects, Emit, Failure, Handled, Handler, SetTimer, Version};
+use crate::delivery::handler::{
+    Delivery, Effects, Emit, Failure, Handled, Handler, SetTimer, Version, in_series,
+};
 use crate::delivery::retry::{AtEnd, RetryPolicy};
 use crate::delivery::timer::TimerLimits;
 use crate::log::record::{FailureClass, VersionId};
@@ -182,6 +184,16 @@ impl Handler for Scripted {
     fn discard(&mut self) {}
 
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
+        in_series(delivery, |delivery| self.one(delivery))
+    }
+
+    fn goes_on(&self) -> bool {
+        true
+    }
+}
+
+impl Scripted {
+    fn one(&self, delivery: &Delivery<'_>) -> Handled {
         (self.before)();
         if self.is_broken() {
             return failed(FailureClass::Trap);

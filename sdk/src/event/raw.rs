@@ -129,7 +129,16 @@ impl RawEvent {
 
     /// Whether it was delivered before, and is delivered again by an operator's redrive or rewind.
     pub fn is_replay(&self) -> bool {
-        u32::from_le_bytes(self.number(24)) & 1 == 1
+        self.has_flag(1)
+    }
+
+    /// Whether the host may hand over another event within the same call.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_flag(2)
+    }
+
+    fn has_flag(&self, flag: u32) -> bool {
+        u32::from_le_bytes(self.number(24)) & flag == flag
     }
 
     /// Read the data as a `T`.

@@ -221,6 +221,11 @@ pub(crate) fn now() -> u64 {
     with("the clock was read", |attempt| attempt.now)
 }
 
+/// An event is handled alone here.
+pub(crate) fn next() -> Option<Vec<u8>> {
+    None
+}
+
 /// `SplitMix64`: short, and good enough to look random in a test.
 pub(crate) fn random_u64() -> u64 {
     with("a random number was drawn", |attempt| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nerve_eventlog::{AppendError, Batch, Condition, Micros, Offset};
 
 use super::stretch::Stretch;
-use crate::delivery::handler::Journal;
+use crate::delivery::handler::{Delivery, Handled, Journal};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{Intent, Record};
@@ -66,6 +66,14 @@ impl Journal for LaneJournal {
     fn takes_long(&self) {
         // A log that is poisoned is so for the next append, too.
         self.stretch.break_up().ok();
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.stretch.may_go_on()
+    }
+
+    fn go_on(&self, handled: Handled, most: usize, begin: &mut dyn FnMut(&Delivery<'_>)) -> Option<Handled> {
+        self.stretch.go_on(handled, most, begin)
     }
 
     fn idempotency_key(&self, event: Offset, generation: u64, index: u32) -> String {

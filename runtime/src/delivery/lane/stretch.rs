@@ -12,20 +12,21 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nerve_eventlog::{Batch, Entry, Mark, Offset};
+use nerve_eventlog::{Batch, Clock, Entry, Mark, Offset};
 use parking_lot::{Mutex, MutexGuard};
 
+use super::series::Series;
 use super::settling::{OUTCOME_BYTES, append, parked_from};
-use super::{Lane, LaneError, Running, Shared, Side, Turned, UnderWay, event_of};
+use super::{Lane, LaneError, Shared, Side, Turned, UnderWay, event_of};
 use crate::delivery::cursor::{Cursor, OrderKey};
 use crate::delivery::handler::{Delivery, Handled};
 use crate::delivery::pace::SHARE;
 use crate::delivery::queue::{Hold, Queue};
-use crate::delivery::settle;
+use crate::delivery::settle::{self, Emitter};
 use crate::delivery::subscriber::Subscriber;
 use crate::host::Stopped;
 use crate::log::record::{Outcome, VersionId};
@@ -43,16 +44,18 @@ const BYTES: usize = LARGE / 2;
 
 /// What one lane has taken up and not settled. Only the lane's thread comes here; within a guest's call too, which is why it has a lock.
 pub(in crate::delivery) struct Stretch {
-    subscriber: Arc<Subscriber>,
-    sequencer: Arc<Sequencer>,
-    inner: Mutex<Inner>,
+    pub(super) subscriber: Arc<Subscriber>,
+    pub(super) sequencer: Arc<Sequencer>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) inner: Mutex<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     /// For how long handlers may run until what they did is settled.
-    longest: Duration,
+    pub(super) longest: Duration,
     /// Deliveries that have not begun, in order.
-    ahead: VecDeque<(Entry, UnderWay)>,
+    pub(super) ahead: VecDeque<(Entry, UnderWay)>,
     /// Deliveries that wait to be settled, in order.
     handled: Vec<Quick>,
     /// What those emit, one behind the other.
@@ -65,6 +68,11 @@ struct Inner {
     most: usize,
     /// Why nothing can be settled any more.
     failed: Option<Stopped>,
+    emitter: Emitter,
+    /// What a guest handles within one call.
+    pub(super) series: Option<Series>,
+    /// For the seeds of what it goes on with.
+    pub(super) dice: fastrand::Rng,
 }
 
 /// A delivery that was handled, and of which nothing is to be decided: the first one of its event, by the version that runs, on
@@ -82,10 +90,18 @@ struct Quick {
 }
 
 impl Stretch {
-    pub(super) fn new(subscriber: &Arc<Subscriber>, sequencer: &Arc<Sequencer>) -> Self {
+    pub(super) fn new(
+        subscriber: &Arc<Subscriber>,
+        sequencer: &Arc<Sequencer>,
+        clock: &Arc<dyn Clock>,
+        stopping: &Arc<AtomicBool>,
+        dice: fastrand::Rng,
+    ) -> Self {
         Self {
             subscriber: subscriber.clone(),
             sequencer: sequencer.clone(),
+            clock: clock.clone(),
+            stopping: stopping.clone(),
             inner: Mutex::new(Inner {
                 longest: LONGEST,
                 ahead: VecDeque::new(),
@@ -95,6 +111,9 @@ impl Stretch {
                 took: Duration::ZERO,
                 most: 1,
                 failed: None,
+                emitter: Emitter::new(sequencer.log().id(), &subscriber.name),
+                series: None,
+                dice,
             }),
         }
     }
@@ -140,25 +159,46 @@ impl Stretch {
 
     /// Settle what was handled.
     pub(in crate::delivery) fn settle(&self) -> Result<(), Stopped> {
-        let inner = &mut *self.inner.lock();
-        if let Some(failed) = &inner.failed {
+        self.inner.lock().settle(&self.subscriber, &self.sequencer)
+    }
+
+    /// A delivery ran for so long: what waited for it need not wait for the next one, too.
+    fn ran(&self, took: Duration) -> Result<(), Stopped> {
+        let (is_long, is_full) = {
+            let mut inner = self.inner.lock();
+            (took > inner.longest, inner.ran(took))
+        };
+        if is_long {
+            self.break_up()
+        } else if is_full {
+            self.settle()
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Inner {
+    /// Settle what was handled.
+    pub(super) fn settle(&mut self, subscriber: &Subscriber, sequencer: &Sequencer) -> Result<(), Stopped> {
+        if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        if inner.handled.is_empty() {
+        if self.handled.is_empty() {
             return Ok(());
         }
         // Nobody goes on behind what could not be settled, whatever became of it.
-        inner.failed = Some(Stopped::Poisoned("what was handled was not settled".into()));
-        inner.failed = self.append(&inner.handled, &inner.emitted).err();
-        inner.handled.clear();
-        inner.emitted.clear();
-        (inner.bytes, inner.took) = (0, Duration::ZERO);
-        inner.failed.clone().map_or(Ok(()), Err)
+        self.failed = Some(Stopped::Poisoned("what was handled was not settled".into()));
+        self.failed = self.append(subscriber, sequencer).err();
+        self.handled.clear();
+        self.emitted.clear();
+        (self.bytes, self.took) = (0, Duration::ZERO);
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Append what came of `all`, and let the fold and the queue follow.
-    fn append(&self, all: &[Quick], emitted: &Batch) -> Result<(), Stopped> {
-        let subscriber = &*self.subscriber;
+    /// Append what came of all that was handled, and let the fold and the queue follow.
+    fn append(&self, subscriber: &Subscriber, sequencer: &Sequencer) -> Result<(), Stopped> {
+        let (all, emitted) = (&self.handled, &self.emitted);
         let mut shared = subscriber.shared.lock();
         let queue = shared.queue_of(false);
         let mut state = subscriber.state.lock();
@@ -175,7 +215,7 @@ impl Stretch {
             let emits = quick.handled.effects.emits.iter();
             (at + 1..).zip(emits.map(|emit| &*emit.r#type))
         });
-        let appended = append(&self.sequencer, subscriber, &state, batch, &events)?;
+        let appended = append(sequencer, subscriber, &state, batch, &events)?;
         for ((at, key, outcome), quick) in outcomes.iter().zip(all) {
             queue.settled(*key);
             state.apply_outcome(Offset(appended.first.0 + at), appended.time, outcome);
@@ -187,22 +227,37 @@ impl Stretch {
         Ok(())
     }
 
-    /// A delivery ran for so long: what waited for it need not wait for the next one, too.
-    fn ran(&self, took: Duration) -> Result<(), Stopped> {
-        let (is_long, is_full) = {
-            let mut inner = self.inner.lock();
-            let fits = inner.longest.as_nanos() / took.as_nanos().max(1);
-            inner.most = usize::try_from(fits).map_or(MOST, |fits| fits.min(MOST));
-            let is_full = inner.took > inner.longest || inner.bytes > BYTES;
-            (took > inner.longest, is_full)
-        };
-        if is_long {
-            self.break_up()
-        } else if is_full {
-            self.settle()
-        } else {
-            Ok(())
-        }
+    /// A delivery ran for so long: whether what was handled is to be settled now.
+    pub(super) fn ran(&mut self, took: Duration) -> bool {
+        let fits = self.longest.as_nanos() / took.as_nanos().max(1);
+        self.most = usize::try_from(fits).map_or(MOST, |fits| fits.min(MOST));
+        self.took > self.longest || self.bytes > BYTES
+    }
+
+    /// `delivery`, of the event in `entry`, is settled with others of its stretch.
+    pub(super) fn settle_later(
+        &mut self,
+        entry: &Entry,
+        delivery: &Delivery<'_>,
+        hold: Hold,
+        version: VersionId,
+        handled: Handled,
+    ) {
+        let emitted = settle::emitted(&mut self.emitter, delivery, &handled, &mut self.emitted);
+        let key = delivery.event.key;
+        let lines = handled.lines.iter().map(|line| line.text.len());
+        self.bytes += OUTCOME_BYTES + emitted.start.bytes_to(emitted.end) + lines.sum::<usize>();
+        self.took += handled.took;
+        self.handled.push(Quick {
+            event: delivery.offset,
+            key: key.map(|key| entry.payload.slice_ref(key.as_bytes())),
+            hold,
+            version,
+            started: delivery.started.0,
+            seed: handled.used_seed.then_some(delivery.seed),
+            emitted,
+            handled,
+        });
     }
 }
 
@@ -277,8 +332,14 @@ impl Lane {
         mut handled: Handled,
     ) -> Result<bool, LaneError> {
         let took = handled.took;
-        if self.is_quick(under_way, &handled) {
-            self.settle_later(entry, delivery, under_way, handled);
+        let running = under_way.side.of(&mut self.running, &mut self.before);
+        let is_quick = under_way.in_stretch
+            && under_way.is_ordinary()
+            && is_plain(&handled, running.lanes, running.batch_bytes);
+        if is_quick {
+            let (hold, version) = (under_way.hold, running.handler.version());
+            let mut inner = self.stretch.inner.lock();
+            inner.settle_later(entry, delivery, hold, version, handled);
         } else {
             self.stretch.settle()?;
             if !self.settle(subscriber, alone, under_way, delivery, &mut handled)? {
@@ -337,55 +398,22 @@ impl Lane {
         }
         first.in_stretch = !inner.ahead.is_empty();
     }
+}
 
-    /// Whether nothing is to be decided of what was `handled`, so that it can be settled with others of its stretch.
-    fn is_quick(&self, under_way: &UnderWay, handled: &Handled) -> bool {
-        let effects = &handled.effects;
-        let fits = |running: &Running| {
-            let limit = running.batch_bytes.min(BYTES);
-            (running.lanes == 1 || handled.reads.is_empty())
-                && settle::refuse_effects(handled, &[], limit).is_none()
-        };
-        under_way.in_stretch
-            && under_way.is_ordinary()
-            && handled.failure.is_none()
-            && effects.writes.is_empty()
-            && effects.timers.is_empty()
-            && handled.calls.is_empty()
-            && self.running.as_ref().is_some_and(fits)
-    }
-
-    /// The delivery of `entry` is settled with others of its stretch.
-    fn settle_later(
-        &mut self,
-        entry: &Entry,
-        delivery: &Delivery<'_>,
-        under_way: &UnderWay,
-        handled: Handled,
-    ) {
-        let running = under_way.side.of(&mut self.running, &mut self.before);
-        let inner = &mut *self.stretch.inner.lock();
-        let emitted = settle::emitted(&mut self.emitter, delivery, &handled, &mut inner.emitted);
-        let key = delivery.event.key;
-        let lines = handled.lines.iter().map(|line| line.text.len());
-        inner.bytes += OUTCOME_BYTES + emitted.start.bytes_to(emitted.end) + lines.sum::<usize>();
-        inner.took += handled.took;
-        inner.handled.push(Quick {
-            event: delivery.offset,
-            key: key.map(|key| entry.payload.slice_ref(key.as_bytes())),
-            hold: under_way.hold,
-            version: running.handler.version(),
-            started: delivery.started.0,
-            seed: handled.used_seed.then_some(delivery.seed),
-            emitted,
-            handled,
-        });
-    }
+/// Whether nothing is to be decided of what was `handled` in one of so many `lanes`, so that it can be settled with others of its stretch.
+pub(super) fn is_plain(handled: &Handled, lanes: usize, batch_bytes: usize) -> bool {
+    let effects = &handled.effects;
+    handled.failure.is_none()
+        && effects.writes.is_empty()
+        && effects.timers.is_empty()
+        && handled.calls.is_empty()
+        && (lanes == 1 || handled.reads.is_empty())
+        && settle::refuse_effects(handled, &[], batch_bytes.min(BYTES)).is_none()
 }
 
 impl UnderWay {
     /// Whether it is the first delivery of a fresh event, by the version that runs and on the plugin's own state.
-    fn is_ordinary(&self) -> bool {
+    pub(super) fn is_ordinary(&self) -> bool {
         let Turned {
             attempt,
             free,

@@ -19,8 +19,8 @@ use crate::delivery::subscriber::Subscriber;
 use crate::delivery::timer::TimerLimits;
 use crate::log::index::{Bell, TypeIndex};
 use crate::log::record::{
-    AskedBy, DeclaredSchema, Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Mute, Operator,
-    OperatorAction, Record, Rewind, Terms, VersionId,
+    AskedBy, Cause, DeclaredSchema, Deployment, DeploymentAction, Event, FailureClass, LiveVersion, Mute,
+    Operator, OperatorAction, Record, Rewind, Terms, VersionId,
 };
 use crate::log::sequencer::{Order, Sequencer};
 use crate::log::window::{Window, WindowOptions};
@@ -55,6 +55,10 @@ pub(super) struct Fake {
 struct Reins {
     left: AtomicUsize,
     stopping: Arc<AtomicBool>,
+    /// Whether the handler is called anew for each event.
+    anew: AtomicBool,
+    /// How often the handler was called.
+    calls: AtomicUsize,
 }
 
 /// Lanes of the bed.
@@ -174,6 +178,16 @@ impl Bed {
         bed
     }
 
+    /// The handler is called anew for each event from here on.
+    pub(super) fn call_anew(&self) {
+        self.reins.anew.store(true, Ordering::Relaxed);
+    }
+
+    /// How often the handler was called, which may be less often than it made deliveries.
+    pub(super) fn calls(&self) -> usize {
+        self.reins.calls.load(Ordering::Relaxed)
+    }
+
     /// Make so many deliveries more, and then no other.
     pub(super) fn stop_after(&self, deliveries: usize) {
         self.reins.left.store(deliveries, Ordering::Relaxed);
@@ -273,6 +287,8 @@ impl Bed {
         let reins = Reins {
             left: AtomicUsize::new(usize::MAX),
             stopping: stopping.clone(),
+            anew: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
         };
         let lanes = (0..MOST_LANES).map(lane).collect();
         Self {
@@ -376,6 +392,17 @@ impl Bed {
 
     /// Publish an event with this id.
     pub(super) fn publish_as(&self, id: &str, r#type: &str, key: Option<&str>) -> Offset {
+        self.publish_caused(id, r#type, key, None)
+    }
+
+    /// The same, emitted for `cause`.
+    pub(super) fn publish_caused(
+        &self,
+        id: &str,
+        r#type: &str,
+        key: Option<&str>,
+        cause: Option<Cause<'_>>,
+    ) -> Offset {
         let event = Event {
             id,
             source: "test",
@@ -386,7 +413,7 @@ impl Bed {
             content_type: "application/json",
             data: &[0xc0],
             correlation: None,
-            cause: None,
+            cause,
             traceparent: None,
             data_schema: None,
             extensions: vec![],

@@ -67,7 +67,7 @@ impl Stepped {
             At::Chose(entry, under_way) => {
                 let event = event_of(&entry).unwrap();
                 let (delivery, handled) = bed.lanes[n].handle(&entry, &event, &under_way);
-                let ran = Ran {
+                let mut ran = Ran {
                     attempt: delivery.attempt,
                     replay: delivery.replay,
                     rewind: delivery.rewind,
@@ -77,6 +77,14 @@ impl Stepped {
                     handled,
                 };
                 let alone = under_way.runs_alone();
+                // What it went on with is an ordinary delivery, as the first one was.
+                let (entry, under_way) = match bed.lanes[n].stretch.went_on() {
+                    Some((opened, under_way, started, seed)) => {
+                        (ran.started, ran.seed) = (started, seed);
+                        (opened.into_owner(), under_way)
+                    }
+                    None => (entry, under_way),
+                };
                 self.at[n] = At::Ran(entry, under_way, Box::new(ran));
                 if alone {
                     self.step(bed, n);

@@ -195,6 +195,7 @@ fn what_was_handled_before_is_settled_before_anything_is_called() {
 #[test]
 fn what_was_taken_up_behind_one_that_takes_long_is_anybodys() {
     let mut bed = Bed::with_lanes(Arc::new(|_, _| Handled::default()), POLICY, 2);
+    bed.call_anew();
     let mut lanes = Stepped::new(&bed, 0).in_stretches();
     bed.publish(Some("before"));
     lanes.steps(&mut bed, 0, 4);
@@ -241,6 +242,7 @@ fn keys(bed: &Bed) -> Vec<String> {
 #[test]
 fn what_waited_behind_a_settled_one_is_for_a_lane_that_rests() {
     let mut bed = Bed::with_lanes(Arc::new(|_, _| Handled::default()), POLICY, 2);
+    bed.call_anew();
     let mut lanes = Stepped::new(&bed, 0).in_stretches();
     bed.publish(Some("before"));
     lanes.steps(&mut bed, 0, 4);

@@ -14,6 +14,7 @@ pub(in crate::plugin) struct Linked {
     pre: InstancePre<Guest>,
     plugin: PluginIndices,
     packed: Option<PackedIndices>,
+    goes_on: bool,
 }
 
 /// An instance of it.
@@ -23,6 +24,9 @@ pub(in crate::plugin) struct Instance {
     /// Reused from one event to the next.
     piece: Vec<u8>,
 }
+
+/// The interface that a guest imports which may go on within a call.
+const SERIES: &str = "nerve:plugin/series@1.0.0";
 
 /// Bytes that are kept for the next event at most.
 const LARGEST_PIECE: usize = 64 << 10;
@@ -36,7 +40,20 @@ impl Linked {
             .get_export_index(None, packed::NAME)
             .map(|_| PackedIndices::new(&pre))
             .transpose()?;
-        Ok(Self { pre, plugin, packed })
+        let kind = component.component_type();
+        let asks_for_more = kind.imports(component.engine()).any(|(name, _)| name == SERIES);
+        let goes_on = packed.is_some() && asks_for_more;
+        Ok(Self {
+            pre,
+            plugin,
+            packed,
+            goes_on,
+        })
+    }
+
+    /// Whether its instances take their events in one piece, and may ask for more of them.
+    pub(in crate::plugin) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// A fresh instance.
@@ -76,16 +93,17 @@ impl Instance {
         self.plugin.nerve_plugin_handler().call_describe(store)
     }
 
-    /// Let it handle `event`: in one piece, where it takes that.
+    /// Let it handle `event`: in one piece, where it takes that. It may ask for `more` then.
     pub(in crate::plugin) fn handle(
         &mut self,
         store: &mut Store<Guest>,
         event: Event<'_>,
+        more: bool,
     ) -> wasmtime::Result<Result<(), Failure>> {
         let Some(packed) = &self.packed else {
             return self.plugin.nerve_plugin_handler().call_handle(store, event);
         };
-        packed::pack(&event, &mut self.piece);
+        packed::pack(&event, more, &mut self.piece);
         let answer = packed.nerve_plugin_packed().call_handle(store, &self.piece);
         self.piece.clear();
         self.piece.shrink_to(LARGEST_PIECE);

@@ -26,8 +26,16 @@ pub(super) const NAME: &str = "nerve:plugin/packed@1.0.0";
 /// The length of what an event does not have.
 const NONE: u32 = u32::MAX;
 
-/// Append `event` to `out`, laid out as `wit/packed.wit` says.
-pub(super) fn pack(event: &Event<'_>, out: &mut Vec<u8>) {
+/// Bytes of the numbers that come first.
+const HEAD: usize = 64;
+
+/// Flags of an event.
+const REPLAY: u32 = 1;
+const MORE: u32 = 2;
+
+/// Append `event` to `out`, laid out as `wit/packed.wit` says; `more` may follow it.
+pub(in crate::plugin) fn pack(event: &Event<'_>, more: bool, out: &mut Vec<u8>) {
+    let flags = (u32::from(event.replay) * REPLAY) | (u32::from(more) * MORE);
     let parts = [
         Some(event.id.as_bytes()),
         Some(event.type_.as_bytes()),
@@ -39,9 +47,11 @@ pub(super) fn pack(event: &Event<'_>, out: &mut Vec<u8>) {
         event.cause.map(str::as_bytes),
         Some(event.data),
     ];
+    let bytes = parts.into_iter().flatten().map(<[u8]>::len).sum::<usize>();
+    out.reserve(HEAD + bytes);
     out.extend_from_slice(&event.offset.to_le_bytes());
     out.extend_from_slice(&event.time.to_le_bytes());
-    for number in [event.hops, event.attempt, u32::from(event.replay)] {
+    for number in [event.hops, event.attempt, flags] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     for part in parts {
@@ -78,13 +88,13 @@ mod tests {
             replay: true,
         };
         let mut out = Vec::new();
-        pack(&event, &mut out);
+        pack(&event, true, &mut out);
         let numbers: [&[u8]; 5] = [
             &[8, 7, 6, 5, 4, 3, 2, 1],
             &[9, 0, 0, 0, 0, 0, 0, 0],
             &[1, 0, 0, 0],
             &[2, 0, 0, 0],
-            &[1, 0, 0, 0],
+            &[3, 0, 0, 0],
         ];
         let lengths: [u32; 9] = [2, 3, 0, NONE, 1, 1, 3, NONE, 2];
         let wanted = [

@@ -24,6 +24,7 @@ const IMPORTS: &str = r#"
   (import "nerve:plugin/state@1.0.0" "scan" (func $scan (param i32 i32 i32 i32 i32 i32 i32)))
   (import "nerve:plugin/random@1.0.0" "bytes" (func $bytes (param i32 i32)))
   (import "nerve:plugin/timers@1.0.0" "set" (func $timer (param i32 i32)))
+  (import "nerve:plugin/series@1.0.0" "next" (func $next (param i32)))
 "#;
 
 /// Gives out memory and takes none back.

@@ -1,10 +1,10 @@
 //! Plugins that take events in one piece.
 
-use super::guest::{Guest, OK};
+use super::guest::{ANSWER, Guest, OK};
 use super::kinds::Ends::{Dead, Done, Refused};
 use super::kinds::{Kind, guest, quick};
 
-/// What takes events in one piece, and not as a record.
+/// What takes events in one piece, and not as a record; and what asks for more of them.
 pub(super) fn kinds() -> Vec<Kind> {
     let packed = |name, handle: &str, realloc: Option<&str>, event, ends| {
         let change = |guest: &mut Guest| {
@@ -24,7 +24,30 @@ pub(super) fn kinds() -> Vec<Kind> {
          (if (i32.ne (i32.load offset=20 (local.get 0)) (i32.const 1)) (then unreachable))
          (if (i32.lt_u (local.get 1) (i32.const 64)) (then unreachable)) {ok}"
     );
+    // No other event follows, however often it is asked for.
+    let asks = format!(
+        "(loop $on
+           (call $next (i32.const {ANSWER}))
+           (if (i32.load8_u (i32.const {ANSWER})) (then unreachable))
+           (global.set $heap (i32.add (global.get $heap) (i32.const 1)))
+           (br_if $on (i32.lt_u (global.get $heap) (i32.const 100000))))"
+    );
     vec![
+        packed("asks-for-more", &format!("{asks} {ok}"), None, bytes, Done),
+        packed(
+            "asks-and-traps",
+            &format!("{asks} unreachable"),
+            None,
+            bytes,
+            Dead("trap", "unreachable"),
+        ),
+        quick(packed(
+            "asks-for-ever",
+            &format!("(loop $on (call $next (i32.const {ANSWER})) (br $on)) unreachable"),
+            None,
+            bytes,
+            Dead("time", ""),
+        )),
         packed("packed-is-honest", &looks, None, bytes, Done),
         packed(
             "packed-traps",

@@ -1,6 +1,7 @@
 //! What a fake plugin tells and does.
 
 use super::*;
+use crate::delivery::handler::in_series;
 
 impl Version for Fake {
     fn id(&self) -> VersionId {
@@ -52,6 +53,17 @@ impl Handler for Fake {
     }
 
     fn handle(&mut self, delivery: &Delivery<'_>) -> Handled {
+        self.reins.calls.fetch_add(1, Ordering::Relaxed);
+        in_series(delivery, |delivery| self.one(delivery))
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.reins.anew.load(Ordering::Relaxed)
+    }
+}
+
+impl Fake {
+    fn one(&self, delivery: &Delivery<'_>) -> Handled {
         self.saw.lock().push(Saw {
             offset: delivery.offset.0,
             key: delivery.event.key.map(str::to_owned),
