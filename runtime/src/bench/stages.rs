@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use nerve_eventlog::{Batch, Log, Micros, Offset};
+use nerve_eventlog::{Batch, Log};
 
 use super::guests::{self, Guest};
 use super::way::{self, Way};
 use super::{BenchError, native};
 use crate::cloud_event;
-use crate::delivery::handler::{Delivery, Effects, Emit, Handled, Handler, Outside, Version};
+use crate::delivery::handler::{Delivery, Effects, Emit, Handled, Handler, Version};
 use crate::delivery::retry::RetryPolicy;
 use crate::delivery::timer::TimerLimits;
 use crate::ingest::{Acceptor, Limits};
@@ -178,29 +178,12 @@ impl Stage for Call {
             let Some(event) = record::event(record).map_err(way::in_words)? else {
                 continue;
             };
-            let done = self.handler.handle(&delivery(&event, record));
+            let done = self.handler.handle(&Delivery::first(&event, record));
             if let Some(failure) = std::hint::black_box(done).failure {
                 return Err(way::in_words(failure.reason));
             }
         }
         Ok(())
-    }
-}
-
-/// A first attempt at an event.
-pub(super) fn delivery<'a>(event: &'a record::Event<'a>, record: &'a [u8]) -> Delivery<'a> {
-    Delivery {
-        offset: Offset(1),
-        recorded: Micros(0),
-        event,
-        record,
-        attempt: 1,
-        replay: false,
-        rewind: None,
-        historic: false,
-        started: Micros(0),
-        seed: 0,
-        outside: Outside::default(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::stats::{Figure, Unit};
-use super::{Bench, BenchError, guests, stages, way};
-use crate::delivery::handler::Handler;
+use super::{Bench, BenchError, guests, way};
+use crate::delivery::handler::{Delivery, Handler};
 use crate::log::record;
 
 /// Calls of one run.
@@ -26,7 +26,7 @@ impl Bench<'_> {
             let begun = Instant::now();
             for (event, record) in read.iter().zip(&events).cycle().take(CALLS) {
                 let Some(event) = event else { continue };
-                let done = handler.handle(&stages::delivery(event, &record.record));
+                let done = handler.handle(&Delivery::first(event, &record.record));
                 if let Some(failure) = done.failure {
                     return Err(way::in_words(failure.reason));
                 }

@@ -48,6 +48,25 @@ pub struct Delivery<'a> {
     pub outside: Outside<'a>,
 }
 
+impl<'a> Delivery<'a> {
+    /// A first attempt at `event`, whose record is `record`, of nobody's time and place.
+    pub fn first(event: &'a Event<'a>, record: &'a [u8]) -> Self {
+        Self {
+            offset: Offset(1),
+            recorded: Micros(0),
+            event,
+            record,
+            attempt: 1,
+            replay: false,
+            rewind: None,
+            historic: false,
+            started: Micros(0),
+            seed: 0,
+            outside: Outside::default(),
+        }
+    }
+}
+
 impl Delivery<'_> {
     /// Whether the event was delivered before and an operator let it be delivered again: what the plugin is told.
     pub fn is_replay(&self) -> bool {
@@ -79,7 +98,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// A tick finds that the attempt runs for long: whoever waits for it, and need not, is to go on.
     fn takes_long(&self);
 
-    /// Whether another delivery may follow within the same call of a guest.
+    /// Whether another delivery may follow within the same call: only where the handler [`goes_on`](Handler::goes_on).
     fn may_go_on(&self) -> bool {
         false
     }
@@ -282,20 +301,13 @@ pub(crate) fn in_series(delivery: &Delivery<'_>, mut one: impl FnMut(&Delivery<'
             journal: Some(journal),
             ..Outside::default()
         };
-        let (event, record) = (&event, &record[..]);
-        let (attempt, replay, rewind, historic) = (1, false, None, false);
         handled = one(&Delivery {
             offset,
             recorded,
-            event,
-            record,
-            attempt,
-            replay,
-            rewind,
-            historic,
             started,
             seed,
             outside,
+            ..Delivery::first(&event, &record)
         });
     }
     handled

@@ -297,8 +297,10 @@ impl WasmHandler {
         } else {
             delivery.event.data
         };
-        let journal = delivery.outside.journal.filter(|_| self.goes_on());
-        let more = journal.is_some_and(|journal| journal.may_go_on());
+        let more = delivery
+            .outside
+            .journal
+            .is_some_and(|journal| journal.may_go_on());
         let called = instance.handle(store, event(delivery, data), more);
         drop(running);
         if self.loaded.engine.counts_fuel() {

@@ -67,21 +67,13 @@ const EVENT: Event<'_> = Event {
 
 /// The beginning of a delivery that may call somebody, in a guest that may run for `time_ms`.
 fn began(time_ms: u64, journal: &Arc<dyn Journal>) -> Guest {
+    let event = EVENT;
     let delivery = Delivery {
-        offset: Offset(1),
-        recorded: Micros(0),
-        event: &EVENT,
-        record: &[],
-        attempt: 1,
-        replay: false,
-        rewind: None,
-        historic: false,
-        started: Micros(0),
-        seed: 0,
         outside: crate::delivery::handler::Outside {
             journal: Some(journal),
             ..Default::default()
         },
+        ..Delivery::first(&event, &[])
     };
     let settings = Settings::parse(&format!("[limits]\ntime_ms = {time_ms}")).unwrap();
     let mut guest = Guest::new(Arc::new(settings), false, Arc::default());

@@ -66,20 +66,11 @@ fn event(data: &[u8]) -> Event<'_> {
 
 fn delivery<'a>(event: &'a Event<'a>, journal: Option<&'a Arc<dyn Journal>>) -> Delivery<'a> {
     Delivery {
-        offset: Offset(1),
-        recorded: Micros(0),
-        event,
-        record: &[],
-        attempt: 1,
-        replay: false,
-        rewind: None,
-        historic: false,
-        started: Micros(0),
-        seed: 0,
         outside: Outside {
             journal,
             ..Outside::default()
         },
+        ..Delivery::first(event, &[])
     }
 }
 
