@@ -14,14 +14,20 @@ const SLAB: usize = 512 << 10;
 /// Bytes from which on a batch has memory of its own, so that little of a slab stays empty.
 const LARGE: usize = SLAB / 4;
 
+/// Slabs that are filled at a time: where a batch does not fit into one, smaller ones still do.
+const OPEN: usize = 4;
+
+/// Bytes in which nothing fits: a slab with no more left is full.
+const LITTLE: usize = 4 << 10;
+
 /// Slabs that are kept beside the one that is used again; what is free beyond them was needed for a peak.
 const SPARE: usize = 8;
 
 /// The slabs of one log.
 #[derive(Debug, Default)]
 pub(crate) struct Slabs {
-    /// What is left of the slab that is being filled.
-    open: Option<BytesMut>,
+    /// What is left of the slabs that are being filled, the oldest first.
+    open: Vec<BytesMut>,
     /// The ends of the others, the oldest first: each keeps its slab.
     full: VecDeque<BytesMut>,
 }
@@ -32,17 +38,25 @@ impl Slabs {
         if batch.len() >= LARGE {
             return batch.into();
         }
-        let mut open = match self.open.take() {
-            Some(open) if open.capacity() >= batch.len() => open,
-            full => {
-                self.full.extend(full);
-                self.free().unwrap_or_else(|| BytesMut::with_capacity(SLAB))
-            }
-        };
-        open.extend_from_slice(&batch);
-        let put = open.split().freeze();
-        self.open = Some(open);
+        let fits = self.open.iter().position(|slab| slab.capacity() >= batch.len());
+        let at = fits.unwrap_or_else(|| self.begin());
+        let slab = &mut self.open[at];
+        slab.extend_from_slice(&batch);
+        let put = slab.split().freeze();
+        if slab.capacity() < LITTLE {
+            self.full.push_back(self.open.remove(at));
+        }
         put
+    }
+
+    /// Begin to fill a slab; answers its place among those that are open.
+    fn begin(&mut self) -> usize {
+        if self.open.len() == OPEN {
+            self.full.push_back(self.open.remove(0));
+        }
+        let slab = self.free().unwrap_or_else(|| BytesMut::with_capacity(SLAB));
+        self.open.push(slab);
+        self.open.len() - 1
     }
 
     /// A slab that nobody holds any more: mostly the oldest, but a slow reader may hold some for long.
@@ -112,6 +126,26 @@ mod tests {
             drop(slabs.put(vec![7; 1000]));
         }
         assert!(slabs.full.len() <= SPARE + 1, "{} slabs", slabs.full.len());
+    }
+
+    #[test]
+    fn what_a_large_batch_leaves_of_a_slab_is_filled_with_small_ones() {
+        let mut slabs = Slabs::default();
+        let mut window = VecDeque::new();
+        let mut bytes = 0;
+        // Four of these fit into a slab and leave a ninth of it: small ones come beside them.
+        for n in 0..10_000_usize {
+            let large = n.is_multiple_of(10);
+            let put = slabs.put(vec![7; if large { SLAB * 2 / 9 } else { SLAB / 180 }]);
+            bytes += put.len();
+            window.push_back(put);
+            if n >= 4000 {
+                bytes -= window.pop_front().unwrap().len();
+            }
+        }
+        let held = slabs.full.len() + slabs.open.len();
+        let filled = bytes / SLAB;
+        assert!(held <= filled + 1 + OPEN, "{held} slabs for what fills {filled}");
     }
 
     #[test]
