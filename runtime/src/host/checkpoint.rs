@@ -82,7 +82,7 @@ impl Host {
             through,
             time,
             key: inner.acceptor.identity_key(),
-            window: Cow::Owned(remembered.to_bytes()),
+            window: remembered.as_bytes().map(Cow::Borrowed).collect(),
             window_through,
             plugins,
             schemas: inner.contracts.holding().set(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hashbrown::hash_table::{Entry as Slot, HashTable};
 use nerve_eventlog::{Micros, Offset};
+use zerocopy::little_endian::{U64, U128};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::ingest::Identity;
 
@@ -70,7 +72,7 @@ impl Place {
     }
 
     fn is_of(self, name: u128, order: &Remembered) -> bool {
-        self.low == low(name) && order.get(self.number).identity.name == name
+        self.low == low(name) && order.get(self.number).name == name
     }
 }
 
@@ -89,12 +91,24 @@ fn number(at: usize) -> Number {
     at as Number
 }
 
-/// An identity, and where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An identity, and where it is: in memory as a checkpoint has it.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 struct Entry {
-    identity: Identity,
-    offset: Offset,
-    time: Micros,
+    name: U128,
+    content: U64,
+    offset: U64,
+    time: U64,
+}
+
+impl Entry {
+    fn offset(&self) -> Offset {
+        Offset(self.offset.get())
+    }
+
+    fn time(&self) -> Micros {
+        Micros(self.time.get())
+    }
 }
 
 /// Identities in the order of the log. Cloning shares all but the newest few thousand.
@@ -110,9 +124,6 @@ pub struct Remembered {
 
 /// Entries of a full part.
 const PART: usize = 4096;
-
-/// Bytes of an entry in a checkpoint.
-const ENTRY: usize = 40;
 
 impl Remembered {
     fn parts(&self) -> impl Iterator<Item = &[Entry]> {
@@ -158,16 +169,9 @@ impl Remembered {
         self.first.wrapping_add(at)
     }
 
-    /// The entries as a checkpoint keeps them.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.parts().map(<[Entry]>::len).sum::<usize>() * ENTRY);
-        for entry in self.parts().flatten() {
-            out.extend_from_slice(&entry.identity.name.to_le_bytes());
-            for word in [entry.identity.content, entry.offset.0, entry.time.0] {
-                out.extend_from_slice(&word.to_le_bytes());
-            }
-        }
-        out
+    /// The entries as a checkpoint keeps them, one part behind the other.
+    pub fn as_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts().map(IntoBytes::as_bytes)
     }
 }
 
@@ -181,16 +185,15 @@ impl Window {
         }
     }
 
-    /// The window that a checkpoint holds in `bytes`.
-    pub fn from_bytes(options: WindowOptions, bytes: &[u8]) -> Self {
+    /// The window that a checkpoint holds in these `parts`, each of whole entries.
+    pub fn from_bytes(options: WindowOptions, parts: &[impl AsRef<[u8]>]) -> Self {
         let mut window = Self::new(options);
-        window.seen.reserve(bytes.len() / ENTRY, |place| place.hash());
-        let (words, _) = bytes.as_chunks::<8>();
-        let (entries, _) = words.as_chunks::<{ ENTRY / 8 }>();
-        for entry in entries {
-            let [low, high, content, offset, time] = entry.map(u64::from_le_bytes);
-            let name = u128::from(low) | u128::from(high) << 64;
-            window.insert(Identity { name, content }, Offset(offset), Micros(time));
+        for part in parts {
+            let (entries, _) = part.as_ref().as_chunks::<{ size_of::<Entry>() }>();
+            window.seen.reserve(entries.len(), |place| place.hash());
+            for entry in entries {
+                window.push(zerocopy::transmute!(*entry));
+            }
         }
         window
     }
@@ -206,8 +209,8 @@ impl Window {
         let found = self.seen.find(hash(low(identity.name)), is_it);
         match found.map(|place| self.order.get(place.number)) {
             None => Seen::Never,
-            Some(found) if found.identity.content == identity.content => Seen::Same(found.offset),
-            Some(found) => Seen::Other(found.offset),
+            Some(found) if found.content == identity.content => Seen::Same(found.offset()),
+            Some(found) => Seen::Other(found.offset()),
         }
     }
 
@@ -215,20 +218,25 @@ impl Window {
     pub fn recorded(&self, offset: Offset) -> Option<Micros> {
         let mut parts = self.order.parts();
         parts.find_map(|part| {
-            let at = part.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
-            Some(part[at].time)
+            let at = part.binary_search_by_key(&offset, Entry::offset).ok()?;
+            Some(part[at].time())
         })
     }
 
     /// Remember that `identity` is at `offset`, appended at `time`, and forget what is too old.
     pub fn insert(&mut self, identity: Identity, offset: Offset, time: Micros) {
-        let number = self.order.push(Entry {
-            identity,
-            offset,
-            time,
+        self.push(Entry {
+            name: identity.name.into(),
+            content: identity.content.into(),
+            offset: offset.0.into(),
+            time: time.0.into(),
         });
-        let place = Place::new(identity.name, number);
-        let is_it = |place: &Place| place.is_of(identity.name, &self.order);
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let (name, time) = (entry.name.get(), entry.time.get());
+        let place = Place::new(name, self.order.push(entry));
+        let is_it = |place: &Place| place.is_of(name, &self.order);
         match self.seen.entry(place.hash(), is_it, |place| place.hash()) {
             // It is remembered twice: the newer one counts.
             Slot::Occupied(mut before) => *before.get_mut() = place,
@@ -236,9 +244,9 @@ impl Window {
         }
         let longest = u64::try_from(self.options.time.as_micros()).unwrap_or(u64::MAX);
         while let Some((number, oldest)) = self.order.oldest().filter(|(_, oldest)| {
-            self.seen.len() > self.options.count || time.0.saturating_sub(oldest.time.0) > longest
+            self.seen.len() > self.options.count || time.saturating_sub(oldest.time.get()) > longest
         }) {
-            let hash = hash(low(oldest.identity.name));
+            let hash = hash(low(oldest.name.get()));
             if let Ok(place) = self.seen.find_entry(hash, |place| place.number == number) {
                 place.remove();
             }
@@ -250,6 +258,10 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bytes_of(remembered: &Remembered) -> Vec<u8> {
+        remembered.as_bytes().collect::<Vec<_>>().concat()
+    }
 
     fn identity(name: u128, content: u64) -> Identity {
         Identity { name, content }
@@ -290,12 +302,12 @@ mod tests {
         }
         let remembered = window.remembered();
         window.insert(identity(12_000, 7), Offset(1), Micros(0));
-        let mut again = Window::from_bytes(options, &remembered.to_bytes());
+        let mut again = Window::from_bytes(options, &[bytes_of(&remembered)]);
         assert_eq!(again.look_up(identity(12_000, 7)), Seen::Never);
         assert_eq!(again.look_up(identity(7000, 7)), Seen::Same(Offset(1)));
         assert_eq!(again.look_up(identity(6999, 7)), Seen::Never);
         again.insert(identity(12_000, 7), Offset(1), Micros(0));
-        assert_eq!(again.remembered().to_bytes(), window.remembered().to_bytes());
+        assert_eq!(bytes_of(&again.remembered()), bytes_of(&window.remembered()));
     }
 
     /// What the window is to answer, written down as plainly as it can be.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use nerve_eventlog::storage::{Storage, StorageFile};
 use nerve_eventlog::{Known, LogId, Micros, Offset};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::PluginState;
 use crate::ingest::IdentityKey;
@@ -40,7 +40,7 @@ pub(super) const PIECE: usize = 256 << 10;
 const KEPT: usize = 2;
 
 /// The fold as it was.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct Checkpoint<'a> {
     /// The log it belongs to.
     pub log: LogId,
@@ -50,9 +50,9 @@ pub struct Checkpoint<'a> {
     pub time: Micros,
     /// The key of the identities.
     pub key: IdentityKey,
-    /// The identities published lately, as the window writes them.
-    #[serde(borrow, with = "serde_bytes")]
-    pub window: Cow<'a, [u8]>,
+    /// The identities published lately, as the window has them: in parts, which are written one behind the other and read as one.
+    #[serde(borrow, deserialize_with = "one_part")]
+    pub window: Vec<Cow<'a, [u8]>>,
     /// Identities up to here are in the window.
     pub window_through: Offset,
     /// The plugins.
@@ -125,7 +125,29 @@ impl Checkpoint<'_> {
     }
 
     fn encode(&self, out: &mut impl Write) -> io::Result<()> {
-        rmp_serde::encode::write(out, self).map_err(said_by_the_system)
+        let Self {
+            log,
+            through,
+            time,
+            key,
+            window,
+            window_through,
+            plugins,
+            schemas,
+            observed,
+        } = self;
+        rmp::encode::write_array_len(out, 9)?;
+        field(out, log)?;
+        field(out, through)?;
+        field(out, time)?;
+        field(out, key)?;
+        let bytes: usize = window.iter().map(|part| part.len()).sum();
+        rmp::encode::write_bin_len(out, u32::try_from(bytes).map_err(io::Error::other)?)?;
+        window.iter().try_for_each(|part| out.write_all(part))?;
+        field(out, window_through)?;
+        field(out, plugins)?;
+        field(out, schemas)?;
+        field(out, observed)
     }
 
     /// Write its file, durable with its name, and read it back.
@@ -146,6 +168,14 @@ impl Checkpoint<'_> {
             Err(io::Error::other(format!("{name} does not hold what was written")))
         }
     }
+}
+
+fn field(out: &mut impl Write, field: &impl Serialize) -> io::Result<()> {
+    rmp_serde::encode::write(out, field).map_err(said_by_the_system)
+}
+
+fn one_part<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Vec<Cow<'a, [u8]>>, D::Error> {
+    Ok(vec![serde_bytes::deserialize(from)?])
 }
 
 /// What the system said, which an encoder that could not write leaves out of what it says itself.

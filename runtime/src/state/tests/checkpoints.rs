@@ -17,7 +17,7 @@ fn with_window(bytes: usize) -> Checkpoint<'static> {
         through: Offset(12),
         time: Micros(12),
         key: IdentityKey::random(),
-        window: std::iter::repeat_with(|| dice.u8(..)).take(bytes).collect(),
+        window: vec![std::iter::repeat_with(|| dice.u8(..)).take(bytes).collect()],
         window_through: Offset(12),
         schemas: std::collections::BTreeMap::new(),
         plugins: std::collections::BTreeMap::new(),

@@ -219,7 +219,7 @@ fn fuzz_checkpoints() {
         through: Offset(12),
         time: Micros(12),
         key: crate::ingest::IdentityKey::random(),
-        window: vec![1; 80].into(),
+        window: vec![vec![1; 80].into()],
         window_through: Offset(12),
         schemas: fold.schemas().clone(),
         plugins: fold.into_plugins(),
@@ -247,7 +247,12 @@ fn fuzz_checkpoints() {
                     format!(
                         "{} {:?}",
                         found.plugins.len(),
-                        window.remembered().to_bytes().len().min(100)
+                        window
+                            .remembered()
+                            .as_bytes()
+                            .map(<[u8]>::len)
+                            .sum::<usize>()
+                            .min(100)
                     )
                 }
                 Err(unusable) => {
