@@ -155,6 +155,7 @@ impl Host {
     /// # Cancel safety
     /// May be cancelled at any time.
     pub async fn durable(&self, through: Offset) -> Result<Offset, Stopped> {
+        self.log().hasten(through);
         self.inner.sequencer.durable().reached(through).await
     }
 

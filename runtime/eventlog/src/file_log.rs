@@ -1,6 +1,7 @@
 //! The log in files: appends go to memory at once, and to disk on the syncing thread.
 
 mod durability;
+mod options;
 mod read;
 mod retain;
 mod scrub;
@@ -16,11 +17,13 @@ use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 
 pub use self::durability::Durability;
+pub use self::options::Options;
 pub use self::retain::SegmentInfo;
 pub use self::scrub::Scrubbed;
 pub use self::snapshot::Snapshot;
 use crate::batch::Entry;
 use crate::hot::Hot;
+use crate::linger::Linger;
 use crate::recovery::{self, Known, Recovered};
 use crate::room::Room;
 use crate::segment::Segment;
@@ -31,39 +34,6 @@ use crate::{
     AppendError, Appended, Batch, Bounds, Clock, Condition, DropError, Log, LogId, Micros, Offset, OpenError,
     Poisoned, Reach, ReadError,
 };
-
-/// How a log works.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// What an acknowledged append survives. Default `fsync`.
-    pub durability: Durability,
-    /// Bytes after which a new segment is begun; a segment is longer by at most one frame. Default 64 MiB.
-    /// Small segments make retention finer and cost a folder sync each.
-    pub segment_bytes: u64,
-    /// Bytes of the newest records that are kept in memory. Default 256 MiB. Readers behind it read the disk.
-    pub hot_bytes: usize,
-    /// Bytes that may wait for the disk before appends are refused. Default 64 MiB.
-    pub max_undurable_bytes: usize,
-    /// Bytes of the largest batch. Default 32 MiB.
-    pub max_batch_bytes: usize,
-    /// Bytes on the disk that are held back for settling what is in when the disk is full; at most an eighth of the
-    /// disk. 0 holds nothing back, and a full disk then ends the log. Default 128 MiB: twice what may wait for the
-    /// disk.
-    pub reserve_bytes: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            durability: Durability::Fsync,
-            segment_bytes: 64 << 20,
-            hot_bytes: 256 << 20,
-            max_undurable_bytes: 64 << 20,
-            max_batch_bytes: 32 << 20,
-            reserve_bytes: 128 << 20,
-        }
-    }
-}
 
 pub(crate) type Watcher = Box<dyn Fn(Result<Offset, Poisoned>) + Send + Sync>;
 
@@ -76,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     /// Whether something waits to be written: for a look without the lock, under which it changes.
     pub(crate) waits: AtomicBool,
+    pub(crate) linger: Linger,
     /// Signalled when there is something to sync.
     pub(crate) work: Condvar,
     /// Signalled when more is durable, or never will be.
@@ -187,6 +158,7 @@ impl FileLog {
             storage,
             state: Mutex::new(state),
             waits: AtomicBool::new(false),
+            linger: Linger::default(),
             work: Condvar::new(),
             progress: Condvar::new(),
             segments: Mutex::new(found.segments),
@@ -338,11 +310,7 @@ impl Log for FileLog {
             state.hot.push(sealed.clone());
             state.undurable_bytes += sealed.len();
             state.pending.push_back((sealed, records));
-            self.shared.waits.store(true, Ordering::Relaxed);
-            // One ring is enough: whoever appends before the thread is awake finds it rung for.
-            if std::mem::take(&mut state.idle) {
-                self.shared.work.notify_one();
-            }
+            self.shared.appended(&mut state, last);
         }
         Ok(Appended { first, last, time })
     }
@@ -424,7 +392,12 @@ impl Log for FileLog {
         self.shared.short_of_room.load(Ordering::Relaxed)
     }
 
+    fn hasten(&self, through: Offset) {
+        self.shared.hasten(through);
+    }
+
     fn wait_durable(&self, through: Offset) -> Result<(), Poisoned> {
+        self.shared.hasten(through);
         let mut state = self.shared.state.lock();
         while state.durable < through {
             if let Some(poisoned) = &state.poisoned {

@@ -25,6 +25,7 @@ mod file_log;
 mod frame;
 mod hot;
 mod ids;
+mod linger;
 mod log;
 pub mod proof;
 mod recovery;

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod fuzz;
 mod known;
+mod linger;
 mod model;
 mod prepared;
 mod repair;
