@@ -5,7 +5,6 @@
 //! together first. Whoever waits for an offset has it synced at once: nobody is acknowledged later for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use parking_lot::MutexGuard;
 
@@ -64,13 +63,13 @@ impl Shared {
         if busy < BUSY || self.options.durability != Durability::Fsync {
             return;
         }
-        let until = Instant::now() + self.options.linger;
-        self.linger.lingers.store(true, Ordering::SeqCst);
-        while state.undurable_bytes < ENOUGH
-            && !state.closing
-            && self.linger.wanted.load(Ordering::SeqCst) <= state.durable.0
-            && !self.work.wait_until(state, until).timed_out()
-        {}
-        self.linger.lingers.store(false, Ordering::SeqCst);
+        let Linger { wanted, lingers, .. } = &self.linger;
+        lingers.store(true, Ordering::SeqCst);
+        let may_wait = |state: &mut State| {
+            let is_wanted = wanted.load(Ordering::SeqCst) > state.durable.0;
+            state.undurable_bytes < ENOUGH && !state.closing && !is_wanted
+        };
+        self.work.wait_while_for(state, may_wait, self.options.linger);
+        lingers.store(false, Ordering::SeqCst);
     }
 }
