@@ -2,7 +2,7 @@
 //!
 //! A sync keeps the processor busy for as long as some deliveries take, however little it syncs, and to wake the thread for it takes who
 //! appends as long again. While the thread is never out of work and nobody waits for what was appended, it therefore lets some come
-//! together first. Whoever waits for an offset has it synced at once: nobody is acknowledged later for it.
+//! together first. Whoever waits for an offset that is appended has it synced at once: no publisher is acknowledged later for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
