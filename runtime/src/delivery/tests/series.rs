@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use nerve_eventlog::{Clock, ManualClock, Micros};
@@ -111,6 +112,27 @@ fn an_event_of_a_loop_is_handed_over_to_nobody() {
     bed.run_all();
     assert_eq!(bed.subscriber.state.lock().counters[0], 19);
     assert_eq!(bed.subscriber.state.lock().dead.len(), 1);
+}
+
+#[test]
+fn an_event_larger_than_the_guest_takes_is_not_handed_over() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let own = asked.clone();
+    let mut bed = bed(move |delivery| {
+        let journal = delivery.outside.journal.unwrap();
+        if journal.may_go_on() {
+            let most = delivery.event.data.len() - 1;
+            let back = journal.go_on(Handled::default(), most, &mut |next| {
+                panic!("{} was handed over", next.event.id)
+            });
+            assert!(back.is_some());
+            own.fetch_add(1, Ordering::Relaxed);
+        }
+        Handled::default()
+    });
+    bed.run();
+    assert!(asked.load(Ordering::Relaxed) > 0);
+    assert_eq!(bed.subscriber.state.lock().counters[0], 30);
 }
 
 #[test]
