@@ -2,6 +2,7 @@
 
 mod away;
 mod bed;
+mod behind;
 mod breaker;
 mod canary;
 mod conflicts;

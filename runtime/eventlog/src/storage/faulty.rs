@@ -36,6 +36,8 @@ struct Disk {
     /// From which sync on they fail; nothing is synced then.
     syncs: u64,
     sync_fails_from: Option<u64>,
+    /// Bytes that were read, so far.
+    bytes_read: u64,
     /// Bytes that fit.
     room: Option<usize>,
     locked: bool,
@@ -91,6 +93,11 @@ impl FaultyStorage {
     /// Syncs of files so far, those that failed included.
     pub fn syncs(&self) -> u64 {
         self.0.lock().syncs
+    }
+
+    /// Bytes that were read of files so far, as often as they were.
+    pub fn bytes_read(&self) -> u64 {
+        self.0.lock().bytes_read
     }
 
     /// Changing calls so far.
@@ -311,7 +318,10 @@ impl StorageFile for FaultyFile {
     }
 
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(copy_out(&self.disk.lock().contents[self.number].live, at, buffer))
+        let mut disk = self.disk.lock();
+        let read = copy_out(&disk.contents[self.number].live, at, buffer);
+        disk.bytes_read += read as u64;
+        Ok(read)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {

@@ -266,41 +266,58 @@ impl Lane {
 
     /// Take events behind `after` from the log; whether the position moved.
     fn take(&mut self, queue: &mut Queue, after: Offset) -> Result<bool, LaneError> {
-        match self.sequencer.next(self.subscriber.id, after, AHEAD) {
+        let from = match self.sequencer.next(self.subscriber.id, after, AHEAD) {
             Next::Hot(mut offsets) => {
                 let Some(last) = offsets.last().copied() else {
                     return Ok(false);
                 };
                 // The window may reach back behind what retention left. Whoever begins there has it from the log on, for
                 // what waits is read again later.
-                let first = self.log.bounds().first;
-                offsets.retain(|offset| *offset >= first);
-                if offsets.is_empty() {
-                    queue.take(std::iter::empty(), last);
-                    return Ok(true);
+                let bounds = self.log.bounds();
+                offsets.retain(|offset| *offset >= bounds.first);
+                match offsets.first() {
+                    None => {
+                        queue.take(std::iter::empty(), last);
+                        return Ok(true);
+                    }
+                    // What lanes append drives events out of the window that are in the index until somebody publishes. A
+                    // few at a time, each part of the log would be read anew for each few of its events.
+                    Some(first) if *first < bounds.hot_first => *first,
+                    Some(first) => {
+                        self.take_hot(queue, &offsets, *first, last)?;
+                        return Ok(true);
+                    }
                 }
-                self.entries.clear();
-                self.log.read_at(&offsets, &mut self.entries)?;
-                let whole_from = self.subscriber.state.lock().subscription.whole_from();
-                if offsets[0] < whole_from {
-                    let subscription = self.subscriber.state.lock().subscription.clone();
-                    self.entries.retain(|entry| wanted(entry, &subscription));
-                }
-                queue.take(self.entries.drain(..), last);
             }
-            Next::Cold(_) => {
-                let entries = self.read(after.next())?;
-                let Some(last) = entries.last().map(|entry| entry.offset) else {
-                    return Ok(false);
-                };
-                let subscription = self.subscriber.state.lock().subscription.clone();
-                queue.take(
-                    entries.into_iter().filter(|entry| wanted(entry, &subscription)),
-                    last,
-                );
-            }
-        }
+            Next::Cold(_) => after.next(),
+        };
+        let entries = self.read(from)?;
+        let Some(last) = entries.last().map(|entry| entry.offset) else {
+            return Ok(false);
+        };
+        let subscription = self.subscriber.state.lock().subscription.clone();
+        let wanted = entries.into_iter().filter(|entry| wanted(entry, &subscription));
+        queue.take(wanted, last);
         Ok(true)
+    }
+
+    /// Take the events at `offsets` from the window, from the `first` to the `last`.
+    fn take_hot(
+        &mut self,
+        queue: &mut Queue,
+        offsets: &[Offset],
+        first: Offset,
+        last: Offset,
+    ) -> Result<(), LaneError> {
+        self.entries.clear();
+        self.log.read_at(offsets, &mut self.entries)?;
+        let whole_from = self.subscriber.state.lock().subscription.whole_from();
+        if first < whole_from {
+            let subscription = self.subscriber.state.lock().subscription.clone();
+            self.entries.retain(|entry| wanted(entry, &subscription));
+        }
+        queue.take(self.entries.drain(..), last);
+        Ok(())
     }
 
     /// The queue at `cursor`, with those of the `wanted` events read again from the log that wait behind parked keys.
