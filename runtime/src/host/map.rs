@@ -1,8 +1,11 @@
 //! The map of a running host: what follows the log for it, and the answer.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use nerve_eventlog::{Micros, Offset};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::{AskError, Host, Stopped};
 use crate::state::PluginState;
@@ -11,8 +14,11 @@ use crate::trace::map::{Declared, Map, Wanted, draw};
 /// Records behind which the log is followed: nothing is done for the map while less happens.
 const FOLLOW_EVERY: u64 = 4000;
 
-/// Chunks that are followed in a row, on one thread.
+/// Chunks that are followed in a row: behind them it is looked whether the host stops.
 const IN_A_ROW: usize = 16;
+
+/// How far what follows the log stands behind everybody else for the processor.
+const NICE: i32 = 10;
 
 impl Host {
     /// The part of the map that is `wanted`. What it has of the log is followed to its durable end first.
@@ -91,6 +97,33 @@ pub(super) fn declared(name: &str, state: &PluginState, lag: u64) -> Declared {
 
 /// Follow the log, until the host stops. What happens last is followed when somebody asks, or by the next start.
 pub(super) async fn keep(host: Host) {
+    let runtime = Handle::current();
+    let stands_still = "the map stands still until somebody asks for it";
+    match behind_others(move || runtime.block_on(follow_on(&host))) {
+        Ok(ended) => {
+            if ended.await.is_err() {
+                tracing::error!("{stands_still}, by a fault of the host");
+            }
+        }
+        Err(cause) => tracing::error!("{stands_still}: no thread for it: {cause}"),
+    }
+}
+
+/// Do `work` on a thread of its own that gives way to those who deliver: what it comes to, where it does not panic.
+fn behind_others<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<oneshot::Receiver<T>> {
+    let (done, receiver) = oneshot::channel();
+    let work = move || {
+        // Where the system does not let it, it stands beside them.
+        rustix::process::nice(NICE).ok();
+        done.send(work()).ok();
+    };
+    std::thread::Builder::new().name("map".into()).spawn(work)?;
+    Ok(receiver)
+}
+
+async fn follow_on(host: &Host) {
     loop {
         let through = host.inner.observed.lock().through;
         let grown = tokio::select! {
@@ -98,20 +131,27 @@ pub(super) async fn keep(host: Host) {
             grown = host.durable(Offset(through.0 + FOLLOW_EVERY)) => grown,
         };
         let Ok(durable) = grown else { return };
-        let following = host.clone();
-        match tokio::task::spawn_blocking(move || following.follow_some()).await {
-            Ok(true) => {}
-            // There is more, and nothing can be read of it: it is tried again when more has come.
-            Ok(false) => {
-                tokio::select! {
-                    () = host.inner.stop.cancelled() => return,
-                    grown = host.durable(durable.next()) => if grown.is_err() { return },
-                }
-            }
-            Err(panicked) => {
-                tracing::error!("the map stands still by a fault of the host: {panicked}");
-                return;
+        // Where there is more and nothing can be read of it, it is tried again when more has come.
+        if !host.follow_some() {
+            tokio::select! {
+                () = host.inner.stop.cancelled() => return,
+                grown = host.durable(durable.next()) => if grown.is_err() { return },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_the_log_stands_behind_others() {
+        let urgency = || rustix::process::nice(0).unwrap();
+        let before = urgency();
+        let urgency = behind_others(urgency).unwrap().blocking_recv();
+        assert_eq!(urgency, Ok((before + NICE).min(19)));
+        let faulty = behind_others(|| -> () { panic!("this fault is part of the test") });
+        assert!(faulty.unwrap().blocking_recv().is_err());
     }
 }
