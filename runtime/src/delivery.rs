@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod cursor;
 pub mod handler;
 pub mod history;
+mod holds;
 pub mod kept;
 pub mod lane;
 mod opened;

@@ -29,6 +29,7 @@ use hashbrown::HashMap;
 use nerve_eventlog::{Entry, Micros, Offset};
 
 use super::cursor::{Cursor, OrderKey};
+use super::holds::{Held, Holds};
 
 /// How many events the lanes may pass while an older one is not settled: the offsets above the low-water mark, and
 /// those that wait behind a delivery under way, are kept in memory.
@@ -59,7 +60,7 @@ pub enum Wish<'a> {
 }
 
 /// What holds the low-water mark back while a delivery is under way: where, and for which event.
-pub type Hold = Option<(Offset, Offset)>;
+pub type Hold = Option<Held>;
 
 /// What the lanes of one plugin deliver next.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ pub struct Queue {
     /// Deliveries under way.
     under_way: usize,
     /// What holds the low-water mark back.
-    holds: BTreeSet<(Offset, Offset)>,
+    holds: Holds,
     /// Offsets above the low-water mark that are settled, as the start found them.
     settled_above: BTreeSet<Offset>,
     /// How many events wait behind keys that were never parked.
@@ -244,7 +245,7 @@ impl Queue {
             Some(waiting) => {
                 waiting.events.push_back(offset);
                 self.crowd += usize::from(!waiting.parked);
-                self.holds.remove(&(offset, offset));
+                self.holds.remove((offset, offset));
                 false
             }
             None => true,
@@ -329,10 +330,10 @@ impl Queue {
         self.ready.len() + self.aside.len()
     }
 
-    fn begin(&mut self, key: Option<&str>, hold: (Offset, Offset)) -> Hold {
+    fn begin(&mut self, key: Option<&str>, hold: Held) -> Hold {
         self.under_way += 1;
         if !self.several {
-            return self.holds.contains(&hold).then_some(hold);
+            return self.holds.contains(hold).then_some(hold);
         }
         if let Some(key) = key {
             self.waiting.entry_ref(key).or_default();
@@ -345,7 +346,7 @@ impl Queue {
     pub fn end(&mut self, hold: Hold) {
         self.under_way -= 1;
         if let Some(hold) = hold {
-            self.holds.remove(&hold);
+            self.holds.remove(hold);
         }
     }
 
@@ -366,12 +367,12 @@ impl Queue {
         self.settled_above.is_empty()
             && self.first_back().is_none()
             && !key.is_some_and(|key| self.waiting.contains_key(key))
-            && !self.holds.iter().any(|(_, held)| *held == event)
+            && !self.holds.are_for(event)
     }
 
     /// Every matching event up to here is settled, or waits behind a key that the fold knows to be parked.
     pub fn low(&self) -> Offset {
-        self.holds.first().map_or(self.passed, |(from, _)| from.prev())
+        self.holds.lowest().map_or(self.passed, Offset::prev)
     }
 
     /// Every matching event up to here was delivered, is being delivered, or waits.
@@ -440,7 +441,7 @@ impl Queue {
             if wanted(&entry) {
                 self.fresh.push_back(entry);
             } else {
-                self.holds.remove(&(entry.offset, entry.offset));
+                self.holds.remove((entry.offset, entry.offset));
             }
         }
         self.taken = self.passed;

@@ -227,10 +227,14 @@ pub fn muted(handled: &Handled) -> Vec<Muted<'_>> {
     emits.chain(timers).collect()
 }
 
+/// Digits that the ids of all events from one log begin with.
+const COMMON: usize = 8;
+
 /// Makes the records of the events that the deliveries of a plugin emit, now or by a timer.
 pub struct Emitter {
     log: LogId,
     source: String,
+    /// Of what is emitted; what all have in common stays.
     id: String,
     /// Of what the delivery emits; empty where its event has none.
     traceparent: String,
@@ -242,7 +246,7 @@ impl Emitter {
         Self {
             log,
             source: [PLUGIN_SOURCE, plugin].concat(),
-            id: String::new(),
+            id: format!("{:0COMMON$x}-", log.short()),
             traceparent: String::new(),
         }
     }
@@ -267,10 +271,8 @@ impl Emitter {
     /// Append the record of `emit` to `out`. It is effect number `index` of `delivery`.
     fn encode(&mut self, delivery: &Delivery<'_>, emit: &Emit, index: u32, hops: u32, out: &mut Vec<u8>) {
         let (event, offset) = (delivery.event, delivery.offset.0);
-        self.id.clear();
-        hex(self.log.short().into(), 8, &mut self.id);
-        self.id.push('-');
-        hex(offset, 1, &mut self.id);
+        self.id.truncate(COMMON + 1);
+        hex(offset, &mut self.id);
         self.id.push('-');
         decimal(index, &mut self.id);
         if let Some(of) = delivery.rewind {

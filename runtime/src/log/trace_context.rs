@@ -173,9 +173,9 @@ const fn digit(value: u64) -> u8 {
     b"0123456789abcdef"[(value & 0xf) as usize]
 }
 
-/// Append `value` to `out` as hexadecimal digits, at least so many and at most 16.
-pub fn hex(value: u64, least: u32, out: &mut String) {
-    let count = (u64::BITS - value.leading_zeros()).div_ceil(4).max(least) as usize;
+/// Append `value` to `out` as hexadecimal digits.
+pub fn hex(value: u64, out: &mut String) {
+    let count = (u64::BITS - value.leading_zeros()).div_ceil(4).max(1) as usize;
     let mut all = [0; 16];
     digits(value, &mut all);
     let wanted = &all[all.len().saturating_sub(count)..];
@@ -191,7 +191,6 @@ pub fn new_traceparent(out: &mut String) -> &str {
 impl DeliverySpan<'_> {
     /// The span's id.
     pub fn id(&self) -> u64 {
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         let numbers = [
             Some(u64::from(self.log)),
             Some(self.event),
@@ -200,17 +199,34 @@ impl DeliverySpan<'_> {
             // Apart from a generation.
             self.redriven.map(|at| !at),
         ];
-        let mut add = |bytes: &[u8]| {
-            for byte in bytes {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
-        add(self.plugin.as_bytes());
-        for number in numbers.into_iter().flatten() {
-            add(&number.to_le_bytes());
-        }
-        mixed(hash).max(1)
+        let plugin = fnv(0xcbf2_9ce4_8422_2325, self.plugin.as_bytes());
+        mixed(numbers.into_iter().flatten().fold(plugin, fnv_number)).max(1)
     }
+}
+
+/// The factor of FNV-1a with 64 bits, and its powers.
+const FNV: [u64; 9] = {
+    let mut powers = [1_u64; 9];
+    let mut power = 1;
+    while power < powers.len() {
+        powers[power] = powers[power - 1].wrapping_mul(0x0100_0000_01b3);
+        power += 1;
+    }
+    powers
+};
+
+/// `hash` (FNV-1a) with `bytes` behind what it is of.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    let with = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV[1]);
+    bytes.iter().fold(hash, with)
+}
+
+/// `hash` with the eight bytes of `number` behind what it is of, the lowest first. Each byte waits for the one before, and most
+/// numbers are small: the zeros at the end are taken at once.
+fn fnv_number(hash: u64, number: u64) -> u64 {
+    let zeros = number.leading_zeros() as usize / 8;
+    let bytes = number.to_le_bytes();
+    fnv(hash, &bytes[..bytes.len() - zeros]).wrapping_mul(FNV[zeros])
 }
 
 /// The last 32 bits of a trace id that a host makes, which say that it did.
@@ -247,15 +263,24 @@ mod tests {
     #[test]
     fn digits_are_those_of_the_formatter() {
         for value in [0, 1, 0xf, 0x10, 0xdead_beef, u64::MAX] {
-            for (least, formatted) in [
-                (1, format!("{value:x}")),
-                (8, format!("{value:08x}")),
-                (16, format!("{value:016x}")),
-            ] {
-                let mut out = String::new();
-                hex(value, least, &mut out);
-                assert_eq!((&*out, number(out.as_bytes())), (&*formatted, Some(value)));
-            }
+            let mut out = String::new();
+            hex(value, &mut out);
+            assert_eq!(
+                (&*out, number(out.as_bytes())),
+                (&*format!("{value:x}"), Some(value))
+            );
+        }
+    }
+
+    #[test]
+    fn the_zeros_of_a_number_are_hashed_as_if_one_by_one() {
+        let powers = (0..64).map(|bit| 1 << bit);
+        for number in powers.chain([0, 0xff00, 0x0100_00ff, !7, u64::MAX]) {
+            assert_eq!(
+                fnv_number(7, number),
+                fnv(7, &number.to_le_bytes()),
+                "{number:#x}"
+            );
         }
     }
 

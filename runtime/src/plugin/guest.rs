@@ -23,7 +23,7 @@ use super::v1::log::escaped;
 use super::v1::nerve::plugin::types;
 use super::v1::{self, Instance};
 use super::wasi::Output;
-use crate::delivery::handler::{self, Delivery, Failure, Handled, Handler, SetTimer};
+use crate::delivery::handler::{Delivery, Failure, Handled, Handler, SetTimer};
 use crate::ingest::message_pack;
 use crate::log::record::{FailureClass, Level, VersionId};
 use crate::log::trace_context::TraceContext;
@@ -172,15 +172,12 @@ impl Guest {
         );
         let (version, mut piece) = (self.version, Vec::new());
         let back = journal.go_on(handled, most, &mut |delivery| {
-            let outside = handler::Outside {
-                journal: Some(&journal),
-                ..handler::Outside::default()
-            };
-            self.begin(&Delivery { outside, ..*delivery }, version);
+            self.begin(delivery, version);
             v1::pack(&event(delivery, delivery.event.data), true, &mut piece);
         });
+        self.outside.journal = Some(journal);
         if let Some(handled) = back {
-            (self.handled, self.outside.journal) = (handled, Some(journal));
+            self.handled = handled;
             return None;
         }
         Some(piece)

@@ -206,7 +206,9 @@ impl Inner {
         let mut outcomes = Vec::with_capacity(all.len());
         for quick in all {
             queue.end(quick.hold);
-            let (at, key) = (batch.len() as u64, quick.key());
+            // Most queues have no use for it.
+            let key = queue.minds_keys().then(|| quick.key()).flatten();
+            let at = batch.len() as u64;
             let mut outcome = quick.outcome(&subscriber.name, key, queue, &state.cursor);
             settle::settled(&mut outcome, (emitted, quick.emitted.clone()), &mut batch);
             outcomes.push((at, key, outcome));

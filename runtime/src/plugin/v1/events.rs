@@ -24,8 +24,9 @@ impl Guest {
             return Err(wit::EmitError::Limit(reason));
         }
         let emit = checked(event, self.json).map_err(|reason| self.invalid(reason))?;
-        match self.promised.clone().broken_by(&emit) {
-            Some(broken) if self.promised.mode == Mode::Enforce => {
+        let (broken, mode) = (self.promised.broken_by(&emit), self.promised.mode);
+        match broken {
+            Some(broken) if mode == Mode::Enforce => {
                 self.hit_as(FailureClass::Contract, broken.clone());
                 Err(wit::EmitError::Invalid(broken))
             }

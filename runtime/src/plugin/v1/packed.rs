@@ -49,17 +49,19 @@ pub(in crate::plugin) fn pack(event: &Event<'_>, more: bool, out: &mut Vec<u8>) 
     ];
     let bytes = parts.into_iter().flatten().map(<[u8]>::len).sum::<usize>();
     out.reserve(HEAD + bytes);
-    out.extend_from_slice(&event.offset.to_le_bytes());
-    out.extend_from_slice(&event.time.to_le_bytes());
-    for number in [event.hops, event.attempt, flags] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    for part in parts {
-        let length = part.map_or(NONE, |part| {
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(&event.offset.to_le_bytes());
+    head[8..16].copy_from_slice(&event.time.to_le_bytes());
+    let lengths = parts.map(|part| {
+        part.map_or(NONE, |part| {
             u32::try_from(part.len()).expect("what a log takes is shorter")
-        });
-        out.extend_from_slice(&length.to_le_bytes());
+        })
+    });
+    let numbers = [event.hops, event.attempt, flags].into_iter().chain(lengths);
+    for (place, number) in head[16..].as_chunks_mut().0.iter_mut().zip(numbers) {
+        *place = number.to_le_bytes();
     }
+    out.extend_from_slice(&head);
     for part in parts.into_iter().flatten() {
         out.extend_from_slice(part);
     }
