@@ -42,6 +42,9 @@ const LONGEST: Duration = Duration::from_micros(200);
 /// Bytes of outcomes and effects from which on a stretch is settled: with those of one more delivery they wait for no turn yet.
 const BYTES: usize = LARGE / 2;
 
+/// Bytes that a processor fetches at a time.
+const LINE: usize = 64;
+
 /// What one lane has taken up and not settled. Only the lane's thread comes here; within a guest's call too, which is why it has a lock.
 pub(in crate::delivery) struct Stretch {
     pub(super) subscriber: Arc<Subscriber>,
@@ -131,6 +134,16 @@ impl Stretch {
     /// The next delivery that was taken up.
     pub(in crate::delivery) fn next(&self) -> Option<(Entry, UnderWay)> {
         self.inner.lock().ahead.pop_front()
+    }
+
+    /// Have the processor fetch all that was taken up: here it waits for memory once, and where each event is handled anew for each.
+    fn fetch(&self) {
+        let inner = self.inner.lock();
+        let lines = inner
+            .ahead
+            .iter()
+            .flat_map(|(entry, _)| entry.payload.chunks(LINE));
+        std::hint::black_box(lines.fold(0, |all, line| all ^ line[0]));
     }
 
     /// Settle what was handled, and give back what has not begun.
@@ -308,6 +321,7 @@ impl Lane {
         mut under_way: UnderWay,
     ) -> Result<(), LaneError> {
         self.take_up(subscriber, &mut under_way);
+        self.stretch.fetch();
         let mut next = Some((entry, under_way));
         while let Some((entry, under_way)) = next {
             if let Err(trouble) = self.deliver(subscriber, &entry, under_way) {
