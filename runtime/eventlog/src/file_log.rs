@@ -74,6 +74,8 @@ pub(crate) struct State {
     pub(crate) poisoned: Option<Poisoned>,
     /// Whether the syncing thread waits for work.
     pub(crate) idle: bool,
+    /// How many of its syncs in a row left something behind them.
+    pub(crate) busy: u32,
     first: Offset,
     time: Micros,
     writers: HashMap<Box<str>, Offset>,
@@ -146,6 +148,7 @@ impl FileLog {
             impatient: false,
             poisoned: None,
             idle: false,
+            busy: 0,
             first: found.segments.first().map_or(Offset(1), |segment| segment.first),
             time: found.time,
             writers: found.writers,

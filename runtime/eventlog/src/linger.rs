@@ -1,8 +1,9 @@
 //! When the syncing thread lets more come before it syncs.
 //!
-//! A sync keeps the processor busy for as long as some deliveries take, however little it syncs, and to wake the thread for it takes who
-//! appends as long again. While the thread is never out of work and nobody waits for what was appended, it therefore lets some come
-//! together first. Whoever waits for an offset that is appended has it synced at once: no publisher is acknowledged later for it.
+//! A sync keeps the processor busy for as long as some deliveries take, however little it syncs, and what is appended while it runs has to
+//! wait for another. So the thread first lets some come together, as long as nobody waits for what was appended. Whoever waits for an offset
+//! that is appended has it synced at once: no publisher is acknowledged later for it. Whoever waits for one that is still to come has
+//! it synced when it comes, but not where the thread is never out of work: who follows the log then takes what comes when it comes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -18,28 +19,45 @@ const BUSY: u32 = 4;
 const ENOUGH: usize = 128 << 10;
 
 /// Who waits for what, and whether the thread lets more come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Linger {
     /// The last offset that was appended since the log was opened.
     appended: AtomicU64,
     /// The last one of those that somebody waits for.
     wanted: AtomicU64,
+    /// The next that somebody waits for who came before it was appended.
+    awaited: AtomicU64,
     lingers: AtomicBool,
 }
 
+impl Default for Linger {
+    fn default() -> Self {
+        Self {
+            appended: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            awaited: AtomicU64::new(u64::MAX),
+            lingers: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Shared {
-    /// Somebody waits for what was appended up to `through`. What is still to be appended is waited for by those who follow the log,
-    /// who take what comes when it comes.
+    /// Somebody waits for `through`.
     pub(crate) fn hasten(&self, through: Offset) {
         let Linger {
             appended,
             wanted,
+            awaited,
             lingers,
         } = &self.linger;
         if through.0 > appended.load(Ordering::Acquire) {
-            return;
+            // Who appends says so before looking at this: one of the two sees the other.
+            awaited.fetch_min(through.0, Ordering::SeqCst);
+            if through.0 > appended.load(Ordering::SeqCst) {
+                return;
+            }
         }
-        // The thread says that it lingers before it looks at this: one of the two sees the other.
+        // The thread says that it lingers before it looks at this.
         wanted.fetch_max(through.0, Ordering::SeqCst);
         if lingers.load(Ordering::SeqCst) {
             let _state = self.state.lock();
@@ -49,27 +67,47 @@ impl Shared {
 
     /// A batch was appended up to `last`, and waits in `state`: wake the thread where it is time.
     pub(crate) fn appended(&self, state: &mut State, last: Offset) {
-        self.linger.appended.store(last.0, Ordering::Release);
+        self.linger.appended.store(last.0, Ordering::SeqCst);
         self.waits.store(true, Ordering::Relaxed);
-        let is_enough = self.linger.lingers.load(Ordering::Relaxed) && state.undurable_bytes >= ENOUGH;
+        let lingers = self.linger.lingers.load(Ordering::Relaxed);
         // One ring is enough: whoever appends before the thread is awake finds it rung for.
-        if std::mem::take(&mut state.idle) || is_enough {
+        if std::mem::take(&mut state.idle) || (lingers && self.is_time(state)) {
             self.work.notify_one();
         }
     }
 
-    /// Let more come to what waits in `state`, where the last syncs left something behind them `busy` times.
-    pub(crate) fn linger(&self, state: &mut MutexGuard<'_, State>, busy: u32) {
-        if busy < BUSY || self.options.durability != Durability::Fsync {
+    /// Whether what waits in `state` is to be synced, whether or not somebody waits for what was there when asked for.
+    fn is_time(&self, state: &State) -> bool {
+        let Linger {
+            appended, awaited, ..
+        } = &self.linger;
+        let has_come = || awaited.load(Ordering::SeqCst) <= appended.load(Ordering::Relaxed);
+        state.undurable_bytes >= ENOUGH || state.closing || (state.busy < BUSY && has_come())
+    }
+
+    /// Let more come to what waits in `state`.
+    pub(crate) fn linger(&self, state: &mut MutexGuard<'_, State>) {
+        if self.options.durability != Durability::Fsync {
             return;
         }
-        let Linger { wanted, lingers, .. } = &self.linger;
+        let Linger {
+            appended,
+            wanted,
+            awaited,
+            lingers,
+        } = &self.linger;
         lingers.store(true, Ordering::SeqCst);
         let may_wait = |state: &mut State| {
             let is_wanted = wanted.load(Ordering::SeqCst) > state.durable.0;
-            state.undurable_bytes < ENOUGH && !state.closing && !is_wanted
+            !is_wanted && !self.is_time(state)
         };
         self.work.wait_while_for(state, may_wait, self.options.linger);
         lingers.store(false, Ordering::SeqCst);
+        // What has come is about to be synced.
+        let next = awaited.load(Ordering::SeqCst);
+        if next <= appended.load(Ordering::Relaxed) {
+            let of_others = awaited.compare_exchange(next, u64::MAX, Ordering::SeqCst, Ordering::SeqCst);
+            of_others.ok();
+        }
     }
 }

@@ -35,8 +35,8 @@ pub trait Log: Send + Sync {
         false
     }
 
-    /// Somebody waits until `through` is durable, in a way of its own: what was appended up to there is not held back. A log that
-    /// lets appends come together before it makes them durable must know.
+    /// Somebody waits until `through` is durable, in a way of its own: what is or will be appended up to there is not held back. A log
+    /// that lets appends come together before it makes them durable must know.
     fn hasten(&self, _through: Offset) {}
 
     /// Block until everything up to `through` is durable.

@@ -199,9 +199,7 @@ pub(crate) fn run(shared: &Shared, mut writer: Writer, mut room: Room) {
 
 fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
     let mut group: Vec<(Bytes, usize)> = Vec::new();
-    // How many syncs in a row left something behind them.
-    let mut busy = 0;
-    while take(shared, room, &mut group, busy) {
+    while take(shared, room, &mut group) {
         let count: usize = group.iter().map(|(_, records)| records).sum();
         let count = u32::try_from(count).map_err(io::Error::other)?;
         room.patiently(shared, || {
@@ -221,9 +219,10 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
             state.durable = durable;
             state.undurable_bytes -= group.iter().map(|(bytes, _)| bytes.len()).sum::<usize>();
             state.hot.shrink(shared.options.hot_bytes, durable);
-            !state.pending.is_empty()
+            let more = !state.pending.is_empty();
+            state.busy = if more { state.busy.saturating_add(1) } else { 0 };
+            more
         };
-        busy = if more { busy + 1 } else { 0 };
         shared.progress.notify_all();
         shared.tell(&Ok(durable));
         group.clear();
@@ -257,7 +256,7 @@ fn stay_awake(shared: &Shared) {
 }
 
 /// Take what waits, up to a frame's worth; false once the log is closing and nothing waits.
-fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>, busy: u32) -> bool {
+fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>) -> bool {
     let mut state = shared.state.lock();
     while state.pending.is_empty() {
         if state.closing {
@@ -274,7 +273,7 @@ fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>, busy:
         }
         state.idle = false;
     }
-    shared.linger(&mut state, busy);
+    shared.linger(&mut state);
     let mut bytes = 0;
     while let Some((next, _)) = state.pending.front()
         && (group.is_empty() || bytes + next.len() <= FRAME_BYTES)

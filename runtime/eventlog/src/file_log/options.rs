@@ -22,8 +22,7 @@ pub struct Options {
     /// disk. 0 holds nothing back, and a full disk then ends the log. Default 128 MiB: twice what may wait for the
     /// disk.
     pub reserve_bytes: u64,
-    /// How long appends for which nobody waits may be held back, while the disk is busy, so that more of them are synced at once.
-    /// Default 500 µs.
+    /// How long appends for which nobody waits may be held back, so that more of them are synced at once. Default 500 µs.
     pub linger: Duration,
 }
 
