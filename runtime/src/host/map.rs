@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::mpsc;
 
 use nerve_eventlog::{Micros, Offset};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{AskError, Host, Stopped};
@@ -97,33 +97,12 @@ pub(super) fn declared(name: &str, state: &PluginState, lag: u64) -> Declared {
 
 /// Follow the log, until the host stops. What happens last is followed when somebody asks, or by the next start.
 pub(super) async fn keep(host: Host) {
-    let runtime = Handle::current();
     let stands_still = "the map stands still until somebody asks for it";
-    match behind_others(move || runtime.block_on(follow_on(&host))) {
-        Ok(ended) => {
-            if ended.await.is_err() {
-                tracing::error!("{stands_still}, by a fault of the host");
-            }
-        }
-        Err(cause) => tracing::error!("{stands_still}: no thread for it: {cause}"),
-    }
-}
-
-/// Do `work` on a thread of its own that gives way to those who deliver: what it comes to, where it does not panic.
-fn behind_others<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<oneshot::Receiver<T>> {
-    let (done, receiver) = oneshot::channel();
-    let work = move || {
-        // Where the system does not let it, it stands beside them.
-        rustix::process::nice(NICE).ok();
-        done.send(work()).ok();
+    let following = host.clone();
+    let follower = match behind_others(move || following.follow_some()) {
+        Ok(follower) => follower,
+        Err(cause) => return tracing::error!("{stands_still}: no thread for it: {cause}"),
     };
-    std::thread::Builder::new().name("map".into()).spawn(work)?;
-    Ok(receiver)
-}
-
-async fn follow_on(host: &Host) {
     loop {
         let through = host.inner.observed.lock().through;
         let grown = tokio::select! {
@@ -131,14 +110,37 @@ async fn follow_on(host: &Host) {
             grown = host.durable(Offset(through.0 + FOLLOW_EVERY)) => grown,
         };
         let Ok(durable) = grown else { return };
-        // Where there is more and nothing can be read of it, it is tried again when more has come.
-        if !host.follow_some() {
-            tokio::select! {
-                () = host.inner.stop.cancelled() => return,
-                grown = host.durable(durable.next()) => if grown.is_err() { return },
+        let (answer, answered) = oneshot::channel();
+        follower.send(answer).ok();
+        match answered.await {
+            Ok(true) => {}
+            // There is more, and nothing can be read of it: it is tried again when more has come.
+            Ok(false) => {
+                tokio::select! {
+                    () = host.inner.stop.cancelled() => return,
+                    grown = host.durable(durable.next()) => if grown.is_err() { return },
+                }
             }
+            Err(_) => return tracing::error!("{stands_still}, by a fault of the host"),
         }
     }
+}
+
+/// Do `work` whenever an answer is asked for, on a thread of its own that gives way to those who deliver and ends with who asks. There is no
+/// answer where the work panics.
+fn behind_others<T: Send + 'static>(
+    mut work: impl FnMut() -> T + Send + 'static,
+) -> io::Result<mpsc::Sender<oneshot::Sender<T>>> {
+    let (ask, asked) = mpsc::channel::<oneshot::Sender<T>>();
+    let work = move || {
+        // Where the system does not let it, it stands beside them.
+        rustix::process::nice(NICE).ok();
+        for answer in asked {
+            answer.send(work()).ok();
+        }
+    };
+    std::thread::Builder::new().name("map".into()).spawn(work)?;
+    Ok(ask)
 }
 
 #[cfg(test)]
@@ -149,9 +151,15 @@ mod tests {
     fn what_follows_the_log_stands_behind_others() {
         let urgency = || rustix::process::nice(0).unwrap();
         let before = urgency();
-        let urgency = behind_others(urgency).unwrap().blocking_recv();
-        assert_eq!(urgency, Ok((before + NICE).min(19)));
+        let behind = behind_others(urgency).unwrap();
+        for _ in 0..2 {
+            let (answer, answered) = oneshot::channel();
+            behind.send(answer).unwrap();
+            assert_eq!(answered.blocking_recv(), Ok((before + NICE).min(19)));
+        }
         let faulty = behind_others(|| -> () { panic!("this fault is part of the test") });
-        assert!(faulty.unwrap().blocking_recv().is_err());
+        let (answer, answered) = oneshot::channel();
+        faulty.unwrap().send(answer).unwrap();
+        assert!(answered.blocking_recv().is_err());
     }
 }

@@ -280,8 +280,8 @@ impl Lane {
                         queue.take(std::iter::empty(), last);
                         return Ok(true);
                     }
-                    // What lanes append drives events out of the window that are in the index until somebody publishes. A
-                    // few at a time, each part of the log would be read anew for each few of its events.
+                    // The index forgets what has left the window only now and then. A few at a time, each part of the log would
+                    // be read anew for each few of its events.
                     Some(first) if *first < bounds.hot_first => *first,
                     Some(first) => {
                         self.take_hot(queue, &offsets, *first, last)?;

@@ -42,8 +42,9 @@ const LONGEST: Duration = Duration::from_micros(200);
 /// Bytes of outcomes and effects from which on a stretch is settled: with those of one more delivery they wait for no turn yet.
 const BYTES: usize = LARGE / 2;
 
-/// Bytes that a processor fetches at a time.
+/// Bytes that a processor fetches at a time, and how often it is worth while for one event.
 const LINE: usize = 64;
+const LINES: usize = 16;
 
 /// What one lane has taken up and not settled. Only the lane's thread comes here; within a guest's call too, which is why it has a lock.
 pub(in crate::delivery) struct Stretch {
@@ -136,13 +137,11 @@ impl Stretch {
         self.inner.lock().ahead.pop_front()
     }
 
-    /// Have the processor fetch all that was taken up: here it waits for memory once, and where each event is handled anew for each.
+    /// Have the processor fetch what was taken up: here it waits for memory once, and where each event is handled anew for each.
     fn fetch(&self) {
         let inner = self.inner.lock();
-        let lines = inner
-            .ahead
-            .iter()
-            .flat_map(|(entry, _)| entry.payload.chunks(LINE));
+        let events = inner.ahead.iter().map(|(entry, _)| &*entry.payload);
+        let lines = events.flat_map(|event| event.chunks(LINE).take(LINES));
         std::hint::black_box(lines.fold(0, |all, line| all ^ line[0]));
     }
 
