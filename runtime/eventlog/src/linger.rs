@@ -103,11 +103,9 @@ impl Shared {
         };
         self.work.wait_while_for(state, may_wait, self.options.linger);
         lingers.store(false, Ordering::SeqCst);
-        // What has come is about to be synced.
-        let next = awaited.load(Ordering::SeqCst);
-        if next <= appended.load(Ordering::Relaxed) {
-            let of_others = awaited.compare_exchange(next, u64::MAX, Ordering::SeqCst, Ordering::SeqCst);
-            of_others.ok();
+        // What has come is about to be synced. Who asks in this moment for what comes later may not be heard, and has it in time.
+        if awaited.load(Ordering::SeqCst) <= appended.load(Ordering::Relaxed) {
+            awaited.store(u64::MAX, Ordering::SeqCst);
         }
     }
 }
