@@ -98,8 +98,7 @@ pub(super) fn declared(name: &str, state: &PluginState, lag: u64) -> Declared {
 /// Follow the log, until the host stops. What happens last is followed when somebody asks, or by the next start.
 pub(super) async fn keep(host: Host) {
     let stands_still = "the map stands still until somebody asks for it";
-    let following = host.clone();
-    let follower = match behind_others(move || following.follow_some()) {
+    let follower = match behind_others() {
         Ok(follower) => follower,
         Err(cause) => return tracing::error!("{stands_still}: no thread for it: {cause}"),
     };
@@ -110,56 +109,82 @@ pub(super) async fn keep(host: Host) {
             grown = host.durable(Offset(through.0 + FOLLOW_EVERY)) => grown,
         };
         let Ok(durable) = grown else { return };
-        let (answer, answered) = oneshot::channel();
-        follower.send(answer).ok();
-        match answered.await {
-            Ok(true) => {}
+        match follow_on(&follower, host.clone()).await {
+            Some(true) => {}
             // There is more, and nothing can be read of it: it is tried again when more has come.
-            Ok(false) => {
+            Some(false) => {
                 tokio::select! {
                     () = host.inner.stop.cancelled() => return,
                     grown = host.durable(durable.next()) => if grown.is_err() { return },
                 }
             }
-            Err(_) => return tracing::error!("{stands_still}, by a fault of the host"),
+            None => return tracing::error!("{stands_still}, by a fault of the host"),
         }
     }
 }
 
-/// Do `work` whenever an answer is asked for, on a thread of its own that gives way to those who deliver and ends with who asks. There is no
-/// answer where the work panics.
-fn behind_others<T: Send + 'static>(
-    mut work: impl FnMut() -> T + Send + 'static,
-) -> io::Result<mpsc::Sender<oneshot::Sender<T>>> {
-    let (ask, asked) = mpsc::channel::<oneshot::Sender<T>>();
+/// Have `follower` follow the log for some chunks: whether there was one; `None` where it panicked.
+async fn follow_on(follower: &mpsc::Sender<Job>, host: Host) -> Option<bool> {
+    let (answer, answered) = oneshot::channel();
+    let follow = move || {
+        let had_more = host.follow_some();
+        // Who stops a host and is answered may open its log again.
+        drop(host);
+        answer.send(had_more).ok();
+    };
+    follower.send(Box::new(follow)).ok()?;
+    answered.await.ok()
+}
+
+/// What a thread is to do.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread that gives way to those who deliver, and does what it is sent until nobody can send any more.
+fn behind_others() -> io::Result<mpsc::Sender<Job>> {
+    let (sender, jobs) = mpsc::channel::<Job>();
     let work = move || {
         // Where the system does not let it, it stands beside them.
         rustix::process::nice(NICE).ok();
-        for answer in asked {
-            answer.send(work()).ok();
+        for job in jobs {
+            job();
         }
     };
     std::thread::Builder::new().name("map".into()).spawn(work)?;
-    Ok(ask)
+    Ok(sender)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::host::HostOptions;
 
     #[test]
     fn what_follows_the_log_stands_behind_others() {
         let urgency = || rustix::process::nice(0).unwrap();
         let before = urgency();
-        let behind = behind_others(urgency).unwrap();
+        let behind = behind_others().unwrap();
         for _ in 0..2 {
             let (answer, answered) = oneshot::channel();
-            behind.send(answer).unwrap();
+            behind
+                .send(Box::new(move || answer.send(urgency()).unwrap()))
+                .unwrap();
             assert_eq!(answered.blocking_recv(), Ok((before + NICE).min(19)));
         }
-        let faulty = behind_others(|| -> () { panic!("this fault is part of the test") });
-        let (answer, answered) = oneshot::channel();
-        faulty.unwrap().send(answer).unwrap();
-        assert!(answered.blocking_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_may_open_the_log_of_a_stopped_host_again() {
+        let host = Host::open(HostOptions::default()).unwrap();
+        let follower = behind_others().unwrap();
+        host.stop().await.unwrap();
+        for _ in 0..100 {
+            assert!(follow_on(&follower, host.clone()).await.is_some());
+            assert_eq!(Arc::strong_count(&host.inner), 1, "nobody else has it");
+        }
+        let (follower, jobs) = mpsc::channel();
+        drop(jobs);
+        assert_eq!(follow_on(&follower, host).await, None, "nobody is there");
     }
 }
