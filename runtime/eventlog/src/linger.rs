@@ -90,22 +90,17 @@ impl Shared {
         if self.options.durability != Durability::Fsync {
             return;
         }
-        let Linger {
-            appended,
-            wanted,
-            awaited,
-            lingers,
-        } = &self.linger;
-        lingers.store(true, Ordering::SeqCst);
+        let own = &self.linger;
+        own.lingers.store(true, Ordering::SeqCst);
         let may_wait = |state: &mut State| {
-            let is_wanted = wanted.load(Ordering::SeqCst) > state.durable.0;
+            let is_wanted = own.wanted.load(Ordering::SeqCst) > state.durable.0;
             !is_wanted && !self.is_time(state)
         };
         self.work.wait_while_for(state, may_wait, self.options.linger);
-        lingers.store(false, Ordering::SeqCst);
+        own.lingers.store(false, Ordering::SeqCst);
         // What has come is about to be synced. Who asks in this moment for what comes later may not be heard, and has it in time.
-        if awaited.load(Ordering::SeqCst) <= appended.load(Ordering::Relaxed) {
-            awaited.store(u64::MAX, Ordering::SeqCst);
+        if own.awaited.load(Ordering::SeqCst) <= own.appended.load(Ordering::Relaxed) {
+            own.awaited.store(u64::MAX, Ordering::SeqCst);
         }
     }
 }

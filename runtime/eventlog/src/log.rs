@@ -35,8 +35,9 @@ pub trait Log: Send + Sync {
         false
     }
 
-    /// Somebody waits until `through` is durable, in a way of its own: what is or will be appended up to there is not held back. A log
-    /// that lets appends come together before it makes them durable must know.
+    /// Somebody waits until `through` is durable, in a way of its own: what was appended up to there is not held back. A log that
+    /// lets appends come together before it makes them durable must know. Of what is still to be appended it may mind only the next
+    /// offset that is waited for, and none while it is never out of work.
     fn hasten(&self, _through: Offset) {}
 
     /// Block until everything up to `through` is durable.

@@ -283,8 +283,8 @@ impl Lane {
                     // The index forgets what has left the window only now and then. A few at a time, each part of the log would
                     // be read anew for each few of its events.
                     Some(first) if *first < bounds.hot_first => *first,
-                    Some(first) => {
-                        self.take_hot(queue, &offsets, *first, last)?;
+                    Some(_) => {
+                        self.take_hot(queue, &offsets)?;
                         return Ok(true);
                     }
                 }
@@ -301,22 +301,16 @@ impl Lane {
         Ok(true)
     }
 
-    /// Take the events at `offsets` from the window, from the `first` to the `last`.
-    fn take_hot(
-        &mut self,
-        queue: &mut Queue,
-        offsets: &[Offset],
-        first: Offset,
-        last: Offset,
-    ) -> Result<(), LaneError> {
+    /// Take the events at `offsets`, of which there are some, from the window.
+    fn take_hot(&mut self, queue: &mut Queue, offsets: &[Offset]) -> Result<(), LaneError> {
         self.entries.clear();
         self.log.read_at(offsets, &mut self.entries)?;
         let whole_from = self.subscriber.state.lock().subscription.whole_from();
-        if first < whole_from {
+        if offsets[0] < whole_from {
             let subscription = self.subscriber.state.lock().subscription.clone();
             self.entries.retain(|entry| wanted(entry, &subscription));
         }
-        queue.take(self.entries.drain(..), last);
+        queue.take(self.entries.drain(..), offsets[offsets.len() - 1]);
         Ok(())
     }
 
