@@ -44,7 +44,8 @@ async function open() {
   window.scrollTo(0, 0);
 }
 
-async function draw() {
+/** Draw the page anew, if `may` still says so when what it shows has come: somebody may have begun something meanwhile. */
+async function draw(may = () => !confirms()) {
   const { page, rest, ends } = shown;
   const drawn = shown;
   if (drawn.busy) { stale = true; return; }
@@ -53,6 +54,7 @@ async function draw() {
   try {
     const [title, ...content] = await page.show(rest, { signal: ends.signal, again: draw, recent });
     if (drawn !== shown) return;
+    if (!may()) { stale = true; return; }
     document.title = `${title} · nerve`;
     keepFocus(() => main.replaceChildren(h("h2", {}, title), ...content.flat(Infinity).filter(Boolean)));
   } catch (cause) {
@@ -104,10 +106,13 @@ function keepFocus(change) {
   if (focused) controls().filter((one) => name(one) === wanted)[nth]?.focus({ preventScroll: true });
 }
 
-/** Nobody is interrupted who is typing or about to confirm something. */
+/** Whether somebody has pressed a button that asks once more, and has not answered it. */
+const confirms = () => main.querySelector("button.sure:not([aria-busy])") !== null;
+
+/** Nobody is interrupted who is typing, about to confirm something, or waits for what a button does. */
 function mayDraw() {
   const active = document.activeElement;
-  return shown?.page.live && !document.hidden && !main.querySelector("button.sure, button[aria-busy]")
+  return shown?.page.live && !document.hidden && !confirms() && !main.querySelector("button[aria-busy]")
     && !(active && ["INPUT", "SELECT"].includes(active.tagName));
 }
 
@@ -148,7 +153,7 @@ addEventListener("unhandledrejection", (event) => {
 });
 document.addEventListener("visibilitychange", () => { stale = true; });
 // Events come faster than anybody reads: once a second is live enough, and what no event tells is looked at now and then.
-setInterval(() => { if (stale && mayDraw()) draw(); }, 1000);
+setInterval(() => { if (stale && mayDraw()) draw(mayDraw); }, 1000);
 setInterval(() => { stale = true; }, 5000);
 tell();
 open();

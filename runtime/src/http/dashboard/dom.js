@@ -38,22 +38,22 @@ export function button(text, label, act, { sure = null, name = null } = {}) {
   let asked = false;
   // While it acts it is busy and not disabled: a disabled button loses the focus of who uses the keyboard.
   let busy = false;
+  const ask = (whether) => {
+    asked = whether;
+    element.textContent = asked ? sure : text;
+    element.classList.toggle("sure", asked);
+    element.setAttribute("aria-label", asked ? `${sure} ${label}` : label);
+  };
   const element = h("button", {
     type: "button",
     "aria-label": label,
     "data-name": name,
     click: async () => {
-      if (sure && !asked) {
-        asked = true;
-        element.textContent = sure;
-        element.classList.add("sure");
-        element.setAttribute("aria-label", `${sure} ${label}`);
-        return;
-      }
       if (busy) return;
+      if (sure && !asked) { ask(true); return; }
       busy = true;
       element.setAttribute("aria-busy", "true");
-      try { await act(); } finally { busy = false; element.removeAttribute("aria-busy"); }
+      try { await act(); } finally { busy = false; element.removeAttribute("aria-busy"); ask(false); }
     },
   }, text);
   return element;
