@@ -10,6 +10,7 @@ mod deployment;
 mod example;
 mod given;
 mod live;
+mod plain;
 mod registry;
 mod schema;
 mod value;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::EmitError;
 use crate::event::Event;
+use crate::event::piece::with_piece;
 use crate::http::Http;
 use crate::plugin::EmittedBy;
 use crate::state::State;
@@ -40,13 +41,15 @@ impl<P> Context<P> {
     where
         E: Event + EmittedBy<P>,
     {
-        encoded(event, |raw| host::emit(&raw))
+        let (subject, key) = (event.subject(), event.key());
+        let raw = raw(E::TYPE, subject.as_deref(), key.as_deref(), &[]);
+        with_piece(&raw, |out| payload::write(event, out), host::emit).map_err(EmitError::Invalid)?
     }
 
     /// Emit an event whose type or content is known only at run time. Declare its type by its text:
     /// `emits("some.type")`.
     pub fn emit_raw(&mut self, event: RawEmit<'_>) -> Result<(), EmitError> {
-        host::emit(&event)
+        with_piece(&event, |_| Ok(()), host::emit).map_err(EmitError::Invalid)?
     }
 
     /// The timer `name` (1 to 256 bytes, unique within the plugin): emits an event later.
@@ -171,17 +174,22 @@ fn encoded<E: Event>(
     then: impl FnOnce(RawEmit<'_>) -> Result<(), EmitError>,
 ) -> Result<(), EmitError> {
     let data = payload::encode(event).map_err(EmitError::Invalid)?;
-    then(RawEmit {
-        type_: E::TYPE,
-        subject: event.subject().as_deref(),
-        key: event.key().as_deref(),
+    let (subject, key) = (event.subject(), event.key());
+    then(raw(E::TYPE, subject.as_deref(), key.as_deref(), &data))
+}
+
+fn raw<'a>(type_: &'a str, subject: Option<&'a str>, key: Option<&'a str>, data: &'a [u8]) -> RawEmit<'a> {
+    RawEmit {
+        type_,
+        subject,
+        key,
         content_type: None,
-        data: &data,
-    })
+        data,
+    }
 }
 
 /// An event to be emitted, in the host's words.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawEmit<'a> {
     /// The dotted type.
     pub type_: &'a str,

@@ -1,7 +1,9 @@
 //! Events as a plugin sees them: its own types, and the raw event they are read from.
 
+pub(crate) mod piece;
 mod raw;
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use serde::Serialize;
@@ -25,10 +27,10 @@ pub trait Event: Schema + Serialize + DeserializeOwned {
     const TYPE: &'static str;
 
     /// What must stay in order; `None` makes the event its own key.
-    fn key(&self) -> Option<String>;
+    fn key(&self) -> Option<Cow<'_, str>>;
 
     /// What the event is about.
-    fn subject(&self) -> Option<String> {
+    fn subject(&self) -> Option<Cow<'_, str>> {
         None
     }
 
@@ -79,25 +81,31 @@ impl<Old, New: From<Old>> Upcasts<Old> for New {
 )]
 pub trait EventKey {
     /// The key as text.
-    fn event_key(&self) -> Option<String>;
+    fn event_key(&self) -> Option<Cow<'_, str>>;
 }
 
 impl<T: EventKey> EventKey for Option<T> {
-    fn event_key(&self) -> Option<String> {
+    fn event_key(&self) -> Option<Cow<'_, str>> {
         self.as_ref().and_then(T::event_key)
+    }
+}
+
+impl EventKey for String {
+    fn event_key(&self) -> Option<Cow<'_, str>> {
+        Some(self.into())
     }
 }
 
 macro_rules! keys {
     ($($ty:ty)*) => {$(
         impl EventKey for $ty {
-            fn event_key(&self) -> Option<String> {
-                Some(self.to_string())
+            fn event_key(&self) -> Option<Cow<'_, str>> {
+                Some(self.to_string().into())
             }
         }
     )*};
 }
-keys!(String u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize bool char);
+keys!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize bool char);
 
 /// An event that was delivered: its data (reached by `.field`, through `Deref`) and what the host knows of it.
 #[derive(Debug, Clone)]

@@ -11,14 +11,14 @@ pub(crate) use wasm::*;
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use crate::bindings::generated::nerve::plugin::{
-        clock, config, events, http, log, random, series, state, timers,
+        clock, config, events, http, log, packed_events, random, series, state, timers,
     };
     use crate::context::{Moment, RawEmit};
     use crate::error::{EmitError, StateError};
     use crate::http::{HttpError, Request, Response};
 
-    pub(crate) fn emit(event: &RawEmit<'_>) -> Result<(), EmitError> {
-        events::emit(new_event(event)).map_err(emit_error)
+    pub(crate) fn emit(piece: &[u8]) -> Result<(), EmitError> {
+        packed_events::emit(piece).map_err(emit_error)
     }
 
     pub(crate) fn timer_set(name: &str, moment: Moment, event: &RawEmit<'_>) -> Result<(), EmitError> {

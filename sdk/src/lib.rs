@@ -83,5 +83,7 @@ pub mod private {
     pub use crate::guest::{Guest, PackedGuest, context, handle, handle_packed};
     pub use crate::log::write;
     pub use crate::payload::{Field, reads};
-    pub use crate::plugin::{ask, declare_consumed, declare_emitted, manifest, matches, no_handler};
+    pub use crate::plugin::{
+        ask, declare_consumed, declare_emitted, has_type, manifest, matches, no_handler,
+    };
 }

@@ -6,10 +6,15 @@ use serde::de::DeserializeOwned;
 /// The bytes of `value`.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(128);
-    value
-        .serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map())
-        .map_err(|error| error.to_string())?;
+    write(value, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Append the bytes of `value` to `out`.
+pub(crate) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+    value
+        .serialize(&mut rmp_serde::Serializer::new(out).with_struct_map())
+        .map_err(|error| error.to_string())
 }
 
 /// The value in `bytes`; the text of an error names the field where one is at fault.

@@ -82,6 +82,12 @@ pub fn manifest(name: &str, version: &str) -> Manifest {
     }
 }
 
+/// Whether `event` is of this type: for that nobody asks whether its type is text.
+#[doc(hidden)]
+pub fn has_type(event: &RawEvent, event_type: &str) -> bool {
+    event.has_type(event_type)
+}
+
 /// The host delivers only what was subscribed to, so this event is not for this plugin.
 #[doc(hidden)]
 #[cold]

@@ -25,6 +25,7 @@
 pub(crate) mod fake;
 mod outcome;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -159,8 +160,8 @@ impl<P: Plugin> Host<P> {
         let data =
             payload::encode(event).unwrap_or_else(|error| panic!("{} can't be encoded: {error}", E::TYPE));
         self.deliver_raw(EventFields {
-            key: event.key(),
-            subject: event.subject(),
+            key: event.key().map(Cow::into_owned),
+            subject: event.subject().map(Cow::into_owned),
             data,
             ..EventFields::of(E::TYPE)
         })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use nerve_eventlog::{Micros, Offset};
 
 use super::reads::Reads;
@@ -169,13 +170,13 @@ pub struct SetTimer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Emit {
     /// Dotted type.
-    pub r#type: Box<str>,
+    pub r#type: CompactString,
     /// What must stay in order.
-    pub key: Option<Box<str>>,
+    pub key: Option<CompactString>,
     /// What it is about.
-    pub subject: Option<Box<str>>,
+    pub subject: Option<CompactString>,
     /// Media type; `None` is `application/json`, whose data is MessagePack here.
-    pub content_type: Option<Box<str>>,
+    pub content_type: Option<CompactString>,
     /// The payload.
     pub data: Vec<u8>,
 }

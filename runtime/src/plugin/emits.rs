@@ -31,14 +31,18 @@ impl Emitted {
     }
 }
 
-/// Check type, key, subject and content type of an emitted event.
-pub(super) fn check_form(
+/// Check the type of an emitted event.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    check_type(name).map_err(|bad| format!("an emitted event was refused: {bad}"))
+}
+
+/// Check key, subject and content type of an emitted event of type `name`.
+pub(super) fn check_texts(
     name: &str,
     key: Option<&str>,
     subject: Option<&str>,
     content_type: Option<&str>,
 ) -> Result<(), String> {
-    check_type(name).map_err(|bad| format!("an emitted event was refused: {bad}"))?;
     for (what, text) in [("key", key), ("subject", subject), ("content type", content_type)] {
         if text.is_some_and(|text| text.len() > LONGEST_TEXT || text.is_empty()) {
             return Err(format!(

@@ -38,8 +38,18 @@ impl nerve::plugin::types::Host for Guest {}
 pub const VERSION: &str = "1.0.0";
 
 /// The interfaces of the world that a guest may import.
-pub const IMPORTS: [&str; 10] = [
-    "types", "events", "state", "timers", "log", "clock", "random", "config", "http", "series",
+pub const IMPORTS: [&str; 11] = [
+    "types",
+    "events",
+    "packed-events",
+    "state",
+    "timers",
+    "log",
+    "clock",
+    "random",
+    "config",
+    "http",
+    "series",
 ];
 
 /// The interface that a guest must export.

@@ -1,6 +1,7 @@
 //! What a delivery came to on one side, and what the log says that it came to.
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use nerve_eventlog::Micros;
 
 use crate::delivery::handler::{Effects, Emit, Handled, SetTimer};
@@ -89,6 +90,6 @@ fn emit(bytes: &[u8]) -> Result<Option<Emit>, DecodeError> {
 }
 
 /// A content type as it is compared: JSON is the one that needs no name.
-pub(super) fn content_type(text: &str) -> Option<Box<str>> {
+pub(super) fn content_type(text: &str) -> Option<CompactString> {
     (text != "application/json").then(|| text.into())
 }

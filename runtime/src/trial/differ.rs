@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use compact_str::CompactString;
 use nerve_eventlog::Micros;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -176,7 +177,7 @@ fn emit_differs(kind: &str, old: Option<&Emit>, new: Option<&Emit>, show: Show) 
             ("(subject)", &old.subject, &new.subject),
             ("(content type)", &old.content_type, &new.content_type),
         ] {
-            let value = |text: &Option<Box<str>>| text.as_deref().map(Value::from);
+            let value = |text: &Option<CompactString>| text.as_deref().map(Value::from);
             if a != b {
                 difference.changes.push(Change {
                     path: what.into(),

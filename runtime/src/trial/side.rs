@@ -157,10 +157,10 @@ impl Side {
         tally.memory_bytes = tally.memory_bytes.max(cost.memory_bytes);
         if let Came::Done(effects) = &came {
             for emit in &effects.emits {
-                match tally.emits.get_mut(&emit.r#type) {
+                match tally.emits.get_mut(&*emit.r#type) {
                     Some(count) => *count += 1,
                     None => {
-                        tally.emits.insert(emit.r#type.clone(), 1);
+                        tally.emits.insert(emit.r#type.as_str().into(), 1);
                     }
                 }
             }

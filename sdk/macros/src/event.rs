@@ -58,11 +58,11 @@ pub(crate) fn derive(item: &DeriveInput) -> TokenStream {
         impl ::nerve_sdk::Event for #name {
             const TYPE: &'static str = #ty;
 
-            fn key(&self) -> ::core::option::Option<::std::string::String> {
+            fn key(&self) -> ::core::option::Option<::std::borrow::Cow<'_, str>> {
                 #key
             }
 
-            fn subject(&self) -> ::core::option::Option<::std::string::String> {
+            fn subject(&self) -> ::core::option::Option<::std::borrow::Cow<'_, str>> {
                 #subject
             }
 

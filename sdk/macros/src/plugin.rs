@@ -88,8 +88,8 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
             return None;
         };
         Some(quote! {
-            <#ty as ::nerve_sdk::Event>::TYPE => {
-                <#this>::#function(&mut context, ::nerve_sdk::Delivered::<#ty>::parse(event)?)
+            if ::nerve_sdk::private::has_type(&event, <#ty as ::nerve_sdk::Event>::TYPE) {
+                return <#this>::#function(&mut context, ::nerve_sdk::Delivered::<#ty>::parse(event)?);
             }
         })
     });
@@ -130,8 +130,8 @@ fn generate(block: &ItemImpl, arguments: &Arguments, handlers: &[Handler]) -> To
 
             fn dispatch(event: ::nerve_sdk::RawEvent) -> ::core::result::Result<(), ::nerve_sdk::Failure> {
                 let mut context = ::nerve_sdk::private::context::<#this>();
+                #(#exact)*
                 match event.event_type() {
-                    #(#exact)*
                     #(#older)*
                     #(#patterns)*
                     _ => ::core::result::Result::Err(::nerve_sdk::private::no_handler(&event)),

@@ -76,6 +76,10 @@ impl RawEvent {
         self.text(Part::Type)
     }
 
+    pub(crate) fn has_type(&self, event_type: &str) -> bool {
+        self.part(Part::Type) == event_type.as_bytes()
+    }
+
     /// Who stated the fact: a URI reference. Events emitted by plugin `p` have the source `nerve:p`.
     pub fn source(&self) -> &str {
         self.text(Part::Source)

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use super::outcome::{Emitted, Line, TimerSet};
 use crate::context::{Moment, RawEmit};
 use crate::error::{EmitError, StateError};
+use crate::event::piece::unpack;
 use crate::http::{HttpError, Request, Response};
 use crate::log::Level;
 
@@ -85,9 +86,10 @@ fn with<T>(what: &str, then: impl FnOnce(&mut Attempt) -> T) -> T {
     })
 }
 
-pub(crate) fn emit(event: &RawEmit<'_>) -> Result<(), EmitError> {
+pub(crate) fn emit(piece: &[u8]) -> Result<(), EmitError> {
+    let event = unpack(piece).expect("it was packed just now");
     with("an event was emitted", |attempt| {
-        let emitted = checked(attempt, event)?;
+        let emitted = checked(attempt, &event)?;
         attempt.emitted.push(emitted);
         Ok(())
     })

@@ -28,7 +28,7 @@ impl wit::Host for Guest {
                 nerve_eventlog::Micros(self.started.0.saturating_add(wait))
             }
         };
-        Ok(self.taken(event).map(|emit| {
+        Ok(self.taken(event.into()).map(|emit| {
             self.timers.insert(name.into(), Some(SetTimer { due, emit }));
         }))
     }

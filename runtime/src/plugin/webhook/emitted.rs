@@ -11,7 +11,7 @@ use crate::contract::Holding;
 use crate::delivery::handler::{Emit, Failure, LogLine};
 use crate::ingest::{Acceptor, Invalid, Limits as Accepted, ValidEvent};
 use crate::log::record::{self, Answer, CallFailure, FailureClass, Level};
-use crate::plugin::emits::{Emitted, check_form};
+use crate::plugin::emits::{Emitted, check_name, check_texts};
 use crate::plugin::outgoing::Failed;
 use crate::plugin::settings::Limits;
 use crate::plugin::v1::log::escaped;
@@ -144,7 +144,8 @@ impl Taker<'_> {
         };
         let limit = |reason| Failure::new(FailureClass::Limit, reason);
         emitted.count(event.data.len(), self.limits).map_err(limit)?;
-        check_form(name, event.key, event.subject, Some(event.content_type)).map_err(limit)?;
+        check_name(name).map_err(limit)?;
+        check_texts(name, event.key, event.subject, Some(event.content_type)).map_err(limit)?;
         match self.contracts.judge(name, event.content_type, event.data) {
             Some((broken, true)) => return Err(Failure::new(FailureClass::Contract, escaped(broken))),
             Some(_) if taken.lines.len() == MOST_LINES => taken.lines_lost += 1,
