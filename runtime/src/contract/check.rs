@@ -132,8 +132,13 @@ impl<'a> Check<'a> {
             return false;
         }
         self.left -= 1;
+        let node = self.schema.node(id);
+        if let Some(behind) = node.plain.as_ref().and_then(|plain| plain.behind(rest)) {
+            *rest = behind;
+            return true;
+        }
         self.depth += 1;
-        let valid = self.at_node(self.schema.node(id), rest);
+        let valid = self.at_node(node, rest);
         self.depth -= 1;
         valid
     }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::Regex;
 use serde_json::Value as Json;
 
+use super::plain::Plain;
 use super::value::Number;
 
 pub use read::BadSchema;
@@ -49,6 +50,8 @@ pub(super) struct Node {
     pub(super) required: Vec<String>,
     /// `properties` and `required` together, for whoever checks data.
     pub(super) names: Names,
+    /// What it admits, where whoever checks data need not look further.
+    pub(super) plain: Option<Plain>,
     pub(super) property_count: Count,
     /// `allOf` and `$ref`.
     pub(super) all: Vec<Id>,
@@ -319,9 +322,11 @@ impl Node {
     }
 
     fn says_only_kinds(&self) -> bool {
+        self.least.is_none() && self.most.is_none() && self.says_only_kinds_and_bounds()
+    }
+
+    pub(super) fn says_only_kinds_and_bounds(&self) -> bool {
         self.values.is_none()
-            && self.least.is_none()
-            && self.most.is_none()
             && self.multiple_of.is_none()
             && self.pattern.is_none()
             && [self.length, self.item_count, self.property_count] == [Count::default(); 3]

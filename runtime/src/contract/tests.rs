@@ -1,5 +1,6 @@
 //! What the rules promise.
 
+mod plain;
 mod random;
 mod soundness;
 mod table;

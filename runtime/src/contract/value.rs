@@ -169,16 +169,21 @@ fn bytes<const COUNT: usize>(rest: &mut &[u8]) -> Option<[u8; COUNT]> {
     take(rest, COUNT)?.try_into().ok()
 }
 
-fn unsigned(rest: &mut &[u8], bytes: usize) -> Option<u64> {
-    let bytes = take(rest, bytes)?;
-    Some(bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)))
+/// The number of 1, 2, 4 or 8 bytes that `rest` begins with.
+pub(super) fn unsigned(rest: &mut &[u8], count: usize) -> Option<u64> {
+    Some(match count {
+        1 => u8::from_be_bytes(bytes(rest)?).into(),
+        2 => u16::from_be_bytes(bytes(rest)?).into(),
+        4 => u32::from_be_bytes(bytes(rest)?).into(),
+        _ => u64::from_be_bytes(bytes(rest)?),
+    })
 }
 
 fn length(rest: &mut &[u8], bytes: usize) -> Option<usize> {
     usize::try_from(unsigned(rest, bytes)?).ok()
 }
 
-fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+pub(super) fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (taken, behind) = rest.split_at_checked(length)?;
     *rest = behind;
     Some(taken)

@@ -6,6 +6,7 @@ use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value as Json};
 
 use super::{Bound, Choice, Count, Id, Kinds, Names, Node, Rare, Sameness, Schema};
+use crate::contract::plain::Plain;
 use crate::contract::value::Number;
 
 /// Nodes of a schema at most.
@@ -74,6 +75,7 @@ impl std::str::FromStr for Schema {
         let mut nodes = reader.nodes;
         for node in &mut nodes {
             node.names = Names::of(&node.properties, &node.required);
+            node.plain = Plain::of(node);
         }
         if longest_way(&nodes).is_none() {
             let problem = "it refers to itself without end, or through too many others: a `$ref` back must lie within \
