@@ -1,4 +1,4 @@
-//! The syncing thread: takes all that waits, writes it as one frame, syncs once, and tells what is durable.
+//! The syncing thread: takes what waits, writes it as a frame, or as several where it is much, syncs once, and tells what is durable.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::file_log::{Durability, Shared};
+use crate::file_log::{Durability, Shared, State};
 use crate::room::{self, Room};
 use crate::segment::{self, Segment};
 use crate::storage::{Storage, StorageFile};
@@ -14,6 +14,9 @@ use crate::{LogId, Micros, Offset, frame};
 
 /// Bytes after which no further batch is taken into a frame. A frame is read as a whole, so it stays small.
 const FRAME_BYTES: usize = 1 << 20;
+
+/// Bytes up to which a further frame is written before they are synced together, where more waits: a disk takes little longer for it.
+const SYNC_BYTES: usize = 4 << 20;
 
 /// Bytes that are written as zeros behind the frames, so that the next ones go where the file has room already: a sync then
 /// waits for one write of the disk, and not for that of the file's new length and place too.
@@ -199,16 +202,8 @@ pub(crate) fn run(shared: &Shared, mut writer: Writer, mut room: Room) {
 
 fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
     let mut group: Vec<(Bytes, usize)> = Vec::new();
-    while take(shared, room, &mut group) {
-        let count: usize = group.iter().map(|(_, records)| records).sum();
-        let count = u32::try_from(count).map_err(io::Error::other)?;
-        room.patiently(shared, || {
-            if writer.position >= shared.options.segment_bytes {
-                writer.rotate(shared)?;
-            }
-            writer.write(shared, count, &group)
-        })?;
-        room.wrote(shared, writer.buffer.len() as u64);
+    while let Some(more) = take(shared, room, &mut group) {
+        let bytes = write(shared, writer, room, &mut group, more)?;
         if shared.options.durability == Durability::Fsync {
             writer.prepare(shared)?;
             writer.sync()?;
@@ -217,7 +212,7 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
         let more = {
             let mut state = shared.state.lock();
             state.durable = durable;
-            state.undurable_bytes -= group.iter().map(|(bytes, _)| bytes.len()).sum::<usize>();
+            state.undurable_bytes -= bytes;
             state.hot.shrink(shared.options.hot_bytes, durable);
             let more = !state.pending.is_empty();
             state.busy = if more { state.busy.saturating_add(1) } else { 0 };
@@ -225,7 +220,6 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
         };
         shared.progress.notify_all();
         shared.tell(&Ok(durable));
-        group.clear();
         if shared.options.durability == Durability::Fsync {
             if !more {
                 writer.mark(shared)?;
@@ -244,6 +238,37 @@ fn go(shared: &Shared, writer: &mut Writer, room: &mut Room) -> io::Result<()> {
     writer.sync()
 }
 
+/// Write `group` as a frame, and further ones where `more` waits than fits into it: what is synced together. Answers how many bytes it is.
+fn write(
+    shared: &Shared,
+    writer: &mut Writer,
+    room: &mut Room,
+    group: &mut Vec<(Bytes, usize)>,
+    mut more: bool,
+) -> io::Result<usize> {
+    let mut bytes = 0;
+    loop {
+        let count: usize = group.iter().map(|(_, records)| records).sum();
+        let count = u32::try_from(count).map_err(io::Error::other)?;
+        room.patiently(shared, || {
+            if writer.position >= shared.options.segment_bytes {
+                writer.rotate(shared)?;
+            }
+            writer.write(shared, count, group)
+        })?;
+        room.wrote(shared, writer.buffer.len() as u64);
+        bytes += group.drain(..).map(|(bytes, _)| bytes.len()).sum::<usize>();
+        // What is written does not wait for the room that another frame may need.
+        let may_go_on = shared.options.durability == Durability::Fsync
+            && bytes <= SYNC_BYTES - FRAME_BYTES
+            && !shared.short_of_room.load(Ordering::Relaxed);
+        if !more || !may_go_on {
+            return Ok(bytes);
+        }
+        more = fill(shared, &mut shared.state.lock(), group);
+    }
+}
+
 /// Look a few times whether more comes before going to sleep. A write takes so little that each append of a busy lane would find the
 /// thread asleep, and to wake it takes who appends longer than to append.
 fn stay_awake(shared: &Shared) {
@@ -255,12 +280,12 @@ fn stay_awake(shared: &Shared) {
     }
 }
 
-/// Take what waits, up to a frame's worth; false once the log is closing and nothing waits.
-fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>) -> bool {
+/// Take what waits, up to a frame's worth, and whether more waits; `None` once the log is closing and nothing waits.
+fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>) -> Option<bool> {
     let mut state = shared.state.lock();
     while state.pending.is_empty() {
         if state.closing {
-            return false;
+            return None;
         }
         state.idle = true;
         if let Some(rest) = Room::rest(shared) {
@@ -274,6 +299,11 @@ fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>) -> bo
         state.idle = false;
     }
     shared.linger(&mut state);
+    Some(fill(shared, &mut state, group))
+}
+
+/// Take what waits in `state`, up to a frame's worth, and whether more waits.
+fn fill(shared: &Shared, state: &mut State, group: &mut Vec<(Bytes, usize)>) -> bool {
     let mut bytes = 0;
     while let Some((next, _)) = state.pending.front()
         && (group.is_empty() || bytes + next.len() <= FRAME_BYTES)
@@ -281,8 +311,9 @@ fn take(shared: &Shared, room: &mut Room, group: &mut Vec<(Bytes, usize)>) -> bo
         bytes += next.len();
         group.extend(state.pending.pop_front());
     }
-    shared.waits.store(!state.pending.is_empty(), Ordering::Relaxed);
-    true
+    let more = !state.pending.is_empty();
+    shared.waits.store(more, Ordering::Relaxed);
+    more
 }
 
 /// Poisons the log when the syncing thread panics.

@@ -1,5 +1,6 @@
 //! Tests of the log on its storages: conformance, crashes, rot, and a comparison with a plain vector.
 
+mod called;
 mod crash;
 mod damage;
 mod fuzz;
@@ -11,6 +12,7 @@ mod repair;
 mod room;
 mod rot;
 mod snapshot;
+mod together;
 
 use std::sync::Arc;
 

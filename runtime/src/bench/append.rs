@@ -22,8 +22,8 @@ const RECORD: usize = 256;
 /// Records of a batch.
 const BATCH: usize = 256;
 
-/// Bytes that are written before each sync by the loop: as many as the log writes at most.
-const WRITE: usize = 1 << 20;
+/// Mebibytes that are written before each sync by the loop: as many as the log has in a frame, and as many as it syncs at once, at most.
+const WRITES: [usize; 2] = [1, 4];
 
 /// Small syncs of one run.
 const SYNCS: usize = 1000;
@@ -33,24 +33,24 @@ impl Bench<'_> {
     pub(super) fn append(&mut self) -> Result<(), BenchError> {
         let name = "durable append, batches of 64 KiB";
         if self.begins(name) {
-            let (mut raw, mut log) = (Vec::new(), Vec::new());
+            let (mut raw, mut log) = (WRITES.map(|_| Vec::new()), Vec::new());
             for run in 0..=self.options.runs {
-                let (one, other) = (self.written()?, self.appended()?);
-                if run > 0 {
-                    raw.push(one);
-                    log.push(other);
+                for (raw, size) in raw.iter_mut().zip(WRITES) {
+                    let rate = self.written(size)?;
+                    raw.extend((run > 0).then_some(rate));
                 }
+                let rate = self.appended()?;
+                log.extend((run > 0).then_some(rate));
             }
-            let raw = Figure::of(
-                "raw writes of 1 MiB with fdatasync",
-                Unit::MebibytesPerSecond,
-                raw,
-            );
             let log = Figure::of(name, Unit::MebibytesPerSecond, log);
-            let share = log.over(&raw, format!("{name} / raw"));
-            for figure in [raw, log, share] {
-                self.found(figure);
+            for (mebibytes, raw) in WRITES.into_iter().zip(raw) {
+                let of = format!("raw writes of {mebibytes} MiB with fdatasync");
+                let raw = Figure::of(of, Unit::MebibytesPerSecond, raw);
+                let share = log.over(&raw, format!("{name} / raw writes of {mebibytes} MiB"));
+                self.found(raw);
+                self.found(share);
             }
+            self.found(log);
         }
         if self.begins("one fdatasync") {
             for (where_to, over_zeros) in [("", false), (" over zeros", true)] {
@@ -72,12 +72,13 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn written(&self) -> Result<f64, BenchError> {
+    /// The same bytes written by a loop, so many mebibytes at a time.
+    fn written(&self, size: usize) -> Result<f64, BenchError> {
         let folder = self.folder()?;
         let (file, io) = created(&folder.path().join("raw"))?;
-        let bytes = vec![7; WRITE];
+        let bytes = vec![7; size << 20];
         let begun = Instant::now();
-        for at in (0..BYTES).step_by(WRITE) {
+        for at in (0..BYTES).step_by(bytes.len()) {
             file.write_all_at(&bytes, at as u64)
                 .and_then(|()| file.sync_data())
                 .map_err(&io)?;

@@ -1,90 +1,13 @@
 //! What nobody waits for is held back, and what somebody waits for is not.
 
-use std::any::Any;
-use std::io;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::called::Called;
 use super::{batch, open};
-use crate::storage::{MemoryStorage, Storage, StorageFile};
+use crate::storage::{MemoryStorage, Storage};
 use crate::{FileLog, Log, Offset, Options};
-
-/// A storage that calls somebody in the midst of each sync of a file.
-#[derive(Default)]
-struct Called {
-    of: MemoryStorage,
-    who: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
-}
-
-struct CalledFile {
-    of: Arc<dyn StorageFile>,
-    who: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
-}
-
-impl Called {
-    fn file(&self, of: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        let who = self.who.clone();
-        Arc::new(CalledFile { of, who })
-    }
-}
-
-impl Storage for Called {
-    fn place(&self) -> String {
-        self.of.place()
-    }
-
-    fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        self.of.lock()
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.of.list()
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.file(self.of.create(name)?))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.file(self.of.open(name)?))
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.of.remove(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.of.rename(from, to)
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        self.of.sync_folder()
-    }
-}
-
-impl StorageFile for CalledFile {
-    fn length(&self) -> io::Result<u64> {
-        self.of.length()
-    }
-
-    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.of.read_at(at, buffer)
-    }
-
-    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.of.write_at(at, bytes)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.of.truncate(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.who.get().into_iter().for_each(|call| call());
-        self.of.sync()
-    }
-}
 
 /// A log on `storage` that lets more come for as long as `linger`, and what becomes durable in it.
 fn patient(storage: Arc<dyn Storage>, linger: Duration) -> (Arc<FileLog>, Receiver<Offset>) {
@@ -107,8 +30,7 @@ const BUSY: u64 = 20;
 
 /// Such a log that is never out of work, with one record that waits; and what becomes durable in it from then on.
 fn busy(linger: Duration) -> (Arc<FileLog>, Receiver<Offset>) {
-    let storage = Called::default();
-    let who = storage.who.clone();
+    let (storage, who) = Called::new(Arc::new(MemoryStorage::default()));
     let (log, told) = patient(Arc::new(storage), linger);
     // The log has the storage, and must not own itself.
     let of: Weak<FileLog> = Arc::downgrade(&log);
