@@ -12,6 +12,7 @@ pub mod index;
 pub(crate) mod looked_at;
 pub mod record;
 pub mod sequencer;
+pub(crate) mod text;
 pub mod trace_context;
 pub mod turns;
 pub mod window;

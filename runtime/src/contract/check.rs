@@ -228,7 +228,7 @@ impl<'a> Check<'a> {
         let mut required = 0;
         for _ in 0..count {
             let Some(name) = name(rest) else { return false };
-            let named = node.names.get(name);
+            let named = node.names.find(name).map(|(_, named)| named);
             required += usize::from(named.is_some_and(|named| named.required));
             let valid = if node.patterns.is_empty() {
                 // The usual case, without a list.

@@ -52,6 +52,8 @@ pub(super) struct Node {
     pub(super) names: Names,
     /// What it admits, where whoever checks data need not look further.
     pub(super) plain: Option<Plain>,
+    /// Whether it says nothing of objects but what their properties are.
+    pub(super) is_record: bool,
     pub(super) property_count: Count,
     /// `allOf` and `$ref`.
     pub(super) all: Vec<Id>,
@@ -98,15 +100,15 @@ impl Names {
         }
     }
 
-    /// What is said of the property of this name.
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Named> {
-        if self.sorted.len() <= FEW {
-            return self.sorted.iter().find(|named| named.name.as_bytes() == name);
-        }
-        let at = self
-            .sorted
-            .binary_search_by(|named| named.name.as_bytes().cmp(name));
-        at.ok().map(|at| &self.sorted[at])
+    /// What is said of the property of this name, and which one it is.
+    pub(super) fn find(&self, name: &[u8]) -> Option<(usize, &Named)> {
+        let at = if self.sorted.len() <= FEW {
+            self.sorted.iter().position(|named| named.name.as_bytes() == name)
+        } else {
+            let order = |named: &Named| named.name.as_bytes().cmp(name);
+            self.sorted.binary_search_by(order).ok()
+        }?;
+        Some((at, &self.sorted[at]))
     }
 }
 
@@ -336,6 +338,17 @@ impl Node {
             && self.patterns.is_empty()
             && self.additional.is_none()
             && self.required.is_empty()
+            && self.all.is_empty()
+            && self.choices.is_empty()
+            && self.rare.is_empty()
+    }
+
+    /// Whether it says nothing of objects but what their properties are.
+    pub(super) fn says_only_properties(&self) -> bool {
+        self.kinds.has(Kinds::OBJECT)
+            && self.values.is_none()
+            && self.property_count == Count::default()
+            && self.patterns.is_empty()
             && self.all.is_empty()
             && self.choices.is_empty()
             && self.rare.is_empty()

@@ -6,6 +6,8 @@
 
 use std::cell::Cell;
 
+use super::text::text;
+
 /// Bytes of a `traceparent` of version 00 (W3C Trace Context, 3.2).
 const LENGTH: usize = 55;
 
@@ -101,19 +103,19 @@ impl TraceContext {
             && are_digits(&child[53..]);
         if is_context {
             digits(span, &mut child[36..52]);
-            out.push_str(std::str::from_utf8(&child).unwrap_or_default());
+            out.push_str(text(&child).unwrap_or_default());
         }
     }
 
     /// Append its `traceparent` to `out`.
     pub fn write(&self, out: &mut String) {
         let (high, low) = halves(self.trace);
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        digits(high, &mut text[3..19]);
-        digits(low, &mut text[19..35]);
-        digits(self.span, &mut text[36..52]);
-        digits(self.flags.into(), &mut text[53..]);
-        out.push_str(std::str::from_utf8(&text).unwrap_or_default());
+        let mut all = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        digits(high, &mut all[3..19]);
+        digits(low, &mut all[19..35]);
+        digits(self.span, &mut all[36..52]);
+        digits(self.flags.into(), &mut all[53..]);
+        out.push_str(text(&all).unwrap_or_default());
     }
 }
 
@@ -179,7 +181,7 @@ pub fn hex(value: u64, out: &mut String) {
     let mut all = [0; 16];
     digits(value, &mut all);
     let wanted = &all[all.len().saturating_sub(count)..];
-    out.push_str(std::str::from_utf8(wanted).unwrap_or_default());
+    out.push_str(text(wanted).unwrap_or_default());
 }
 
 /// A `traceparent` for an event that came without one, written into `out`.

@@ -76,6 +76,7 @@ impl std::str::FromStr for Schema {
         for node in &mut nodes {
             node.names = Names::of(&node.properties, &node.required);
             node.plain = Plain::of(node);
+            node.is_record = node.says_only_properties();
         }
         if longest_way(&nodes).is_none() {
             let problem = "it refers to itself without end, or through too many others: a `$ref` back must lie within \

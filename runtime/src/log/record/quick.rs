@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::{Cause, Event, EventGist, Outcome, OutcomeGist, Verdict, VersionId, Write};
+use crate::log::text::text;
 
 /// The event whose `fields` these are.
 pub(super) fn event(fields: &[u8]) -> Option<Event<'_>> {
@@ -165,7 +166,7 @@ impl<'a> Fields<'a> {
             0xda => u16::from_be_bytes(self.number()?).into(),
             _ => return None,
         };
-        std::str::from_utf8(self.take(length)?).ok()
+        text(self.take(length)?)
     }
 
     /// Go past so many values, whatever they are: mostly texts, numbers and short lists.

@@ -4,6 +4,7 @@ use super::nerve::plugin::{events as wit, packed_events};
 use crate::delivery::handler::Emit;
 use crate::ingest::message_pack;
 use crate::log::record::{FailureClass, Level, Mode};
+use crate::log::text;
 use crate::plugin::emits;
 use crate::plugin::guest::Guest;
 use crate::plugin::promised::broken_by;
@@ -40,6 +41,11 @@ impl Guest {
             return Err(wit::EmitError::Limit(reason));
         }
         let promised = self.promised.of_type(&event.r#type);
+        let is_message_pack = event.content_type.is_none() && !self.json;
+        if is_message_pack && promised.is_some_and(|schema| schema.plainly_takes(&event.data)) {
+            let checked = check_texts(&event);
+            return checked.map(|()| event).map_err(|reason| self.invalid(reason));
+        }
         let emit = match checked(event, promised.is_some(), self.json) {
             Ok(emit) => emit,
             Err(reason) => return Err(self.invalid(reason)),
@@ -90,7 +96,7 @@ fn unpack(mut piece: Vec<u8>) -> Option<Emit> {
         }
         let (text, behind) = rest.split_at_checked(length.try_into().ok()?)?;
         rest = behind;
-        str::from_utf8(text).ok().map(|text| Some(text.into()))
+        text::text(text).map(|text| Some(text.into()))
     };
     let (r#type, subject, key, content_type) = (text()??, text()?, text()?, text()?);
     let texts = piece.len() - rest.len();
@@ -110,12 +116,7 @@ fn checked(event: Emit, is_known: bool, json: bool) -> Result<Emit, String> {
     if !is_known {
         emits::check_name(name)?;
     }
-    emits::check_texts(
-        name,
-        event.key.as_deref(),
-        event.subject.as_deref(),
-        event.content_type.as_deref(),
-    )?;
+    check_texts(&event)?;
     if !event.content_type.as_deref().is_none_or(message_pack::is_json) {
         return Ok(event);
     }
@@ -127,6 +128,15 @@ fn checked(event: Emit, is_known: bool, json: bool) -> Result<Emit, String> {
     message_pack::check(&event.data)
         .map_err(|cause| format!("the data of an emitted {name} is no MessagePack: {cause}"))?;
     Ok(event)
+}
+
+fn check_texts(event: &Emit) -> Result<(), String> {
+    emits::check_texts(
+        &event.r#type,
+        event.key.as_deref(),
+        event.subject.as_deref(),
+        event.content_type.as_deref(),
+    )
 }
 
 #[cfg(test)]
