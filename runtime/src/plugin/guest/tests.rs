@@ -106,6 +106,35 @@ fn whoever_waits_is_told_of_a_guest_that_runs_through_ticks() {
 }
 
 #[test]
+fn a_piece_that_is_no_event_fails_the_delivery_and_one_that_is_an_event_is_emitted() {
+    use crate::plugin::v1::nerve::plugin::{events::EmitError, packed_events::Host};
+
+    let journal: Arc<dyn Journal> = Arc::new(Nobody::default());
+    let mut guest = began(1000, &journal);
+    let absent = u32::MAX.to_le_bytes();
+    let piece = |length: u32| {
+        [
+            &length.to_le_bytes()[..],
+            &absent,
+            &absent,
+            &absent,
+            b"a.b",
+            b"\xc0",
+        ]
+        .concat()
+    };
+    guest.emit(piece(3)).unwrap().unwrap();
+    assert_eq!(guest.handled.effects.emits.len(), 1);
+    assert_eq!(guest.hit, None);
+    let Err(EmitError::Invalid(why)) = guest.emit(piece(5)).unwrap() else {
+        panic!("a text that goes on behind the end was taken");
+    };
+    let (class, reason) = guest.hit.unwrap();
+    assert_eq!((class, &reason), (FailureClass::Limit, &why));
+    assert!(why.contains("cut off"), "{why}");
+}
+
+#[test]
 fn a_guests_words_are_escaped_and_cut() {
     assert_eq!(cut("a\u{1b}[2Jb".into()), "a\\u{1b}[2Jb");
     assert_eq!(cut("\u{202e}".repeat(10_000)).len(), LONGEST_REASON);
