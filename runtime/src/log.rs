@@ -4,7 +4,7 @@
 //! agree with that order: which identities were published ([`window`]), and which offsets each event type has
 //! ([`index`]), from which the plugins that subscribe to it are woken. [`turns`] keeps large batches of several plugins apart.
 //! [`durable`] wakes who waits for the disk.
-//! [`trace_context`] says to which trace an event belongs.
+//! [`trace_context`] says to which trace an event belongs, and `text` whether bytes are text.
 
 pub mod durable;
 pub mod index;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use crate::storage::{Storage, StorageFile};
+use crate::storage::{Space, Storage, StorageFile};
 
 /// A storage that calls somebody in the midst of each sync of a file.
 pub(super) struct Called {
@@ -64,6 +64,10 @@ impl Storage for Called {
     fn sync_folder(&self) -> io::Result<()> {
         self.of.sync_folder()
     }
+
+    fn space(&self) -> io::Result<Space> {
+        self.of.space()
+    }
 }
 
 impl StorageFile for CalledFile {
@@ -81,6 +85,10 @@ impl StorageFile for CalledFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.of.truncate(length)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.of.allocate(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -15,11 +15,7 @@ const LARGE: usize = 600 << 10;
 fn behind(storage: Arc<dyn Storage>, more: u64) -> Option<(Arc<FileLog>, Receiver<Offset>)> {
     let (storage, who) = Called::new(storage);
     let log = Arc::new(open(Arc::new(storage), Options::default()).ok()?.0);
-    let (tell, told) = channel();
-    // Where the disk dies, nobody is told.
-    log.on_durable(Box::new(move |durable| {
-        drop(durable.map(|durable| tell.send(durable)));
-    }));
+    let told = durable(&log);
     let of: Weak<FileLog> = Arc::downgrade(&log);
     let call = move || {
         if let Some(log) = of.upgrade().filter(|log| log.bounds().last == Offset(1)) {
@@ -33,6 +29,15 @@ fn behind(storage: Arc<dyn Storage>, more: u64) -> Option<(Arc<FileLog>, Receive
     Some((log, told))
 }
 
+/// What becomes durable in `log` from here on. Where the disk dies, nobody is told.
+fn durable(log: &FileLog) -> Receiver<Offset> {
+    let (tell, told) = channel();
+    log.on_durable(Box::new(move |durable| {
+        drop(durable.map(|durable| tell.send(durable)));
+    }));
+    told
+}
+
 /// The record at an offset.
 fn large(offset: u64) -> Vec<u8> {
     let byte = u8::try_from(offset).unwrap();
@@ -44,6 +49,40 @@ fn frames_that_wait_are_synced_together_up_to_some_megabytes() {
     let (log, told) = behind(Arc::new(MemoryStorage::default()), 20).unwrap();
     let durable: Vec<u64> = told.iter().map(|durable| durable.0).take(5).collect();
     assert_eq!(durable, [1, 7, 13, 19, 21]);
+    log.close().unwrap();
+}
+
+#[test]
+fn what_is_written_does_not_wait_for_the_room_that_another_frame_may_need() {
+    let disk = FaultyStorage::default();
+    disk.limit(16 << 20);
+    let (storage, who) = Called::new(Arc::new(disk));
+    let options = Options {
+        reserve_bytes: 2 << 20,
+        ..Options::default()
+    };
+    let log = Arc::new(open(Arc::new(storage), options).unwrap().0);
+    let append = |log: &FileLog| log.append(batch(&[&vec![7; LARGE]]), None).unwrap().last;
+    while !log.short_of_room() {
+        log.wait_durable(append(&log)).unwrap();
+    }
+    let told = durable(&log);
+    let (of, before) = (Arc::downgrade(&log), log.bounds().last);
+    let until = Offset(before.0 + 4);
+    let call = move || {
+        if let Some(log) = of.upgrade() {
+            while log.bounds().last < until {
+                append(&log);
+            }
+        }
+    };
+    assert!(who.set(Box::new(call)).is_ok());
+    append(&log);
+    // Of what came before, somebody may be told only now.
+    let mut behind = told.iter().skip_while(|durable| *durable <= before);
+    for offset in before.0 + 1..=until.0 {
+        assert_eq!(behind.next(), Some(Offset(offset)), "one by one");
+    }
     log.close().unwrap();
 }
 

@@ -20,7 +20,8 @@ impl packed_events::Host for Guest {
     fn emit(&mut self, event: Vec<u8>) -> wasmtime::Result<Result<(), wit::EmitError>> {
         self.count_call()?;
         let Some(event) = unpack(event) else {
-            let reason = "an event that was emitted in one piece is cut off, or a text in it is not UTF-8";
+            let reason = "an event that was emitted in one piece is cut off, has no type, or has a text that is not UTF-8: \
+                          `wit/packed-events.wit` says how it is laid out";
             return Ok(Err(self.invalid(reason.into())));
         };
         Ok(self.take(event))
