@@ -34,6 +34,7 @@ use super::queue::{Hold, Queue};
 use super::retry::RetryPolicy;
 use super::settle::Emitter;
 use super::subscriber::{Slot, Subscriber};
+use super::subscription::Subscription;
 use super::timer::{self, TimerLimits};
 use crate::host::Stopped;
 use crate::log::record::{self, Event, VersionId};
@@ -81,6 +82,8 @@ pub(super) struct Shared {
     exchanges: u64,
     /// The swap that the queue has followed.
     generation: u64,
+    /// What the queue was made for.
+    subscription: Subscription,
     /// How many lanes may work.
     lanes: usize,
     /// The lanes that are not at rest, a bit for each.

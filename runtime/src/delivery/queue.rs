@@ -428,22 +428,14 @@ impl Queue {
     }
 
     /// Another version runs, in several lanes or in one: every retry is due at `now`, and events are taken from
-    /// the log again, for it may subscribe to others; of those that were given back the `wanted` stay. No delivery is under way.
-    pub fn swapped(&mut self, now: Micros, several: bool, wanted: impl Fn(&Entry) -> bool) {
+    /// the log again but for those that were given back. No delivery is under way.
+    pub fn swapped(&mut self, now: Micros, several: bool) {
         self.due = std::mem::take(&mut self.due)
             .into_iter()
             .map(|(due, key)| (due.min(now), key))
             .collect();
-        for entry in std::mem::take(&mut self.fresh) {
-            if entry.offset > self.passed {
-                break;
-            }
-            if wanted(&entry) {
-                self.fresh.push_back(entry);
-            } else {
-                self.holds.remove((entry.offset, entry.offset));
-            }
-        }
+        let given_back = self.fresh.partition_point(|entry| entry.offset <= self.passed);
+        self.fresh.truncate(given_back);
         self.taken = self.passed;
         self.several = several;
     }

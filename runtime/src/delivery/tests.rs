@@ -23,6 +23,7 @@ mod simulation;
 mod stays_ahead;
 mod stepped;
 mod stretches;
+mod swaps;
 mod timers;
 mod undone;
 mod watch;

@@ -45,16 +45,10 @@ impl Lane {
         if shared.halted {
             return Err(Stopped::Stopping.into());
         }
-        if let Some(queue) = &mut shared.queue {
-            if shared.generation != generation {
-                let subscription = subscriber.state.lock().subscription.clone();
-                queue.swapped(now, lanes > 1, |entry| wanted(entry, &subscription));
-                if let Some(history) = &mut shared.history {
-                    history.queue.swapped(now, true, |_| false);
-                }
-            }
-        } else {
+        if shared.queue.is_none() {
             self.recover(shared, lanes > 1)?;
+        } else if shared.generation != generation {
+            self.queue_for_next(shared, lanes > 1, now)?;
         }
         (shared.generation, shared.lanes) = (generation, lanes);
         shared.working |= self.bit();
@@ -125,6 +119,7 @@ impl Lane {
         };
         let queue = self.recover_queue(&cursor, several, |entry| wanted(entry, &subscription))?;
         self.free_keys(&cursor, &queue)?;
+        shared.subscription = subscription.clone();
         shared.history = match rewinding {
             Some((cursor, rate, attempts)) => {
                 shared.interrupted_history = attempts;
@@ -134,6 +129,21 @@ impl Lane {
             None => None,
         };
         shared.queue = Some(queue);
+        Ok(())
+    }
+
+    /// Another version runs. What waits stays where it is, unless the version subscribes to others: then it is read again, for
+    /// of some nobody may want to know any more.
+    fn queue_for_next(&self, shared: &mut Shared, several: bool, now: Micros) -> Result<(), LaneError> {
+        if shared.subscription != self.subscriber.state.lock().subscription {
+            self.recover(shared, several)?;
+        }
+        if let Some(queue) = &mut shared.queue {
+            queue.swapped(now, several);
+        }
+        if let Some(history) = &mut shared.history {
+            history.queue.swapped(now, true);
+        }
         Ok(())
     }
 
