@@ -23,6 +23,9 @@ pub mod contract;
 // What every record does to the host's state.
 pub mod state;
 
+// What goes on beside the way.
+mod give_way;
+
 // 7 OBSERVE
 pub mod trace;
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::{Checked, Contracts, Difference, Holding, Schema, TypeContract, Types, Verdict, accepts};
+use crate::give_way::give_way;
 use crate::ingest::message_pack;
 use crate::log::index::TypeIndex;
 use crate::log::record::{self, DeclaredSchema, Mode};
@@ -21,6 +22,9 @@ use crate::state::PluginState;
 /// Stored events that are looked at for one type, and how long that may take for one deployment.
 const SAMPLE: usize = 1000;
 const SAMPLE_TIME: Duration = Duration::from_millis(250);
+
+/// Of them, so many at a time.
+const AT_A_TIME: usize = 50;
 
 /// Bytes of a sentence's example at most.
 const LONGEST_EXAMPLE: usize = 400;
@@ -313,7 +317,13 @@ impl Look<'_> {
         let (mut first, mut worst, mut looked_at) = (None, None, 0);
         stored.each(name, self.until, &mut |offset, event| {
             looked_at += 1;
+            if looked_at % AT_A_TIME == 0 {
+                give_way();
+            }
             let problem = if message_pack::is_json(event.content_type) {
+                if expected.plainly_takes(event.data) {
+                    return;
+                }
                 match expected.check(event.data) {
                     Checked::Broken(violation) => (violation.to_string(), violation.at),
                     Checked::Valid | Checked::CantTell => return,

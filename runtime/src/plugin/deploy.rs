@@ -32,6 +32,7 @@ use crate::contract::Contracts;
 use crate::delivery::handler::Version;
 use crate::delivery::subscriber::Subscriber;
 use crate::delivery::subscribers::Subscribers;
+use crate::give_way::give_way;
 use crate::host::Stopped;
 use crate::log::record::{
     AskedBy, Asker, Asks, Deployment, DeploymentAction, Hash, LiveVersion, Record, VersionId,
@@ -269,9 +270,8 @@ impl Deployer {
         who: Option<String>,
     ) -> Result<Deployed, Stopped> {
         let known = self.subscribers.get(name.as_str());
-        let known = known.map(|plugin| plugin.state.lock().clone());
         let settings = settings.or_else(|| {
-            let state = known.as_ref()?;
+            let state = known.as_ref()?.state.lock();
             let waiting = state.waiting.as_ref().map(|(_, waiting)| &waiting.settings);
             // Those of a webhook say nothing of a component.
             let live = state.live.as_ref().filter(|live| live.version.webhook.is_none());
@@ -279,7 +279,11 @@ impl Deployer {
             waiting.or_else(live)?.clone()
         });
         let pair = pair(name, component, settings, true);
-        let known = known.as_ref().and_then(|state| decided(state, &pair));
+        let version = VersionId::of(
+            Hash::of(&pair.component),
+            pair.settings.as_deref().unwrap_or_default().as_bytes(),
+        );
+        let known = known.and_then(|plugin| decided(&plugin.state.lock(), &pair, version));
         let asker = Asker {
             by: AskedBy::Api,
             who,
@@ -383,6 +387,7 @@ impl Deployer {
             }
         };
         let cycles = self.cycles(name, &loaded);
+        give_way();
         let subscriber = self.subscribers.get_or_start(name, PluginState::default());
         let between = subscriber.between_events();
         if subscriber.is_forgotten() {
@@ -474,9 +479,7 @@ impl Deployer {
 }
 
 /// What was decided of `pair` before, where it is not tried again because somebody asks.
-fn decided(state: &PluginState, pair: &Pair) -> Option<Deployed> {
-    let settings = pair.settings.as_deref().unwrap_or_default();
-    let version = VersionId::of(Hash::of(&pair.component), settings.as_bytes());
+fn decided(state: &PluginState, pair: &Pair, version: VersionId) -> Option<Deployed> {
     let is_last = state.pair == Some(pair.hash);
     let rolled_back = || state.ran.get(&version)?.rolled_back.clone();
     if state

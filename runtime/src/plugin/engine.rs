@@ -16,6 +16,7 @@ use super::settings::Limits;
 use super::stack::Stack;
 use super::v1::{Linked, Plugin};
 use super::wasi;
+use crate::give_way::give_way;
 
 /// How often guests are looked at. A deadline is met within two of these.
 pub const TICK: Duration = Duration::from_millis(2);
@@ -59,28 +60,6 @@ pub enum EngineError {
     Cache(#[from] CacheError),
 }
 
-/// How far behind others what is not urgent stands for the processor, as the command `nice` counts.
-const LESS_URGENT: i32 = 5;
-
-/// Do `work` on a thread that gives way to those who deliver: it takes the better part of a millisecond, and the system would let a
-/// plugin that wakes up meanwhile wait for longer. Nothing with a limit of time is done there.
-fn unhurried<T: Send>(work: impl Fn() -> T + Sync) -> T {
-    let less_urgent = || {
-        // Where the system does not let it, it is as urgent as others.
-        rustix::process::nice(LESS_URGENT).ok();
-        work()
-    };
-    std::thread::scope(|scope| {
-        match std::thread::Builder::new().spawn_scoped(scope, less_urgent) {
-            Ok(thread) => thread
-                .join()
-                .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)),
-            // There may be no other thread.
-            Err(_) => work(),
-        }
-    })
-}
-
 impl Engine {
     /// An engine that keeps compiled code in the folder `cache`, and compiles in processes of the program `compiler`,
     /// which is a `nerve` of this very build. Without a folder nothing is kept; without a program this process
@@ -114,12 +93,9 @@ impl Engine {
 
     /// The compiled form of `bytes`, a component or a core module, from the cache where it is there. Blocks.
     pub(super) fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<Component, CompileError> {
-        let look_up = || {
-            let name = cache::name(&self.below, bytes);
-            (self.cached(&name), name)
-        };
-        let (cached, name) = unhurried(look_up);
-        if let Some(component) = cached {
+        let name = cache::name(&self.below, bytes);
+        give_way();
+        if let Some(component) = self.cached(&name) {
             return Ok(component);
         }
         let code = self.compiler.compile(&self.below, self.code, bytes, limits)?;
@@ -136,6 +112,7 @@ impl Engine {
     /// What the cache has under `name`.
     fn cached(&self, name: &str) -> Option<Component> {
         let kept = self.cache.as_ref()?.read(name)?;
+        give_way();
         self.load_kept(&kept).ok()
     }
 
@@ -364,15 +341,5 @@ mod tests {
             has_files: true,
         };
         engine.load_kept(&kept).unwrap();
-    }
-
-    #[test]
-    fn what_is_not_urgent_gives_way_and_leaves_its_caller_as_it_was() {
-        let urgency = || rustix::process::nice(0).unwrap();
-        let before = urgency();
-        assert_eq!(unhurried(urgency), (before + LESS_URGENT).min(19));
-        assert_eq!(urgency(), before);
-        let panicked = std::panic::catch_unwind(|| unhurried(|| panic!("a fault of the host")));
-        assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"a fault of the host"));
     }
 }

@@ -20,6 +20,7 @@ use super::shape::Absurd;
 use super::v1::log::escaped;
 use super::v1::{self, Instance, Linked};
 use super::wasi;
+use crate::give_way::give_way;
 use crate::log::record::{Asks, Hash, VersionId};
 use crate::state::KeyValues;
 
@@ -146,7 +147,9 @@ pub fn load(
         });
     }
     settings.limits.shape.check(component)?;
+    give_way();
     let compiled = engine.compile(component, &settings.limits)?;
+    give_way();
     check_needs(&compiled, &settings)?;
     check_interfaces(engine, &compiled, wasmparser::Parser::is_component(component))?;
     let linked = engine.link(&compiled).map_err(|cause| Refusal::Types {
@@ -158,6 +161,7 @@ pub fn load(
     let asks_http = manifest.asks.iter().any(|(capability, _)| capability == HTTP);
     let outgoing = asks_http.then(|| Arc::new(Outgoing::new(grants.clone(), settings.http.clone())));
     let promised = Arc::new(Promised::of(&manifest.schemas, settings.contracts.emit));
+    give_way();
     let component_hash = Hash::of(component);
     let version = VersionId::of(component_hash, settings_text.unwrap_or_default().as_bytes());
     Ok(Loaded(Arc::new(Checked {
