@@ -200,7 +200,7 @@ impl Contest {
         Ok((taking_part, left_out))
     }
 
-    /// One run after one that warms up, on a server that was started for it: the others are not even there meanwhile.
+    /// One run after those that warm up, on a server that was started for it: the others are not even there meanwhile.
     async fn once(&self, kind: Kind) -> anyhow::Result<f64> {
         let events = self.events / kind.share();
         let (nerve, folder) = (&self.nerve, &self.folder);

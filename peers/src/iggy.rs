@@ -51,7 +51,9 @@ pub async fn run(
         },
     )?;
     let events = work::events(events);
-    pipeline::measure(server.port(), "warm", &events).await?;
+    for warm_up in 0..work::WARM_UPS {
+        pipeline::measure(server.port(), &format!("warm{warm_up}"), &events).await?;
+    }
     pipeline::measure(server.port(), "run", &events).await
 }
 

@@ -41,7 +41,7 @@ struct Arguments {
     /// Events of one run; NATS that syncs always gets a twentieth, or a quarter in batches
     #[arg(long, default_value_t = 200_000)]
     events: usize,
-    /// Rounds; in each everybody is measured once, after a run that warms up
+    /// Rounds; in each everybody is measured once, after runs that warm up
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Only those whose name contains this, such as Redis

@@ -67,7 +67,9 @@ pub async fn run(program: &Path, folder: &Path, way: Way, events: usize) -> anyh
         Ok(())
     })?;
     let events = work::events(events);
-    Box::pin(measure(server.port(), "warm", way, &events)).await?;
+    for warm_up in 0..work::WARM_UPS {
+        Box::pin(measure(server.port(), &format!("warm{warm_up}"), way, &events)).await?;
+    }
     Box::pin(measure(server.port(), "run", way, &events)).await
 }
 

@@ -26,7 +26,7 @@ struct Figure {
     median: f64,
 }
 
-/// Events per second in a scenario: one run after one that warms up, in a process of its own.
+/// Events per second in a scenario: one run after those that warm up, in a process of its own.
 pub async fn run(
     nerve: &Path,
     folder: &Path,

@@ -57,7 +57,9 @@ pub async fn run(program: &Path, folder: &Path, sync: Sync, events: usize) -> an
     let (port, events) = (server.port(), work::events(events));
     // The server stays here: it ends when this is dropped, and with it the threads.
     tokio::task::spawn_blocking(move || {
-        measure(port, "warm", &events)?;
+        for warm_up in 0..work::WARM_UPS {
+            measure(port, &format!("warm{warm_up}"), &events)?;
+        }
         measure(port, "run", &events)
     })
     .await?

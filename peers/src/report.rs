@@ -22,7 +22,7 @@ pub struct Report {
     pub versions: Vec<String>,
     /// Bytes of an event.
     pub event_bytes: usize,
-    /// How often each was measured, each time after a run that warms up.
+    /// How often each was measured, each time after runs that warm up.
     pub rounds: usize,
     /// The figures, in events per second.
     pub figures: Vec<Row>,

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nerve_eventlog::storage::FsStorage;
 use nerve_eventlog::{AppendError, Batch, FileLog, Log, Options, SystemClock};
 
+use super::latency::pass_until;
 use super::stats::{Figure, Unit, quantile};
 use super::{Bench, BenchError};
 
@@ -27,6 +28,12 @@ const WRITES: [usize; 2] = [1, 4];
 
 /// Small syncs of one run.
 const SYNCS: usize = 1000;
+
+/// Bytes of a small sync.
+const SMALL: usize = 512;
+
+/// Pairs of syncs in a second, where they come at a rate.
+const RATE: u64 = 1000;
 
 impl Bench<'_> {
     /// Bytes per second that are durable, and one `fdatasync` of a small write.
@@ -54,20 +61,34 @@ impl Bench<'_> {
         }
         if self.begins("one fdatasync") {
             for (where_to, over_zeros) in [("", false), (" over zeros", true)] {
-                let (mut halves, mut tails) = (Vec::new(), Vec::new());
-                for run in 0..=self.options.runs {
-                    let mut micros = self.synced(over_zeros)?;
-                    micros.sort_by(f64::total_cmp);
-                    if run > 0 {
-                        halves.push(quantile(&micros, 0.5));
-                        tails.push(quantile(&micros, 0.99));
-                    }
-                }
-                for (what, runs) in [("p50", halves), ("p99", tails)] {
-                    let name = format!("one fdatasync of 512 bytes{where_to}, {what}");
-                    self.found(Figure::of(name, Unit::Micros, runs));
-                }
+                let name = format!("one fdatasync of 512 bytes{where_to}");
+                self.quantiles(&name, |bench| bench.synced(over_zeros))?;
             }
+        }
+        let name = format!("two fdatasyncs over zeros at {RATE}/s");
+        if self.begins(&name) {
+            self.quantiles(&name, Self::synced_in_pairs)?;
+        }
+        Ok(())
+    }
+
+    /// What is `measured` in microseconds, in its median and its tail.
+    fn quantiles(
+        &mut self,
+        name: &str,
+        measured: impl Fn(&Self) -> Result<Vec<f64>, BenchError>,
+    ) -> Result<(), BenchError> {
+        let (mut halves, mut tails) = (Vec::new(), Vec::new());
+        for run in 0..=self.options.runs {
+            let mut micros = measured(self)?;
+            micros.sort_by(f64::total_cmp);
+            if run > 0 {
+                halves.push(quantile(&micros, 0.5));
+                tails.push(quantile(&micros, 0.99));
+            }
+        }
+        for (what, runs) in [("p50", halves), ("p99", tails)] {
+            self.found(Figure::of(format!("{name}, {what}"), Unit::Micros, runs));
         }
         Ok(())
     }
@@ -111,19 +132,34 @@ impl Bench<'_> {
         let folder = self.folder()?;
         let (file, io) = created(&folder.path().join("raw"))?;
         if over_zeros {
-            file.write_all_at(&vec![0; SYNCS * 512], 0)
-                .and_then(|()| file.sync_data())
-                .map_err(&io)?;
+            fill(&file, SYNCS).map_err(&io)?;
         }
-        let mut micros = Vec::with_capacity(SYNCS);
-        for n in 0..SYNCS {
+        let one = |n| {
             let begun = Instant::now();
-            file.write_all_at(&[7; 512], n as u64 * 512)
-                .and_then(|()| file.sync_data())
+            sync_small(&file, n).map_err(&io)?;
+            Ok(begun.elapsed().as_secs_f64() * 1e6)
+        };
+        (0..SYNCS).map(one).collect()
+    }
+
+    /// How long it takes from when each pair of syncs is due until the second is done: what an event and its outcome take of a disk,
+    /// whatever the host.
+    fn synced_in_pairs(&self) -> Result<Vec<f64>, BenchError> {
+        let folder = self.folder()?;
+        let (file, io) = created(&folder.path().join("raw"))?;
+        let pairs = usize::try_from(self.options.seconds * RATE).expect("a small number");
+        fill(&file, 2 * pairs).map_err(&io)?;
+        let begun = Instant::now();
+        let one = |n: usize| {
+            let due = begun + Duration::from_micros(n as u64 * 1_000_000 / RATE);
+            pass_until(due);
+            [2 * n, 2 * n + 1]
+                .into_iter()
+                .try_for_each(|place| sync_small(&file, place))
                 .map_err(&io)?;
-            micros.push(begun.elapsed().as_secs_f64() * 1e6);
-        }
-        Ok(micros)
+            Ok(due.elapsed().as_secs_f64() * 1e6)
+        };
+        (0..pairs).map(one).collect()
     }
 }
 
@@ -151,6 +187,18 @@ fn append_durably(log: &FileLog, bytes: usize) -> Result<usize, BenchError> {
 
 /// The figure that latencies are held against.
 pub(super) const ONE_SYNC: &str = "one fdatasync of 512 bytes, p99";
+
+/// Zeros for so many small syncs, durable.
+fn fill(file: &File, syncs: usize) -> std::io::Result<()> {
+    file.write_all_at(&vec![0; syncs * SMALL], 0)?;
+    file.sync_data()
+}
+
+/// Small sync number `n`.
+fn sync_small(file: &File, n: usize) -> std::io::Result<()> {
+    file.write_all_at(&[7; SMALL], (n * SMALL) as u64)?;
+    file.sync_data()
+}
 
 fn created(path: &Path) -> Result<(File, impl Fn(std::io::Error) -> BenchError + use<>), BenchError> {
     let name = path.display().to_string();

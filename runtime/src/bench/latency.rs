@@ -128,7 +128,7 @@ async fn within(
 }
 
 /// Sleep until `due`.
-fn pass_until(due: Instant) {
+pub(super) fn pass_until(due: Instant) {
     while let Some(left) = due
         .checked_duration_since(Instant::now())
         .filter(|left| !left.is_zero())

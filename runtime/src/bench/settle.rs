@@ -80,14 +80,15 @@ impl Bench<'_> {
             let mut warm_up = 0;
             while runs.len() < self.options.runs {
                 let run = format!("s{busy}-{installed}-{lanes}-{}", warm_up + runs.len());
-                let (rate, used) = all_settle(&host, &names, events, &run).await?;
                 let is_warm = host.log().bounds().hot_first > Offset(1);
-                if runs.is_empty() && (warm_up == 0 || warm_up < WARM_UP && !is_warm) {
+                let counts = is_warm || warm_up == WARM_UP || !runs.is_empty();
+                let (rate, used) = all_settle(&host, &names, events, &run).await?;
+                if counts {
+                    runs.push(rate);
+                    cpu.push(used);
+                } else {
                     warm_up += 1;
-                    continue;
                 }
-                runs.push(rate);
-                cpu.push(used);
             }
             check_counts(&host, &names, events * (self.options.runs + warm_up)).await?;
             host.stop().await?;
