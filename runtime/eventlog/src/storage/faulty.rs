@@ -40,6 +40,8 @@ struct Disk {
     bytes_read: u64,
     /// Bytes that fit.
     room: Option<usize>,
+    /// Whether no file can be cut, for want of room.
+    cuts_refused: bool,
     locked: bool,
 }
 
@@ -83,6 +85,11 @@ impl FaultyStorage {
     /// Only `bytes` fit on the disk.
     pub fn limit(&self, bytes: usize) {
         self.0.lock().room = Some(bytes);
+    }
+
+    /// No file can be cut from here on: there are file systems that need room for it.
+    pub fn refuse_cuts(&self) {
+        self.0.lock().cuts_refused = true;
     }
 
     /// Bytes on the disk, and room that is taken.
@@ -346,6 +353,9 @@ impl StorageFile for FaultyFile {
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.change_file(self.number, ChangeKind::Truncate)?;
+        if disk.cuts_refused {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let content = &mut disk.contents[self.number];
         content.unsynced.push(Change::Truncate(length));
         content

@@ -157,3 +157,18 @@ fn where_the_disk_has_room_for_a_part_of_the_zeros_the_log_goes_on_and_cuts_them
     drop(log);
     assert_eq!(open(storage, options).unwrap().2, records(2));
 }
+
+#[test]
+fn a_log_that_can_not_give_back_what_was_prepared_stops_cleanly_with_all_that_it_has() {
+    let disk = FaultyStorage::default();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let log = filled(&storage, Options::default(), 3);
+    disk.refuse_cuts();
+    log.close().unwrap();
+    let file = disk.open(&segment::name(Offset(1))).unwrap();
+    assert!(file.length().unwrap() > log.segments()[0].bytes, "it was not cut");
+    drop(log);
+    let (_log, recovered, seen) = open(storage, Options::default()).unwrap();
+    assert!(recovered.torn.is_none());
+    assert_eq!(seen, records(6));
+}

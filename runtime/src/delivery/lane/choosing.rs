@@ -48,7 +48,7 @@ impl Lane {
         if shared.queue.is_none() {
             self.recover(shared, lanes > 1)?;
         } else if shared.generation != generation {
-            self.queue_for_next(shared, lanes > 1, now)?;
+            self.queue_follows_swap(shared, lanes > 1, now)?;
         }
         (shared.generation, shared.lanes) = (generation, lanes);
         shared.working |= self.bit();
@@ -134,7 +134,7 @@ impl Lane {
 
     /// Another version runs. What waits stays where it is, unless the version subscribes to others: then it is read again, for
     /// of some nobody may want to know any more.
-    fn queue_for_next(&self, shared: &mut Shared, several: bool, now: Micros) -> Result<(), LaneError> {
+    fn queue_follows_swap(&self, shared: &mut Shared, several: bool, now: Micros) -> Result<(), LaneError> {
         if shared.subscription != self.subscriber.state.lock().subscription {
             self.recover(shared, several)?;
         }
