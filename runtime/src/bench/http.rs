@@ -22,7 +22,6 @@ use crate::http::Entrance;
 
 /// What one scenario sends.
 struct Sending {
-    name: &'static str,
     connections: usize,
     /// Events of one request, or of one chunk of a stream.
     batch: usize,
@@ -39,54 +38,35 @@ enum Mode {
     Streamed,
 }
 
-const SENDING: [Sending; 6] = [
-    Sending {
-        name: "HTTP publish, an event a request, 1 connection",
-        connections: 1,
-        batch: 1,
-        mode: Mode::Structured,
-    },
-    Sending {
-        name: "HTTP publish, an event a request, 64 connections",
-        connections: 64,
-        batch: 1,
-        mode: Mode::Structured,
-    },
-    Sending {
-        name: "HTTP publish, batches of 256, 4 connections",
-        connections: 4,
-        batch: 256,
-        mode: Mode::Batched,
-    },
-    Sending {
-        name: "HTTP publish, batches of 256, 16 connections",
-        connections: 16,
-        batch: 256,
-        mode: Mode::Batched,
-    },
-    Sending {
-        name: "HTTP publish, streamed, 1 connection",
-        connections: 1,
-        batch: 256,
-        mode: Mode::Streamed,
-    },
-    Sending {
-        name: "HTTP publish, streamed, 16 connections",
-        connections: 16,
-        batch: 256,
-        mode: Mode::Streamed,
-    },
+/// What is sent, by what it is called, with the events of one part.
+const KINDS: [(&str, usize, Mode); 3] = [
+    ("an event a request", 1, Mode::Structured),
+    ("batches of 256", 256, Mode::Batched),
+    ("streamed", 256, Mode::Streamed),
 ];
+
+/// On how many connections.
+const CONNECTIONS: [usize; 3] = [1, 16, 256];
 
 /// Requests of one connection in a run: more where one is answered sooner.
 const REQUESTS: usize = 20_000;
 
 impl Bench<'_> {
     pub(super) async fn http(&mut self) -> Result<(), BenchError> {
-        for sending in &SENDING {
-            if !self.begins(sending.name) {
+        let all = KINDS
+            .into_iter()
+            .flat_map(|kind| CONNECTIONS.map(|connections| (kind, connections)));
+        for ((what, batch, mode), connections) in all {
+            let plural = if connections == 1 { "" } else { "s" };
+            let name = format!("HTTP publish, {what}, {connections} connection{plural}");
+            if !self.begins(&name) {
                 continue;
             }
+            let sending = Sending {
+                connections,
+                batch,
+                mode,
+            };
             let folder = self.folder()?;
             let host = self.host(folder.path())?;
             let served = Served::host(&host).await?;
@@ -104,10 +84,10 @@ impl Bench<'_> {
             served.end().await?;
             host.stop().await?;
             empty.task.abort();
-            let nothing = format!("{}: a handler that does nothing", sending.name);
-            let [rate, used] = figures(sending.name, host_runs);
+            let nothing = format!("{name}: a handler that does nothing");
+            let [rate, used] = figures(&name, host_runs);
             let [limit, used_by_empty] = figures(&nothing, empty_runs);
-            let share = rate.over(&limit, format!("{} / the same", sending.name));
+            let share = rate.over(&limit, format!("{name} / the same"));
             for figure in [rate, used, limit, used_by_empty, share] {
                 self.found(figure);
             }
