@@ -279,11 +279,7 @@ impl Deployer {
             waiting.or_else(live)?.clone()
         });
         let pair = pair(name, component, settings, true);
-        let version = VersionId::of(
-            Hash::of(&pair.component),
-            pair.settings.as_deref().unwrap_or_default().as_bytes(),
-        );
-        let known = known.and_then(|plugin| decided(&plugin.state.lock(), &pair, version));
+        let known = known.and_then(|plugin| decided(&plugin, &pair));
         let asker = Asker {
             by: AskedBy::Api,
             who,
@@ -479,7 +475,10 @@ impl Deployer {
 }
 
 /// What was decided of `pair` before, where it is not tried again because somebody asks.
-fn decided(state: &PluginState, pair: &Pair, version: VersionId) -> Option<Deployed> {
+fn decided(plugin: &Subscriber, pair: &Pair) -> Option<Deployed> {
+    let settings = pair.settings.as_deref().unwrap_or_default();
+    let version = VersionId::of(Hash::of(&pair.component), settings.as_bytes());
+    let state = plugin.state.lock();
     let is_last = state.pair == Some(pair.hash);
     let rolled_back = || state.ran.get(&version)?.rolled_back.clone();
     if state
