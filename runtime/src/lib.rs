@@ -24,6 +24,7 @@ pub mod contract;
 pub mod state;
 
 // What goes on beside the way.
+mod allotment;
 mod give_way;
 
 // 7 OBSERVE

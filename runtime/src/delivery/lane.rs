@@ -379,6 +379,16 @@ impl Lane {
         Rest::ForGood
     }
 
+    /// Keep no version that is not in the slot any more. Where something changes there just now, the bell rings for it.
+    pub(super) fn let_go_of_old(&mut self) {
+        let subscriber = self.subscriber.clone();
+        if (self.running.is_some() || self.before.is_some())
+            && let Some(slot) = subscriber.gate.try_read()
+        {
+            self.follow_swap(&slot);
+        }
+    }
+
     /// Whether a version runs, in this lane too, after taking over what the slot holds.
     pub(super) fn follow_swap(&mut self, slot: &Slot) -> bool {
         if self

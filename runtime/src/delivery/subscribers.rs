@@ -141,6 +141,12 @@ impl Lanes {
         first.is_some_and(|(number, _)| *number < allowed) || self.made < allowed
     }
 
+    /// `lane` rests. None that does keeps a version that another took the place of: the next delivery may be far away.
+    fn rests(&mut self, lane: Lane) {
+        self.resting.insert(lane.number(), lane);
+        self.resting.values_mut().for_each(Lane::let_go_of_old);
+    }
+
     /// The lane that is to work next.
     fn next(&mut self) -> Option<Lane> {
         let allowed = self.allowed();
@@ -194,7 +200,7 @@ async fn drive(mut lanes: Lanes, stop: CancellationToken) {
             }
             Some(Ok((lane, Rest::Until(until)))) => {
                 due = until;
-                lanes.resting.insert(lane.number(), lane);
+                lanes.rests(lane);
             }
             Some(Ok((_, Rest::ForGood))) => break,
             Some(Err(panicked)) => {

@@ -17,16 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tls::Tls;
-
-/// Connections that are open at a time; who comes later waits. Where the system gives the process few file descriptors,
-/// half of them: each connection takes one, and the log must never find that there are none left.
-const MOST_CONNECTIONS: usize = 512;
-
-fn most_connections() -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let half = files.and_then(|files| usize::try_from(files / 2).ok());
-    half.map_or(MOST_CONNECTIONS, |half| half.clamp(1, MOST_CONNECTIONS))
-}
+use crate::allotment::Allotment;
 
 /// How long the host waits for clients.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +50,7 @@ pub(super) async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(patience.head);
     let tls = tls.as_ref().map(Tls::acceptor);
     let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-    let places = Arc::new(Semaphore::new(most_connections()));
+    let places = Arc::new(Semaphore::new(Allotment::now().connections));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let (stream, place) = tokio::select! {

@@ -6,8 +6,7 @@
 //! it what is run; a file is never written to under its name.
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -32,8 +31,6 @@ pub(super) struct Kept {
     /// Its file, which begins with it.
     pub(super) path: PathBuf,
     pub(super) code: Vec<u8>,
-    /// Whether this process may well hold another file open, as it does for each that is mapped.
-    pub(super) has_files: bool,
 }
 
 /// Why the cache can't be used.
@@ -75,9 +72,7 @@ impl Cache {
     /// The code called `name`, where its file is whole, ours, and of that name.
     pub(super) fn read(&self, name: &str) -> Option<Kept> {
         let path = self.folder.join(name);
-        let mut opened = fs::File::open(&path).ok()?;
-        let mut file = Vec::new();
-        opened.read_to_end(&mut file).ok()?;
+        let mut file = fs::read(&path).ok()?;
         give_way();
         let code = file.len().checked_sub(SEAL)?;
         let seal = file.split_off(code);
@@ -88,11 +83,7 @@ impl Cache {
             );
             return None;
         }
-        Some(Kept {
-            path,
-            code: file,
-            has_files: has_files(&opened),
-        })
+        Some(Kept { path, code: file })
     }
 
     /// Keep `code` under `name`. Where that fails, it is compiled again next time.
@@ -118,14 +109,6 @@ impl Cache {
         hasher.update(code);
         hasher.finalize()
     }
-}
-
-/// Whether not much of what this process may open is open. The system gives each file that is opened the lowest number that is
-/// free, so that of `opened` says how many are.
-fn has_files(opened: &fs::File) -> bool {
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let number = u64::try_from(opened.as_raw_fd()).unwrap_or(u64::MAX);
-    most.is_none_or(|most| number < most / 4)
 }
 
 /// How a file is opened that the host alone may read.

@@ -296,7 +296,8 @@ impl Deployer {
         let settings = pair.settings.as_deref();
         let held = self.components.hold();
         let checked = self
-            .candidate(&pair.name, &pair.component, settings, &approved)
+            .has_place(pair)
+            .and_then(|()| self.candidate(&pair.name, &pair.component, settings, &approved))
             .and_then(|loaded| {
                 let kept = self.components.keep(loaded.component, &pair.component);
                 kept.map(|()| loaded)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, EngineWeak, OptLevel, RegallocAlgorithm};
 
@@ -16,6 +17,7 @@ use super::settings::Limits;
 use super::stack::Stack;
 use super::v1::{Linked, Plugin};
 use super::wasi;
+use crate::allotment::Allotment;
 use crate::give_way::give_way;
 
 /// How often guests are looked at. A deadline is met within two of these.
@@ -35,7 +37,23 @@ pub struct Engine {
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
     code: Code,
+    /// What is left of its components.
+    places: Arc<Semaphore>,
+    allotment: Allotment,
 }
+
+/// A component's place among those that are loaded, until it is dropped.
+#[derive(Clone)]
+pub struct Place(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
+
+/// As many components are loaded as the system has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process may open {} files and map {} pieces of memory, which is enough for {} components, {} of them in place of others, and there is \
+     none left; let it have more (`LimitNOFILE=` of a service or `ulimit -n`, and `vm.max_map_count`), start it again, and deploy the plugin \
+     once more where it does not run then", .0.files, .0.pieces, .0.components, .0.kept
+)]
+pub struct NoPlace(Allotment);
 
 /// What code is compiled to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -77,6 +95,7 @@ impl Engine {
         let mut with_wasi = linker.clone();
         wasi::add_to_linker(&mut with_wasi).map_err(refused)?;
         let ticker = Ticker::start(engine.weak());
+        let allotment = Allotment::now();
         let cache = cache
             .map(|folder| Cache::open(folder).map(Arc::new))
             .transpose()?;
@@ -88,7 +107,23 @@ impl Engine {
             ticker,
             cache,
             code,
+            places: Arc::new(Semaphore::new(allotment.components)),
+            allotment,
         })
+    }
+
+    /// Whether there is a place for the component of one more plugin, besides those that are kept for what takes the place of another.
+    pub(super) fn has_place(&self) -> Result<(), NoPlace> {
+        let is_left = self.places.available_permits() > self.allotment.kept;
+        is_left.then_some(()).ok_or(NoPlace(self.allotment))
+    }
+
+    /// A place for a component, before it is compiled.
+    pub(super) fn place(&self) -> Result<Place, NoPlace> {
+        let place = self.places.clone().try_acquire_owned();
+        place
+            .map(|place| Place(Arc::new(place)))
+            .map_err(|_| NoPlace(self.allotment))
     }
 
     /// The compiled form of `bytes`, a component or a core module, from the cache where it is there. Blocks.
@@ -117,13 +152,9 @@ impl Engine {
     }
 
     /// Mapped, code takes memory for what of it is run, and the system may take that back; where a file system forbids to run
-    /// anything of it, or this process may open few files, it is copied.
+    /// anything of it, it is copied.
     fn load_kept(&self, kept: &Kept) -> wasmtime::Result<Component> {
-        let mapped = kept.has_files.then(|| self.map(&kept.path));
-        match mapped {
-            Some(Ok(component)) => Ok(component),
-            _ => self.load(&kept.code),
-        }
+        self.map(&kept.path).or_else(|_| self.load(&kept.code))
     }
 
     /// The code in a file that the cache vouches for.
@@ -307,16 +338,7 @@ mod tests {
             drop(component);
             assert_eq!(mapped(), 0, "{when}");
         }
-        // Each that is mapped is a file that is held open.
-        let engine_with_few = engine(&cache);
-        let name = cache::name(engine_with_few.wasmtime(), &component());
-        let kept = Kept {
-            has_files: false,
-            ..engine_with_few.cache.as_ref().unwrap().read(&name).unwrap()
-        };
-        let copied = engine_with_few.load_kept(&kept).unwrap();
-        assert_eq!(mapped(), 0);
-        drop(copied);
+        let name = cache::name(engine(&cache).wasmtime(), &component());
         // A file that was damaged is not mapped, but made anew.
         let whole = std::fs::read(cache.join(&name)).unwrap();
         let mut damaged = whole.clone();
@@ -338,7 +360,6 @@ mod tests {
         let kept = Kept {
             path: "/not/there".into(),
             code: compiled.serialize().unwrap(),
-            has_files: true,
         };
         engine.load_kept(&kept).unwrap();
     }

@@ -8,7 +8,7 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::compiler::CompileError;
-use super::engine::Engine;
+use super::engine::{Engine, NoPlace, Place};
 use super::grants::{BadGrant, Grants, HTTP};
 use super::guest::{self, Guest, WasmHandler};
 use super::manifest::{BadManifest, Manifest};
@@ -52,6 +52,7 @@ pub struct Checked {
     pub(super) promised: Arc<Promised>,
     pub(super) engine: Engine,
     pub(super) linked: Linked,
+    _place: Place,
 }
 
 impl Deref for Loaded {
@@ -80,6 +81,9 @@ pub enum Refusal {
     /// It has an absurd shape.
     #[error(transparent)]
     Shape(#[from] Absurd),
+    /// There are too many.
+    #[error(transparent)]
+    Place(#[from] NoPlace),
     /// It does not compile.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -147,6 +151,7 @@ pub fn load(
         });
     }
     settings.limits.shape.check(component)?;
+    let place = engine.place()?;
     give_way();
     let compiled = engine.compile(component, &settings.limits)?;
     give_way();
@@ -175,6 +180,7 @@ pub fn load(
         promised,
         engine: engine.clone(),
         linked,
+        _place: place,
     })))
 }
 

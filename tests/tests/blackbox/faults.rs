@@ -1,11 +1,12 @@
 //! The system refuses what the process needs: writes, syncs and files.
 
+use std::fs;
 use std::net::TcpStream;
 
-use nerve_tests::Host;
 use nerve_tests::ledger::{Ledger, Published};
 use nerve_tests::proof::Proof;
 use nerve_tests::shim::Shim;
+use nerve_tests::{Host, built, nerve};
 use serde_json::{Value, json};
 
 #[test]
@@ -153,6 +154,63 @@ fn too_few_files_to_start_with_end_the_start_with_a_reason() {
     }
     host.before_start("");
     host.run();
+}
+
+#[test]
+fn more_components_than_there_is_room_for_are_refused_and_harm_nobody() {
+    let mut host = Host::start(&["fixtures/counter"]);
+    host.stop();
+    host.before_start("ulimit -n 64;");
+    host.run();
+    // A quarter of the files is for components, but for two that take the place of others; and the counter has one.
+    let built = built("fixtures/bench-read-0000");
+    for n in 1..14 {
+        let (name, component) = named(&built, n);
+        host.drop_bytes(&name, &component);
+        host.until("it is live", |host| host.plugin(&name)["status"] == "live");
+    }
+    let (name, component) = named(&built, 14);
+    host.drop_bytes(&name, &component);
+    host.until("it is refused", |host| !host.plugin(&name)["refused"].is_null());
+    let refused = host.plugin(&name)["refused"]["reason"].to_string();
+    assert!(
+        refused.contains("may open 64 files") && refused.contains("LimitNOFILE"),
+        "{refused}"
+    );
+    let offset = host.publish("test.x", "1", Some("a"), &json!({}));
+    assert_eq!(host.state("counter", "count/type/test.x", offset), 1);
+
+    // What runs can be updated, and plugins that are removed leave their places to others.
+    let plugins = host.path("plugins");
+    let before = host.plugin("counter")["version"].clone();
+    fs::write(plugins.join("counter.toml"), "lanes = 2\n").unwrap();
+    host.until("it is updated", |host| {
+        host.plugin("counter")["version"] != before
+    });
+    // Two, for the counter has two while it is watched.
+    for gone in ["bench-read-0001.wasm", "bench-read-0002.wasm"] {
+        fs::remove_file(plugins.join(gone)).unwrap();
+    }
+    let file = format!("{name}.wasm");
+    host.until("there is a place", |host| {
+        let again = ["plugin", "deploy", &file, "--server", host.address()];
+        nerve(&plugins, &again).status.success()
+    });
+    assert_eq!(host.plugin(&name)["status"], "live");
+    assert_eq!(host.stop(), Some(0), "{}", host.said());
+}
+
+/// The `component` of a plugin whose name ends with four digits, under another number.
+fn named(component: &[u8], number: usize) -> (String, Vec<u8>) {
+    let (old, new) = ("bench-read-0000", format!("bench-read-{number:04}"));
+    let mut component = component.to_vec();
+    let places: Vec<usize> = (0..component.len())
+        .filter(|at| component[*at..].starts_with(old.as_bytes()))
+        .collect();
+    for at in places {
+        component[at..at + new.len()].copy_from_slice(new.as_bytes());
+    }
+    (new, component)
 }
 
 fn batch(n: &mut usize) -> Vec<Value> {

@@ -257,3 +257,25 @@ fn the_check_notices_an_event_that_was_never_delivered() {
     published.insert(u64::MAX, None);
     check(&bed, &published, &script, 1);
 }
+
+#[test]
+fn a_lane_at_rest_keeps_no_version_that_another_took_the_place_of() {
+    let held = Arc::new(());
+    let is_held = Arc::downgrade(&held);
+    let script: Script = Arc::new(move |_, _| {
+        assert!(Arc::strong_count(&held) > 0);
+        Handled::default()
+    });
+    let mut bed = Bed::with_lanes(script, POLICY, 2);
+    for lane in &mut bed.lanes[..2] {
+        lane.run();
+    }
+    bed.swap(Arc::new(|_, _| Handled::default()));
+    bed.lanes[0].run();
+    assert!(is_held.upgrade().is_some(), "by the lane that did not run");
+    bed.lanes[1].let_go_of_old();
+    // It goes on a thread of its own.
+    while is_held.upgrade().is_some() {
+        std::thread::yield_now();
+    }
+}

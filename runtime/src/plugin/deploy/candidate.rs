@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Deployer;
 use crate::contract::{Holding, Offered};
 use crate::delivery::handler::Version;
 use crate::log::record::{Asks, Hash, VersionId};
@@ -10,6 +11,7 @@ use crate::plugin::loader;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::name::PluginName;
 use crate::plugin::settings::{Settings, Start};
+use crate::plugin::watcher::Pair;
 use crate::plugin::webhook;
 
 /// A checked version, whatever runs its deliveries.
@@ -28,6 +30,21 @@ pub(super) struct Candidate {
     pub(super) warnings: Vec<String>,
     /// What runs.
     pub(super) runs: Arc<dyn Version>,
+}
+
+impl Deployer {
+    /// Whether there is a place for the component of `pair`: for a plugin that runs some are kept, and a webhook needs none.
+    pub(super) fn has_place(&self, pair: &Pair) -> Result<(), String> {
+        let known = self.subscribers.get(pair.name.as_str());
+        let runs = known.is_some_and(|plugin| {
+            let state = plugin.state.lock();
+            state.live.is_some() && !state.removed
+        });
+        if runs || pair.component.is_empty() {
+            return Ok(());
+        }
+        self.engine.has_place().map_err(|none| none.to_string())
+    }
 }
 
 impl Candidate {
