@@ -195,8 +195,8 @@ impl Holding {
     }
 }
 
-/// What holds for each event type, by what operators `set` and the versions that are `running`; `mode` where nothing else
-/// is set. What was `parsed` before is not parsed again.
+/// What holds for each event type, by what operators `set` and the versions that are `running`, those of a plugin together; `mode` where nothing
+/// else is set. What was `parsed` before is not parsed again.
 pub fn of_running<'a>(
     mode: Mode,
     set: &BTreeMap<String, TypeSchema>,
@@ -249,17 +249,15 @@ pub fn of_running<'a>(
     types
 }
 
-/// Both versions of a plugin that runs two are named where they differ.
+/// Both versions of a plugin that runs two are named where they differ. Only the end of a side is looked at: there may be thousands of plugins on it.
 fn add(side: &mut Vec<(Box<str>, Option<Arc<Schema>>)>, plugin: &str, schema: Option<Arc<Schema>>) {
     let same = |a: &Option<Arc<Schema>>, b: &Option<Arc<Schema>>| match (a, b) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         (None, None) => true,
         _ => false,
     };
-    if !side
-        .iter()
-        .any(|(name, known)| **name == *plugin && same(known, &schema))
-    {
+    let own = side.iter().rev().take_while(|(name, _)| **name == *plugin);
+    if !own.into_iter().any(|(_, known)| same(known, &schema)) {
         side.push((plugin.into(), schema));
     }
 }
