@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::build::{Built, Cargo};
 use self::crates::{Crate, Crates};
 use self::refused::Refused;
+use self::saves::{Saved, Watching};
 use self::story::Screen;
 use super::Done;
 use super::api::Api;
@@ -71,7 +72,7 @@ impl Dev {
 
     async fn develop(self, api: &Api, printer: &Printer) -> Done {
         run::check_loopback(self.listen)?;
-        let crates = Crates::find(&self.dir)?;
+        let cargo = Cargo::new(self.dir.clone())?;
         if let Some(file) = &self.publish {
             examples::read(file)?;
         }
@@ -100,12 +101,15 @@ impl Dev {
         };
         let opened = tokio::task::spawn_blocking(move || Host::open(options)).await?;
         let host = opened.with_context(|| format!("the host can't start on {}", data.display()))?;
-        let (saves, _watching) = saves::watch(&crates)?;
+        let crates = cargo.crates();
+        let (saves, mut watching) = saves::watch(&crates.target)?;
+        watching.watch(&crates.sources)?;
         let session = Session {
             screen: Screen::new(printer.is_json()),
             at: host.log().bounds().durable,
             host: host.clone(),
-            cargo: Arc::new(Cargo::new(crates)),
+            cargo: Arc::new(cargo),
+            watching,
             plugins,
             examples: self.publish,
             api: api.at(&format!("http://{address}")),
@@ -117,7 +121,7 @@ impl Dev {
         };
         session.screen.show(&json!({
             "kind": "host", "address": session.api.server(), "data": self.data,
-            "plugins": session.cargo.crates.all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
+            "plugins": crates.all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
         }));
         let entrance = Entrance {
             access: Access::by_tokens(&data, true, Arc::new(SystemClock)),
@@ -134,6 +138,7 @@ struct Session {
     screen: Screen,
     host: Host,
     cargo: Arc<Cargo>,
+    watching: Watching,
     /// The plugin folder.
     plugins: PathBuf,
     examples: Option<PathBuf>,
@@ -157,7 +162,7 @@ struct Session {
 enum Happened {
     Stop,
     Records(Vec<Entry>),
-    Saved,
+    Saved(Saved),
     Built(Built),
 }
 
@@ -167,7 +172,7 @@ impl Session {
         mut self,
         listener: TcpListener,
         entrance: Entrance,
-        mut saves: UnboundedReceiver<()>,
+        mut saves: UnboundedReceiver<Saved>,
     ) -> Done {
         let (stop, asked) = (CancellationToken::new(), self.host.clone());
         let asked_to = stop.clone();
@@ -190,13 +195,20 @@ impl Session {
                 _ = interrupt.recv() => Happened::Stop,
                 () = self.host.poisoned() => Happened::Stop,
                 records = more(&self.host, self.at) => Happened::Records(records?),
-                Some(()) = saves.recv() => Happened::Saved,
+                Some(what) = saves.recv() => Happened::Saved(what),
                 built = ended(&mut building), if building.is_some() => Happened::Built(built?),
             };
             match happened {
                 Happened::Stop => break,
                 Happened::Records(records) => self.see(&records).await?,
-                Happened::Saved => is_stale = true,
+                Happened::Saved(what) => {
+                    is_stale = true;
+                    if what == Saved::Crates {
+                        // Before they are looked for: what is saved in them later is noticed.
+                        self.watch();
+                        self.cargo.look_again();
+                    }
+                }
                 Happened::Built(built) => {
                     building = None;
                     self.deploy(&built).await?;
@@ -212,8 +224,15 @@ impl Session {
         serving.await?.context("the HTTP server failed")
     }
 
+    /// Watch all that the plugins are made from.
+    fn watch(&mut self) {
+        if let Err(why) = self.watching.watch(&self.cargo.crates().sources) {
+            tracing::error!("what is saved there may not be seen: {why:#}");
+        }
+    }
+
     fn build(&self) -> JoinHandle<anyhow::Result<Built>> {
-        let count = self.cargo.crates.all.len();
+        let count = self.cargo.crates().all.len();
         self.screen.show(&json!({ "kind": "building", "plugins": count }));
         let (cargo, colour) = (self.cargo.clone(), self.screen.is_coloured());
         tokio::task::spawn_blocking(move || cargo.build(colour))
@@ -223,12 +242,17 @@ impl Session {
     async fn deploy(&mut self, built: &Built) -> Done {
         self.screen.show(&built.told());
         self.built = built.ended;
-        let cargo = self.cargo.clone();
-        for (one, file) in built.files(&cargo.crates.all) {
+        let crates = self.cargo.crates();
+        if !self.watching.is_of(&crates.sources) {
+            self.watch();
+        }
+        // Where it does not build, a crate may be about to come back under another name.
+        let has_gone = built.is_well && self.remove_all_but(&crates)?;
+        for (one, file) in built.files(&crates.all) {
             self.place(one, &file)?;
         }
         self.go_on().await?;
-        if built.is_well && self.awaited.is_empty() {
+        if built.is_well && self.awaited.is_empty() && !has_gone {
             self.screen.show(&json!({ "kind": "unchanged" }));
         }
         Ok(())
@@ -244,24 +268,12 @@ impl Session {
         if last.is_some_and(|last| last.hash == asked.hash) {
             return Ok(());
         }
-        let put = |ending: &str, bytes: Option<&[u8]>| {
-            let to = self.plugins.join(format!("{}.{ending}", one.name));
-            let beside = self.plugins.join(format!(".{}.{ending}", one.name));
-            match bytes {
-                Some(bytes) => std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(beside, &to)),
-                None => std::fs::remove_file(&to).or_else(|cause| match cause.kind() {
-                    std::io::ErrorKind::NotFound => Ok(()),
-                    _ => Err(cause),
-                }),
-            }
-            .with_context(|| format!("{} can't be written", to.display()))
-        };
         // Asked before it may decide: a pair that ran when the host was last stopped is not tried again.
         let name = one.name.as_str();
         let is_new = !self.host.has_decided(name, asked.hash);
         // The settings first: the component is the last of a pair to come.
-        put("toml", asked.settings.as_deref().map(str::as_bytes))?;
-        put("wasm", Some(&asked.component))?;
+        self.put(&one.name, "toml", asked.settings.as_deref().map(str::as_bytes))?;
+        self.put(&one.name, "wasm", Some(&asked.component))?;
         if is_new {
             self.awaited.insert(name.to_owned(), (asked.hash, self.built));
         } else {
@@ -269,6 +281,34 @@ impl Session {
         }
         self.asked.insert(one.name.clone(), asked);
         Ok(())
+    }
+
+    /// Write the file of a plugin with this `ending` into the plugin folder, so that nobody reads a half; or remove it.
+    fn put(&self, plugin: &PluginName, ending: &str, bytes: Option<&[u8]>) -> Done {
+        let to = self.plugins.join(format!("{plugin}.{ending}"));
+        let beside = self.plugins.join(format!(".{plugin}.{ending}"));
+        match bytes {
+            Some(bytes) => std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(beside, &to)),
+            None => std::fs::remove_file(&to).or_else(|cause| match cause.kind() {
+                std::io::ErrorKind::NotFound => Ok(()),
+                _ => Err(cause),
+            }),
+        }
+        .with_context(|| format!("{} can't be written", to.display()))
+    }
+
+    /// Take the plugins away whose crates have gone; whether any has.
+    fn remove_all_but(&mut self, crates: &Crates) -> anyhow::Result<bool> {
+        let has_gone = |name: &&PluginName| crates.all.iter().all(|one| one.name != **name);
+        let gone: Vec<PluginName> = self.asked.keys().filter(has_gone).cloned().collect();
+        for name in &gone {
+            for ending in ["wasm", "toml"] {
+                self.put(name, ending, None)?;
+            }
+            self.asked.remove(name);
+            self.awaited.remove(name.as_str());
+        }
+        Ok(!gone.is_empty())
     }
 
     /// Show records, and go on where all that was awaited is decided on.
@@ -309,6 +349,7 @@ impl Session {
         }
         match &deployment.action {
             DeploymentAction::Live(_) => told["now_that"] = json!(self.refused.live(plugin)),
+            DeploymentAction::Removed => self.refused.gone(plugin),
             DeploymentAction::Refused { reason } if !self.refused.refuse(plugin, reason) => return None,
             _ => {}
         }

@@ -318,3 +318,33 @@ fn a_field_that_changes_in_two_plugins_at_once_comes_in_the_order_that_their_con
         [(json!("apples"), json!([])), (json!("books"), json!(["apples"]))]
     );
 }
+
+#[test]
+fn a_plugin_that_comes_into_the_folder_is_built_and_saved_like_the_others_and_one_that_goes_is_removed() {
+    let folder = workspace(&[("apples", apples("cents: u64", "cents: 1"))]);
+    let dev = Dev::start(folder.path(), &["."]);
+    assert_eq!(dev.next("live")["plugin"], "apples");
+
+    said(nerve(folder.path()).args(["plugin", "new", "books"]));
+    assert_eq!(dev.next("live")["plugin"], "books");
+    fs::write(folder.path().join("books/src/lib.rs"), books("cents: u64")).unwrap();
+    assert_eq!(dev.next("live")["plugin"], "books");
+
+    // One that goes and comes back at once is another folder.
+    let (books_made, aside) = (folder.path().join("books"), tempfile::tempdir().unwrap());
+    fs::rename(&books_made, aside.path().join("books")).unwrap();
+    fs::create_dir_all(books_made.join("src")).unwrap();
+    for file in ["Cargo.toml", "src/lib.rs"] {
+        fs::copy(aside.path().join("books").join(file), books_made.join(file)).unwrap();
+    }
+    dev.next("built");
+    let source = books("cents: u64").replace("an order of", "one more order of");
+    fs::write(books_made.join("src/lib.rs"), source).unwrap();
+    assert_eq!(dev.next("live")["plugin"], "books");
+
+    fs::remove_dir_all(books_made).unwrap();
+    assert_eq!(dev.next("removed")["plugin"], "books");
+    let source = apples("cents: u64", "cents: 2");
+    fs::write(folder.path().join("apples/src/lib.rs"), source).unwrap();
+    assert_eq!(dev.next("live")["plugin"], "apples");
+}

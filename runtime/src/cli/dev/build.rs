@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,18 @@ use crate::cli::plugin::tool_chain::{NO_CARGO, TARGET};
 /// Bytes that are kept of what cargo says beside its messages.
 const LONGEST_COMPLAINT: u64 = 64 << 10;
 
-/// Builds the plugins, one build at a time.
+/// Builds the plugins of a folder, one build at a time.
 pub(super) struct Cargo {
-    pub(super) crates: Crates,
+    /// The folder.
+    dir: PathBuf,
+    /// As they were found last.
+    crates: Mutex<Arc<Crates>>,
+    /// Whether others may be there since.
+    is_outdated: AtomicBool,
     /// The process group of the build under way.
     running: Mutex<Option<Pid>>,
+    /// Whether no other build is to begin.
+    is_stopped: AtomicBool,
     /// Whether everything was built before, so that cargo has little to tell.
     is_warm: AtomicBool,
 }
@@ -44,18 +52,46 @@ pub(super) struct Built {
 }
 
 impl Cargo {
-    pub(super) fn new(crates: Crates) -> Self {
-        Self {
-            crates,
+    /// Builds the plugins in `dir`.
+    pub(super) fn new(dir: PathBuf) -> anyhow::Result<Self> {
+        let crates = Crates::find(&dir)?;
+        Ok(Self {
+            dir,
+            crates: Mutex::new(Arc::new(crates)),
+            is_outdated: AtomicBool::default(),
             running: Mutex::default(),
+            is_stopped: AtomicBool::default(),
             is_warm: AtomicBool::default(),
+        })
+    }
+
+    /// The plugins as they were found last.
+    pub(super) fn crates(&self) -> Arc<Crates> {
+        self.crates.lock().clone()
+    }
+
+    /// Plugins may have come or gone: the next build looks.
+    pub(super) fn look_again(&self) {
+        self.is_outdated.store(true, Ordering::SeqCst);
+    }
+
+    /// Find the plugins again, where others may be there.
+    fn look(&self) -> anyhow::Result<Arc<Crates>> {
+        if self.is_outdated.swap(false, Ordering::SeqCst) {
+            let found = Crates::find(&self.dir);
+            // What is written half is looked at again with the next save.
+            *self.crates.lock() = Arc::new(found.inspect_err(|_| self.look_again())?);
         }
+        Ok(self.crates())
     }
 
     /// Build all plugins. Blocks.
     pub(super) fn build(&self, colour: bool) -> anyhow::Result<Built> {
         let begun = Instant::now();
-        let crates = &self.crates;
+        let crates = match self.look() {
+            Ok(crates) => crates,
+            Err(why) => return Ok(Built::nothing(begun, format!("{why:#}"))),
+        };
         let mut command = crates.chain.cargo();
         command
             .args(["build", "--release", "--target", TARGET, "--manifest-path"])
@@ -75,6 +111,10 @@ impl Cargo {
             command.arg("--quiet");
         }
         let stderr = if shows { Stdio::inherit() } else { Stdio::piped() };
+        let mut running = self.running.lock();
+        if self.is_stopped.load(Ordering::SeqCst) {
+            return Ok(Built::nothing(begun, "stopped".into()));
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -82,7 +122,8 @@ impl Cargo {
             .process_group(0)
             .spawn()
             .context(NO_CARGO)?;
-        *self.running.lock() = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        *running = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        drop(running);
         let said = listen(&mut child);
         *self.running.lock() = None;
         let (mut built, status) = (said?, child.wait()?);
@@ -90,12 +131,18 @@ impl Cargo {
         built.took = begun.elapsed();
         built.is_well = status.success();
         self.is_warm.fetch_or(built.is_well, Ordering::Relaxed);
+        if !built.is_well {
+            // It may have failed for a crate that is not there any more.
+            self.look_again();
+        }
         Ok(built)
     }
 
-    /// End the build under way.
+    /// End the build under way, and begin no other.
     pub(super) fn stop(&self) {
-        if let Some(group) = *self.running.lock() {
+        let running = self.running.lock();
+        self.is_stopped.store(true, Ordering::SeqCst);
+        if let Some(group) = *running {
             // It may have ended by itself.
             kill_process_group(group, Signal::TERM).ok();
         }
@@ -118,14 +165,7 @@ fn listen(child: &mut Child) -> anyhow::Result<Built> {
         }
         String::from_utf8_lossy(&said).trim().to_owned()
     });
-    let mut built = Built {
-        is_well: false,
-        ended: Instant::now(),
-        took: Duration::ZERO,
-        messages: Vec::new(),
-        complaint: String::new(),
-        components: Vec::new(),
-    };
+    let mut built = Built::nothing(Instant::now(), String::new());
     for line in stdout
         .into_iter()
         .flat_map(|stdout| BufReader::new(stdout).lines())
@@ -137,6 +177,18 @@ fn listen(child: &mut Child) -> anyhow::Result<Built> {
 }
 
 impl Built {
+    /// Nothing, for the reason of the `complaint`.
+    fn nothing(begun: Instant, complaint: String) -> Self {
+        Self {
+            is_well: false,
+            ended: Instant::now(),
+            took: begun.elapsed(),
+            messages: Vec::new(),
+            complaint,
+            components: Vec::new(),
+        }
+    }
+
     /// One of cargo's messages.
     fn hear(&mut self, line: &str) {
         let Ok(message) = serde_json::from_str::<Value>(line) else {
@@ -191,14 +243,7 @@ mod tests {
 
     #[test]
     fn components_and_the_compilers_words_are_taken_from_what_cargo_says() {
-        let mut built = Built {
-            is_well: false,
-            ended: Instant::now(),
-            took: Duration::ZERO,
-            messages: vec![],
-            complaint: "error: could not compile".into(),
-            components: vec![],
-        };
+        let mut built = Built::nothing(Instant::now(), "error: could not compile".into());
         for line in [
             r#"{"reason":"compiler-message","message":{"rendered":"error: no\n\n"}}"#,
             r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","filenames":["/t/a.d","/t/a.wasm"]}"#,

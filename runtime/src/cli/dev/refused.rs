@@ -33,6 +33,12 @@ impl Refused {
         self.by_contract.remove(plugin);
     }
 
+    /// `plugin` was removed, and others may have been refused for it.
+    pub(super) fn gone(&mut self, plugin: &str) {
+        self.is_not(plugin);
+        self.since.push(String::new());
+    }
+
     /// `plugin` went live; thanks to which others, where it was refused for them.
     pub(super) fn live(&mut self, plugin: &str) -> Vec<String> {
         self.since.push(plugin.to_owned());
@@ -90,6 +96,11 @@ mod tests {
         assert_eq!(refused.due(), ["carts"]);
         assert_eq!(refused.live("carts"), ["payments"]);
         assert_eq!(refused.due(), [""; 0], "nothing is refused any more");
+        assert_eq!(refused.is_stuck(), None);
+        refused.refuse("carts", &reason);
+        refused.gone("orders");
+        assert_eq!(refused.due(), ["carts"]);
+        assert_eq!(refused.live("carts"), [""; 0], "thanks to nobody that is live");
     }
 
     #[test]

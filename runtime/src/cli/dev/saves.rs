@@ -5,11 +5,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
-use super::crates::Crates;
 
 /// How long nothing must be saved before it is built: editors write a file in several steps, and tools many files.
 const QUIET: Duration = Duration::from_millis(40);
@@ -19,34 +17,89 @@ const LONGEST: Duration = Duration::from_millis(500);
 
 /// Watches until it is dropped.
 pub(super) struct Watching {
-    _notify: notify::RecommendedWatcher,
+    notify: notify::RecommendedWatcher,
+    sources: Vec<PathBuf>,
+    /// Where cargo puts what it builds.
+    target: PathBuf,
 }
 
-/// What counts as a source of `crates`, one notice for what is saved together.
-pub(super) fn watch(crates: &Crates) -> anyhow::Result<(UnboundedReceiver<()>, Watching)> {
+/// Something was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Saved {
+    /// What is in a crate.
+    Source,
+    /// A crate may have come or gone, too: a manifest, or a folder.
+    Crates,
+}
+
+/// Notice of what counts as a source, one for what is saved together, from the folders that are given to `Watching`.
+pub(super) fn watch(target: &Path) -> anyhow::Result<(UnboundedReceiver<Saved>, Watching)> {
     let (ring, rings) = channel();
-    let target = crates.target.clone();
-    let mut notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // When the notification failed, something was saved for all that is known.
-        let counts = event.map_or(true, |event| {
-            is_change(event.kind) && event.paths.iter().any(|path| is_source(path, &target))
-        });
-        if counts {
-            ring.send(()).ok();
+    let built = target.to_owned();
+    let notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // When the notification failed, anything was saved for all that is known.
+        let saved = event.map_or(Some(Saved::Crates), |event| saved(&event, &built));
+        if let Some(saved) = saved {
+            ring.send(saved).ok();
         }
     })
     .context("the system gives no notice of changed files")?;
-    for folder in folders(&crates.sources, &crates.target) {
-        let (folder, mode) = folder;
-        let watched = notify.watch(&folder, mode);
-        watched.with_context(|| format!("{} can't be watched", folder.display()))?;
-    }
     let (save, saves) = unbounded_channel();
     std::thread::Builder::new()
         .name("source-watch".into())
         .spawn(move || settle(&rings, &save))
         .context("no thread for watching")?;
-    Ok((saves, Watching { _notify: notify }))
+    let watching = Watching {
+        notify,
+        sources: Vec::new(),
+        target: target.to_owned(),
+    };
+    Ok((saves, watching))
+}
+
+impl Watching {
+    /// Whether these `sources` are watched already.
+    pub(super) fn is_of(&self, sources: &[PathBuf]) -> bool {
+        self.sources == sources
+    }
+
+    /// Watch `sources`, whatever was watched of them: a folder that went and came back is another one.
+    pub(super) fn watch(&mut self, sources: &[PathBuf]) -> anyhow::Result<()> {
+        sources.clone_into(&mut self.sources);
+        for (folder, mode) in folders(sources, &self.target) {
+            match self.notify.watch(&folder, mode) {
+                Err(why) if folder.is_dir() => {
+                    return Err(why).with_context(|| format!("{} can't be watched", folder.display()));
+                }
+                // Where it has gone since it was found, there is nothing to watch.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `event` saved, where it counts.
+fn saved(event: &notify::Event, target: &Path) -> Option<Saved> {
+    if event.need_rescan() {
+        return Some(Saved::Crates);
+    }
+    let paths = event.paths.iter().filter(|_| is_change(event.kind));
+    let paths = paths.filter(|path| is_source(path, target));
+    let saved = paths.map(|path| {
+        if is_of_crates(path) {
+            Saved::Crates
+        } else {
+            Saved::Source
+        }
+    });
+    saved.max()
+}
+
+/// Whether it says which crates there are: a manifest, or a folder, of one that is gone as far as its name tells.
+fn is_of_crates(path: &Path) -> bool {
+    let is_gone_folder = || path.extension().is_none() && !path.is_file();
+    path.ends_with("Cargo.toml") || path.is_dir() || is_gone_folder()
 }
 
 /// What to watch: each of `sources`, and whole what is in it, but for what cargo builds and what is hidden.
@@ -66,7 +119,7 @@ fn folders(sources: &[PathBuf], target: &Path) -> Vec<(PathBuf, RecursiveMode)> 
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        EventKind::Modify(notify::event::ModifyKind::Metadata(_)) => false,
+        EventKind::Modify(ModifyKind::Metadata(_)) => false,
         _ => true,
     }
 }
@@ -80,17 +133,17 @@ fn is_source(path: &Path, target: &Path) -> bool {
 }
 
 /// One notice for rings that come together.
-fn settle(rings: &Receiver<()>, save: &UnboundedSender<()>) {
-    while rings.recv().is_ok() {
+fn settle(rings: &Receiver<Saved>, save: &UnboundedSender<Saved>) {
+    while let Ok(mut saved) = rings.recv() {
         let begun = Instant::now();
         while begun.elapsed() < LONGEST {
             match rings.recv_timeout(QUIET) {
-                Ok(()) => {}
+                Ok(more) => saved = saved.max(more),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-        if save.send(()).is_err() {
+        if save.send(saved).is_err() {
             return;
         }
     }
@@ -99,6 +152,33 @@ fn settle(rings: &Receiver<()>, save: &UnboundedSender<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn manifests_and_folders_say_which_crates_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, there) = (folder.path().join("target"), folder.path().join("carts"));
+        std::fs::create_dir(&there).unwrap();
+        let of = |names: &[&str], kind| {
+            let paths = names.iter().map(|name| folder.path().join(name));
+            saved(
+                &paths.fold(notify::Event::new(kind), notify::Event::add_path),
+                &target,
+            )
+        };
+        let any = EventKind::Any;
+        assert_eq!(of(&["carts/src/lib.rs"], any), Some(Saved::Source));
+        assert_eq!(
+            of(&["carts/src/lib.rs", "carts/Cargo.toml"], any),
+            Some(Saved::Crates)
+        );
+        assert_eq!(of(&["carts"], any), Some(Saved::Crates));
+        assert_eq!(of(&["login"], any), Some(Saved::Crates), "it has gone");
+        assert_eq!(of(&["target"], any), None);
+        let touched = EventKind::Modify(ModifyKind::Metadata(notify::event::MetadataKind::Any));
+        assert_eq!(of(&["carts"], touched), None);
+        let lost = notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        assert_eq!(saved(&lost, &target), Some(Saved::Crates));
+    }
 
     #[test]
     fn what_cargo_and_editors_write_for_themselves_is_no_source() {
