@@ -155,7 +155,16 @@ impl Observed {
                 !entries.is_empty()
             }
             Err(ReadError::Gone { first, .. }) => self.pass_to(first),
-            Err(ReadError::Damaged { .. } | ReadError::Io { .. }) => self.pass_to(log.bounds().hot_first),
+            Err(cause @ (ReadError::Damaged { .. } | ReadError::Io { .. })) => {
+                let (behind, next) = (self.through, log.bounds().hot_first);
+                let has_passed = self.pass_to(next);
+                if has_passed {
+                    tracing::warn!(
+                        "the map has nothing of the records behind offset {behind} and before {next}: {cause}"
+                    );
+                }
+                has_passed
+            }
         }
     }
 
