@@ -21,6 +21,9 @@ const LONGEST: Duration = Duration::from_mins(2);
 /// So many plugins are only installed where they are asked for by their number: compiling each of them takes most of an hour.
 const MANY: usize = 10_000;
 
+/// Bytes of the compiled code of a small plugin.
+const CODE: usize = 330 << 10;
+
 /// Whose plugins subscribe, how many, how many are installed, and the lanes of each.
 const SCENARIOS: [(Kind, usize, usize, usize); 8] = [
     (Kind::Echo, 1, 1, 1),
@@ -56,8 +59,7 @@ impl Bench<'_> {
             };
             let name =
                 format!("publish to settled, {busy} of {installed} plugins subscribe{reads}{of_lanes}");
-            let asks = |only: &String| only.contains(&MANY.to_string());
-            if installed == MANY && !self.options.only.as_ref().is_some_and(asks) || !self.begins(&name) {
+            if installed == MANY && !self.asks_for_many() || !self.begins(&name) {
                 continue;
             }
             let folder = self.folder()?;
@@ -75,34 +77,8 @@ impl Bench<'_> {
             let names = guest
                 .install_with(&host, &plugins, busy, &format!("lanes = {lanes}\n"))
                 .await?;
-            let events = self.options.events / busy;
-            let (mut runs, mut cpu) = (Vec::new(), Vec::new());
-            let mut warm_up = 0;
-            while runs.len() < self.options.runs {
-                let run = format!("s{busy}-{installed}-{lanes}-{}", warm_up + runs.len());
-                let is_warm = host.log().bounds().hot_first > Offset(1);
-                let counts = is_warm || warm_up == WARM_UP || !runs.is_empty();
-                let (rate, used) = all_settle(&host, &names, events, &run).await?;
-                if counts {
-                    runs.push(rate);
-                    cpu.push(used);
-                } else {
-                    warm_up += 1;
-                }
-            }
-            check_counts(&host, &names, events * (self.options.runs + warm_up)).await?;
-            host.stop().await?;
-            let unit = if busy == 1 {
-                Unit::PerSecond
-            } else {
-                Unit::Deliveries
-            };
-            self.found(Figure::of(&name, unit, runs));
-            self.found(Figure::of(
-                format!("{name}, processor time of a delivery"),
-                Unit::Micros,
-                cpu,
-            ));
+            let run = format!("s{busy}-{installed}-{lanes}");
+            self.runs(host, &names, &name, &run).await?;
             if idle >= 999 {
                 #[expect(clippy::cast_precision_loss, reason = "a count of plugins")]
                 let [own, resident] = [0, 1].map(|which| (with_idle[which] - before[which]) / idle as f64);
@@ -112,7 +88,74 @@ impl Bench<'_> {
                 }
             }
         }
+        self.beside_files().await?;
         self.against_native();
+        Ok(())
+    }
+
+    /// One plugin, where somebody has written as many files as many plugins have: the system's memory is full of them then, and the log's
+    /// writes take longer. What is slower with so many plugins is held against this.
+    async fn beside_files(&mut self) -> Result<(), BenchError> {
+        let name = format!("publish to settled, 1 of 1 plugins subscribe, beside the files of {MANY}");
+        if !self.asks_for_many() || !self.begins(&name) {
+            return Ok(());
+        }
+        let folder = self.folder()?;
+        let host = self.host(folder.path())?;
+        let beside = folder.path().join("beside");
+        let io = |cause| BenchError::Io {
+            path: beside.display().to_string(),
+            cause,
+        };
+        std::fs::create_dir_all(&beside).map_err(io)?;
+        let (component, code) = (self.reader.component(), vec![7; CODE]);
+        for number in 0..MANY {
+            // What is dropped, what the host keeps of it, and its code in the cache.
+            for (what, bytes) in [("dropped", component), ("kept", component), ("code", &code)] {
+                guests::drop_file(&beside, &format!("{what}-{number}"), bytes)?;
+            }
+        }
+        let guest = self.guest.clone();
+        let names = guest.install(&host, &folder.path().join("plugins"), 1).await?;
+        self.runs(host, &names, &name, "beside").await
+    }
+
+    /// Whether the scenarios are asked for that have so many plugins.
+    fn asks_for_many(&self) -> bool {
+        let asks = |only: &String| only.contains(&MANY.to_string());
+        self.options.only.as_ref().is_some_and(asks)
+    }
+
+    /// Runs of `host` whose plugins `names` settle all, once it is warm; its end.
+    async fn runs(&mut self, host: Host, names: &[String], name: &str, run: &str) -> Result<(), BenchError> {
+        let events = self.options.events / names.len();
+        let (mut runs, mut cpu) = (Vec::new(), Vec::new());
+        let mut warm_up = 0;
+        while runs.len() < self.options.runs {
+            let run = format!("{run}-{}", warm_up + runs.len());
+            let is_warm = host.log().bounds().hot_first > Offset(1);
+            let counts = is_warm || warm_up == WARM_UP || !runs.is_empty();
+            let (rate, used) = all_settle(&host, names, events, &run).await?;
+            if counts {
+                runs.push(rate);
+                cpu.push(used);
+            } else {
+                warm_up += 1;
+            }
+        }
+        check_counts(&host, names, events * (self.options.runs + warm_up)).await?;
+        host.stop().await?;
+        let unit = if names.len() == 1 {
+            Unit::PerSecond
+        } else {
+            Unit::Deliveries
+        };
+        self.found(Figure::of(name, unit, runs));
+        self.found(Figure::of(
+            format!("{name}, processor time of a delivery"),
+            Unit::Micros,
+            cpu,
+        ));
         Ok(())
     }
 
