@@ -18,7 +18,7 @@ const WARM_UP: usize = 3;
 /// How long a run may take.
 const LONGEST: Duration = Duration::from_mins(2);
 
-/// So many plugins are only installed where they are asked for by their number: compiling each of them takes most of an hour.
+/// So many plugins are only installed where they are asked for by their number: compiling all of them takes half an hour.
 const MANY: usize = 10_000;
 
 /// Bytes of the compiled code of a small plugin.
