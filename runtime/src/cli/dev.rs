@@ -227,7 +227,7 @@ impl Session {
     /// Watch all that the plugins are made from.
     fn watch(&mut self) {
         if let Err(why) = self.watching.watch(&self.cargo.crates().sources) {
-            tracing::error!("what is saved there may not be seen: {why:#}");
+            tracing::error!("{why:#}; what is saved there is not seen until nerve dev is started again");
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError, channel};
+use std::time::Duration;
 
 use nerve_eventlog::proof::{Scale, cases};
 use nerve_eventlog::{Entry, Micros, Offset};
@@ -14,6 +16,9 @@ use crate::delivery::lane::event_of;
 use crate::delivery::timer;
 use crate::log::record::{FailureClass, OperatorAction, Record, Verdict};
 use crate::state::KeyValues;
+
+/// How long a version may take to go.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Adds to counters that it shares with events of other keys; some fail by chance, some for what they read.
 fn adds(seed: u64) -> Script {
@@ -260,10 +265,9 @@ fn the_check_notices_an_event_that_was_never_delivered() {
 
 #[test]
 fn a_lane_at_rest_keeps_no_version_that_another_took_the_place_of() {
-    let held = Arc::new(());
-    let is_held = Arc::downgrade(&held);
+    let (held, gone) = channel::<()>();
     let script: Script = Arc::new(move |_, _| {
-        assert!(Arc::strong_count(&held) > 0);
+        assert!(held.send(()).is_ok());
         Handled::default()
     });
     let mut bed = Bed::with_lanes(script, POLICY, 2);
@@ -272,10 +276,12 @@ fn a_lane_at_rest_keeps_no_version_that_another_took_the_place_of() {
     }
     bed.swap(Arc::new(|_, _| Handled::default()));
     bed.lanes[0].run();
-    assert!(is_held.upgrade().is_some(), "by the lane that did not run");
+    assert_eq!(
+        gone.try_recv(),
+        Err(TryRecvError::Empty),
+        "the lane that did not run has it"
+    );
     bed.lanes[1].let_go_of_old();
     // It goes on a thread of its own.
-    while is_held.upgrade().is_some() {
-        std::thread::yield_now();
-    }
+    assert_eq!(gone.recv_timeout(LONGEST), Err(RecvTimeoutError::Disconnected));
 }
